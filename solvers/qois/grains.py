@@ -1,0 +1,233 @@
+"""Statistics of a polycrystal from a map of grain numbers: counts, areas, boundary length.
+
+A grain map ``grain_id`` holds, per cell, the number of the grain (or order parameter) that is largest there,
+and a negative number where there is none. Numbers may be any non-negative integers; they need not be
+consecutive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from solvers.errors import InputError
+from solvers.grid import Grid
+
+# Levels stored by a sweep: the spread of grain sizes in five numbers.
+QUANTILE_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+# Entries of a (frame, grain) table handled at a time.
+CHUNK_ENTRIES = 2**22
+
+
+def _flat_maps(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """(frame, cell) int64."""
+    if tuple(grain_id.shape[-grid.ndim :]) != grid.shape or grain_id.is_floating_point():
+        raise InputError(
+            f"grain_id: integers with last axes {grid.shape}, "
+            f"but got {grain_id.dtype} of shape {tuple(grain_id.shape)}"
+        )
+    return grain_id.reshape(-1, grid.cells).to(torch.int64)
+
+
+def _counts(maps: torch.Tensor, grains: int) -> torch.Tensor:
+    """(frame, cell) -> (frame, grains) cells of each grain."""
+    table = torch.zeros(maps.shape[0], grains + 1, dtype=torch.int64, device=maps.device)
+    # Column 0 collects the cells that belong to no grain.
+    table.scatter_add_(1, (maps + 1).clamp(min=0), torch.ones_like(maps))
+    return table[:, 1:]
+
+
+def grain_areas(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Area of each grain: its cells times the area of a cell.
+
+    Args:
+        grain_id: (..., y, x) integers, negative where there is no grain.
+        grid: its grid.
+
+    Returns:
+        (..., grain) float64, length^2 (volume in 3-D); 0 for numbers that do not occur. ``grain`` runs to the
+        largest number found.
+
+    Raises:
+        InputError: if the map does not fit the grid or is not of integers.
+    """
+    maps = _flat_maps(grain_id, grid)
+    grains = int(maps.max().clamp(min=-1)) + 1
+    rows = max(1, CHUNK_ENTRIES // max(grains, grid.cells))
+    cells = torch.cat([_counts(part, grains) for part in maps.split(rows)])
+    return cells.reshape(*grain_id.shape[: -grid.ndim], grains).to(torch.float64) * grid.cell_volume
+
+
+def grain_count(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Number of grains that own at least one cell: (..., y, x) integers -> (...) float64, dimensionless.
+
+    Raises:
+        InputError: if the map does not fit the grid or is not of integers.
+    """
+    return (grain_areas(grain_id, grid) > 0).sum(-1).to(torch.float64)
+
+
+def mean_grain_area(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Area covered by grains over the number of grains: (..., y, x) integers -> (...), length^2; NaN without
+    any.
+
+    Raises:
+        InputError: if the map does not fit the grid or is not of integers.
+    """
+    areas = grain_areas(grain_id, grid)
+    return areas.sum(-1) / (areas > 0).sum(-1)
+
+
+def grain_area_quantile(
+    grain_id: torch.Tensor, grid: Grid, levels: Sequence[float] = QUANTILE_LEVELS
+) -> torch.Tensor:
+    """Quantiles of the grain areas, every grain counted once (number weighted), linearly interpolated.
+
+    Args:
+        grain_id: (..., y, x) integers, negative where there is no grain.
+        grid: its grid.
+        levels: quantile levels in [0, 1].
+
+    Returns:
+        (..., quantile) float64, length^2; NaN without any grain.
+
+    Raises:
+        InputError: if the map does not fit the grid or is not of integers.
+    """
+    return _area_quantile(grain_areas(grain_id, grid), levels)
+
+
+def _area_quantile(areas: torch.Tensor, levels: Sequence[float]) -> torch.Tensor:
+    """(..., grain) areas, 0 for absent -> (..., quantile)."""
+    present = torch.where(areas > 0, areas, torch.nan)
+    quantiles = torch.nanquantile(present, torch.tensor(levels, dtype=areas.dtype), dim=-1)
+    return quantiles.movedim(0, -1)
+
+
+def grain_statistics(grain_id: torch.Tensor, grid: Grid) -> dict[str, torch.Tensor]:
+    """Count, mean area and area quantiles from one pass over the map (see the functions of those names)."""
+    areas = grain_areas(grain_id, grid)
+    count = (areas > 0).sum(-1).to(torch.float64)
+    return {
+        "grain_count": count,
+        "mean_grain_area": areas.sum(-1) / count,
+        "grain_area_quantile": _area_quantile(areas, QUANTILE_LEVELS),
+    }
+
+
+def boundary_density(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Grain-boundary length per area by Cauchy and Crofton's formula over four directions (2-D).
+
+    s = (pi / 4) sum_d n_d / (N l_d), n_d the number of pairs of neighbouring cells along direction d (0, 45,
+    90, 135 degrees) that belong to different grains, N cells, l_d the distance of the neighbours: pi/2 times
+    the mean number of boundaries met per length of a random line. Exact on average over orientations; a
+    straight line is off by -2.8 to +5.2 % depending on its angle, a circle by less than 1 %. Ohser and
+    Muecklich, Statistical Analysis of Microstructures in Materials Science (2000), section 4.2.
+
+    Args:
+        grain_id: (..., y, x) integers; cells without a grain count as one more grain.
+        grid: its grid; across no-flux faces there are no neighbours.
+
+    Returns:
+        (...) float64, 1/length.
+
+    Raises:
+        InputError: for a 3-D grid, or if the map does not fit the grid.
+    """
+    if grid.ndim != 2:
+        raise InputError(f"boundary_density: a grid with 2 axes, but got {grid.shape}")
+    maps = _flat_maps(grain_id, grid).reshape(-1, *grid.shape)
+    density = torch.zeros(maps.shape[0], dtype=torch.float64, device=maps.device)
+    for step in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        pairs, number = _differing_pairs(maps, step, grid)
+        density += pairs / (number * grid.spacing * math.hypot(*step))
+    return (math.pi / 8 * density).reshape(grain_id.shape[:-2])
+
+
+def _differing_pairs(maps: torch.Tensor, step: tuple[int, int], grid: Grid) -> tuple[torch.Tensor, int]:
+    """(frame,) pairs of cells one ``step`` apart with different numbers, and how many pairs there are."""
+    down, right = step
+    if grid.boundary == "periodic":
+        different = maps != maps.roll((-down, -right), dims=(1, 2))
+    else:
+        height, width = grid.shape
+        upper = maps[:, : height - down, max(0, -right) : width - max(0, right)]
+        lower = maps[:, down:, max(0, right) : width - max(0, -right)]
+        different = upper != lower
+    return different.sum((1, 2)).to(torch.float64), different[0].numel()
+
+
+def boundary_threshold(gamma: float = 1.5) -> float:
+    """phi midway between a grain (1) and the middle of a boundary (two equal order parameters: 2/(1 + 2
+    gamma)).
+    """
+    return (1 + 2 / (1 + 2 * gamma)) / 2
+
+
+def label_grains(
+    phi: torch.Tensor, grid: Grid, threshold: float = boundary_threshold(), fill: bool = True
+) -> torch.Tensor:
+    """Grain numbers from phi = sum_i eta_i^2 alone: connected regions above a threshold.
+
+    Regions are connected through cell faces, across periodic faces too. Two grains whose boundary is thinner
+    than about a cell merge: the spacing must resolve the boundary (dx <= 1.2 sqrt(kappa/W)).
+
+    Args:
+        phi: (..., y, x), dimensionless, near 1 in grains and lower in boundaries.
+        grid: its grid.
+        threshold: level that separates grains from boundaries; see :func:`boundary_threshold`.
+        fill: give boundary cells the number of the nearest grain, so that the map has no gaps; otherwise -1.
+
+    Returns:
+        (..., y, x) int32, numbers 0, 1, ... in each frame separately; -1 where there is no grain.
+
+    Raises:
+        InputError: if the field does not fit the grid.
+    """
+    if tuple(phi.shape[-grid.ndim :]) != grid.shape:
+        raise InputError(f"phi: last axes must be the grid's {grid.shape}, but got {tuple(phi.shape)}")
+    frames = phi.detach().cpu().reshape(-1, *grid.shape).numpy()
+    labels = np.stack([_label_frame(frame > threshold, grid, fill) for frame in frames])
+    return torch.from_numpy(labels).reshape(phi.shape)
+
+
+def _label_frame(inside: np.ndarray, grid: Grid, fill: bool) -> np.ndarray:
+    """(y, x) bool -> (y, x) int32."""
+    labels, count = ndimage.label(inside)
+    if grid.boundary == "periodic":
+        labels = _stitch(labels, count)
+    labels = labels.astype(np.int32) - 1
+    if not fill or labels.max() < 0:
+        return labels
+    # A boundary cell's nearest grain lies within a grain's width: half a box of padding always holds it.
+    padding = [(n // 2, n // 2) for n in grid.shape]
+    periodic = grid.boundary == "periodic"
+    padded = np.pad(labels, padding, mode="wrap") if periodic else np.pad(labels, padding, mode="edge")
+    nearest = ndimage.distance_transform_edt(padded < 0, return_distances=False, return_indices=True)
+    centre = tuple(slice(before, before + n) for (before, _), n in zip(padding, grid.shape, strict=True))
+    return padded[tuple(nearest)][centre].astype(np.int32)
+
+
+def _stitch(labels: np.ndarray, count: int) -> np.ndarray:
+    """Give regions that touch across a periodic face one number; numbers stay consecutive from 1."""
+    parent = np.arange(count + 1)
+
+    def root(label: int) -> int:
+        while parent[label] != label:
+            parent[label] = parent[parent[label]]
+            label = int(parent[label])
+        return label
+
+    for axis in range(labels.ndim):
+        first, last = np.take(labels, 0, axis).ravel(), np.take(labels, -1, axis).ravel()
+        touching = (first > 0) & (last > 0)
+        for a, b in set(zip(first[touching].tolist(), last[touching].tolist(), strict=True)):
+            parent[max(root(a), root(b))] = min(root(a), root(b))
+    roots = np.array([root(label) for label in range(count + 1)])
+    _, renumbered = np.unique(roots, return_inverse=True)
+    return renumbered[labels]
