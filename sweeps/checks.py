@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sweeps.strict import problem
 if TYPE_CHECKING:
     from sweeps.config import SweepConfig
 
+MAX_POINTS = 10_000_000
 STARTS = {
     "cahn_hilliard": ("noise", "file", "pfhub_1a"),
     "grain_growth": ("voronoi", "file"),
@@ -87,6 +89,19 @@ def _check_design(config: SweepConfig) -> None:
         allowed = _form_violation(config, spec)
         if allowed:
             raise problem(_written(spec), allowed, ("parameters", name))
+    varied = [spec for spec in config.parameters.values() if not isinstance(spec, float | int)]
+    if getattr(config.design, "sampler", None) is not None and not varied:
+        raise problem(
+            "no parameter to sample", "at least one range, such as `kappa: {low: 0.5, high: 2}`", ("design",)
+        )
+    if config.design == "grid":
+        count = math.prod(_length(spec) for spec in varied)
+        if count > MAX_POINTS:
+            raise problem(f"a grid of {count} points", f"at most {MAX_POINTS}", ("parameters",))
+
+
+def _length(spec: Any) -> int:
+    return len(spec if isinstance(spec, tuple) else spec.values())
 
 
 def _form_violation(config: SweepConfig, spec: Any) -> str | None:

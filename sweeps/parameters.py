@@ -125,7 +125,21 @@ def _known_form(value: Any) -> Any:
     return value
 
 
-Values = Annotated[tuple[Finite, ...], Field(strict=False, min_length=1, max_length=MAX_COUNT)]
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    # Equal values would make two points that no name tells apart.
+    seen: set[float] = set()
+    for i, value in enumerate(values):
+        if value in seen:
+            raise problem(f"{value:g} twice", "different values", (i,))
+        seen.add(value)
+    return values
+
+
+Values = Annotated[
+    tuple[Finite, ...],
+    Field(strict=False, min_length=1, max_length=MAX_COUNT),
+    AfterValidator(_distinct),
+]
 Spec = Annotated[
     Annotated[Finite, Tag("number")]
     | Annotated[Values, Tag("list")]
