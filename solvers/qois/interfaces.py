@@ -7,6 +7,7 @@ import math
 import torch
 
 from solvers.grid import Grid
+from solvers.parameters import Parameter, trailing
 from solvers.qois.modes import extend, extended
 from solvers.qois.spectra import chunks, flat_frames, spectrum
 
@@ -14,30 +15,33 @@ from solvers.qois.spectra import chunks, flat_frames, spectrum
 # sqrt(kappa/W).
 GRADIENT_PER_INTERFACE = 2 * math.sqrt(2) / 3
 
-Scalar = float | torch.Tensor
+
+def interface_width(kappa: Parameter, well_scale: Parameter = 1.0) -> torch.Tensor:
+    """sqrt(kappa/W), the length that sets the width of an interface; a number or (batch,), float64."""
+    return torch.sqrt(
+        torch.as_tensor(kappa, dtype=torch.float64) / torch.as_tensor(well_scale, dtype=torch.float64)
+    )
 
 
-def _per_frame(value: Scalar, like: torch.Tensor) -> torch.Tensor:
-    """A parameter as a tensor that broadcasts against ``like``: a number, or (batch,) for the first axis."""
-    tensor = torch.as_tensor(value).to(like)
-    return tensor.reshape(tensor.shape + (1,) * (like.ndim - tensor.ndim)) if tensor.ndim else tensor
-
-
-def interface_density_of(gradient_square: torch.Tensor, interface_width: Scalar) -> torch.Tensor:
+def interface_density_of(gradient_square: torch.Tensor, width: Parameter) -> torch.Tensor:
     """Interface length per area from <|grad u|^2>, u scaled to [-1, 1].
 
     Args:
         gradient_square: (batch, ...), 1/length^2.
-        interface_width: sqrt(kappa/W), a number or (batch,), length.
+        width: sqrt(kappa/W), a number or (batch,), length.
 
     Returns:
         (batch, ...), 1/length.
     """
-    return gradient_square * _per_frame(interface_width, gradient_square) / GRADIENT_PER_INTERFACE
+    return gradient_square * trailing(width, gradient_square) / GRADIENT_PER_INTERFACE
 
 
 def interface_density(
-    c: torch.Tensor, grid: Grid, kappa: Scalar = 1.0, well_scale: Scalar = 1.0, half_width: Scalar = 1.0
+    c: torch.Tensor,
+    grid: Grid,
+    kappa: Parameter = 1.0,
+    well_scale: Parameter = 1.0,
+    half_width: Parameter = 1.0,
 ) -> torch.Tensor:
     """Interface length per area of a Cahn-Hilliard field (area per volume in 3-D).
 
@@ -61,9 +65,8 @@ def interface_density(
         InputError: if the field does not fit the grid.
     """
     gradient_square = spectrum(c, grid).gradient_square
-    scaled = gradient_square / _per_frame(half_width, gradient_square) ** 2
-    width = (torch.as_tensor(kappa, dtype=torch.float64) / torch.as_tensor(well_scale)).sqrt()
-    return interface_density_of(scaled, width)
+    scaled = gradient_square / trailing(half_width, gradient_square) ** 2
+    return interface_density_of(scaled, interface_width(kappa, well_scale))
 
 
 def domain_size_interface(density: torch.Tensor) -> torch.Tensor:
@@ -79,7 +82,7 @@ def domain_size_interface(density: torch.Tensor) -> torch.Tensor:
 
 
 def mean_curvature(
-    c: torch.Tensor, grid: Grid, centre: Scalar = 0.0, half_width: Scalar = 1.0
+    c: torch.Tensor, grid: Grid, centre: Parameter = 0.0, half_width: Parameter = 1.0
 ) -> torch.Tensor:
     """Mean absolute curvature of the interfaces, 1/R for a circle.
 
@@ -99,7 +102,7 @@ def mean_curvature(
     Raises:
         InputError: if the field does not fit the grid.
     """
-    middle, half = _per_frame(centre, c), _per_frame(half_width, c)
+    middle, half = trailing(centre, c), trailing(half_width, c)
     frames = extend(flat_frames((c - middle) / half, grid), grid)
     box = extended(grid)
     parts = [_curvature_of(chunk, box) for chunk in chunks(frames, box)]

@@ -142,9 +142,10 @@ def squared_transform(field: torch.Tensor, grid: Grid) -> torch.Tensor:
     """
     axes = tuple(range(-grid.ndim, 0))
     if grid.boundary == "periodic":
-        modes = torch.view_as_real(torch.fft.rfftn(field, dim=axes)).flatten(1, grid.ndim)
-        return modes.square().sum(-1)
-    for axis in axes:
+        modes = torch.fft.rfftn(field, dim=axes)
+        return (modes * modes.conj()).real.flatten(1)
+    field = field @ _cosine_matrix(grid.shape[-1], field.dtype, field.device).T
+    for axis in axes[:-1]:
         matrix = _cosine_matrix(grid.shape[axis], field.dtype, field.device)
         field = (matrix @ field.movedim(axis, -2)).movedim(-2, axis)
     return field.flatten(1).square()

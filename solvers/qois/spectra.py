@@ -17,7 +17,7 @@ from solvers.grid import Grid
 from solvers.qois.modes import extend, extended, mode_table, spectral_sums, squared_transform
 
 # Cells handled at a time: fields, spectra and their squares of one chunk then fit a core's cache.
-CHUNK_CELLS = 2**17
+CHUNK_CELLS = 2**18
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 
+from solvers.cahn_hilliard import CahnHilliard
+from solvers.frames import Frames
+from solvers.grain_growth import GrainGrowth
 from solvers.grid import Grid
 from solvers.qois.grains import (
     QUANTILE_LEVELS,
@@ -18,7 +20,7 @@ from solvers.qois.grains import (
     grain_statistics,
     label_grains,
 )
-from solvers.qois.interfaces import domain_size_interface, interface_density_of
+from solvers.qois.interfaces import domain_size_interface, interface_density_of, interface_width
 from solvers.qois.spectra import mean, spectrum, structure_factor_wavenumbers
 
 CH = "cahn_hilliard"
@@ -56,14 +58,6 @@ QOIS: dict[str, QoiInfo] = {
 }
 
 
-class FramesLike(Protocol):
-    """What is measured: see ``solvers.Frames``."""
-
-    field: torch.Tensor
-    free_energy: torch.Tensor
-    grain_id: torch.Tensor | None
-
-
 def qois_of(process: str) -> dict[str, QoiInfo]:
     """The rows of :data:`QOIS` that a process has."""
     return {name: info for name, info in QOIS.items() if process in info.process}
@@ -77,7 +71,7 @@ def extra_coordinates(grid: Grid) -> dict[str, torch.Tensor]:
     }
 
 
-def evaluate_qois(problem: Any, frames: FramesLike) -> dict[str, torch.Tensor]:
+def evaluate_qois(problem: CahnHilliard | GrainGrowth, frames: Frames) -> dict[str, torch.Tensor]:
     """Every quantity of :data:`QOIS` that the problem's process has.
 
     Args:
@@ -91,20 +85,16 @@ def evaluate_qois(problem: Any, frames: FramesLike) -> dict[str, torch.Tensor]:
     Raises:
         InputError: if the frames do not fit the problem's grid.
     """
-    return (
-        _grain_growth_qois(problem, frames)
-        if hasattr(problem, "gamma")
-        else _cahn_hilliard_qois(problem, frames)
-    )
+    if isinstance(problem, GrainGrowth):
+        return _grain_growth_qois(problem, frames)
+    return _cahn_hilliard_qois(problem, frames)
 
 
-def _cahn_hilliard_qois(problem: Any, frames: FramesLike) -> dict[str, torch.Tensor]:
+def _cahn_hilliard_qois(problem: CahnHilliard, frames: Frames) -> dict[str, torch.Tensor]:
     grid = problem.grid
     sums = spectrum(frames.field, grid)
-    half_width = problem.well.half_width if problem.well is not None else 1.0
-    scale = problem.well.scale if problem.well is not None else 1.0
-    width = (torch.as_tensor(problem.kappa, dtype=torch.float64) / scale).sqrt()
-    density = interface_density_of(sums.gradient_square / half_width**2, width)
+    width = interface_width(problem.kappa, problem.well.scale)
+    density = interface_density_of(sums.gradient_square / problem.well.half_width**2, width)
     return {
         "free_energy": frames.free_energy,
         "mean": mean(frames.field, grid),
@@ -115,12 +105,11 @@ def _cahn_hilliard_qois(problem: Any, frames: FramesLike) -> dict[str, torch.Ten
     }
 
 
-def _grain_growth_qois(problem: Any, frames: FramesLike) -> dict[str, torch.Tensor]:
+def _grain_growth_qois(problem: GrainGrowth, frames: Frames) -> dict[str, torch.Tensor]:
     grid = problem.grid
     finite = torch.isfinite(frames.field).flatten(-grid.ndim).all(-1)
     if frames.grain_id is None:
-        gamma = float(torch.as_tensor(problem.gamma).double().mean())
-        grain_id = label_grains(frames.field, grid, threshold=boundary_threshold(gamma))
+        grain_id = label_grains(frames.field, grid, boundary_threshold(problem.gamma))
     else:
         grain_id = frames.grain_id
     values = {"interface_density": boundary_density(grain_id, grid), **grain_statistics(grain_id, grid)}
