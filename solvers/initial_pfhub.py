@@ -19,8 +19,8 @@ def pfhub_1a(
 ) -> torch.Tensor:
     """c = 0.5 + 0.01 [cos 0.105x cos 0.11y + (cos 0.13x cos 0.087y)^2 + cos(0.025x-0.15y) cos(0.07x-0.02y)].
 
-    Taken at the nodes x = i dx, i = 0, 1, ..., with the origin in the corner of the box. The benchmark's box is
-    200 long; the formula does not repeat with it, so the field jumps at a periodic edge, as in the benchmark.
+    Taken at the nodes x = i dx, i = 0, 1, ..., with the origin in the corner of the box, whose side is 200 in
+    the benchmark. The formula does not repeat with the box, so the field jumps at a periodic edge there too.
 
     Args:
         grid: a 2-D grid.

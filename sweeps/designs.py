@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from solvers.errors import InputError
 from sweeps.checks import bounds_violation
@@ -66,6 +65,8 @@ def unit_samples(design: SamplerDesign, dims: int) -> np.ndarray:
 
     Sobol points are drawn to the next power of two and cut, so a longer design begins with a shorter one.
     """
+    from scipy.stats import qmc  # half a second that only samplers need
+
     rng = np.random.default_rng(design.seed)
     if design.sampler == "random":
         return rng.random((design.n, dims))

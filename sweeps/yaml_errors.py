@@ -57,6 +57,8 @@ def one_line(source: Located, errors: Iterable[ErrorDetails]) -> str:
     for error in errors:
         key, line = _translate(source.data, error)
         place, rank = source.where(key)
+        # An override says the key already.
+        line = line.removeprefix(f"{dotted(key)}: ") if place == f"--set {dotted(key)}" else line
         told.append((rank, f"{place}: {line}"))
     told.sort(key=lambda item: item[0])
     more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""

@@ -5,8 +5,10 @@ Any kind of file can be read this way: :func:`load_yaml` takes the model of a sw
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,6 +86,29 @@ def check(source: Source, model: type[ModelT]) -> ModelT:
     except ValidationError as error:
         details = error.errors(include_url=False)
     raise InputError(one_line(source, details))
+
+
+@contextmanager
+def located(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Give file and line to an InputError that names only a key: ``engine.kind: ...`` -> ``FILE:LINE: ...``.
+
+    For checks made after the file was read, such as whether a model exists.
+    """
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+    else:
+        return
+    key = re.match(r"([a-z_]+(?:\.[A-Za-z0-9_]+)*): ", message)
+    if key is None:
+        raise InputError(message)
+    source = read_source(path)
+    for override in overrides:
+        apply_override(source, override)
+    parts = tuple(int(part) if part.isdecimal() else part for part in key[1].split("."))
+    known = isinstance(source.data, Mapping) and parts[0] in source.data
+    raise InputError(f"{source.where(parts)[0]}: {message}" if known else f"{path}: {message}")
 
 
 def from_mapping(

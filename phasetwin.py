@@ -1,0 +1,60 @@
+"""phasetwin: phase-field sweeps and digital twins. The front door; each room brings its own commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+
+from solvers.errors import InputError
+
+#: Rooms whose ``cli.add_commands(app)`` adds verbs, in the order of the help page.
+ROOMS = ("sweeps",)
+#: typer may carry its own copy of click: take the class from where it is exported.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
+INTERRUPTED = 130
+
+
+def build_app() -> typer.Typer:
+    """The command line of all rooms."""
+    app = typer.Typer(
+        help="Phase-field sweeps and digital twins: a YAML file in, checked microstructures out.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for room in ROOMS:
+        import_module(f"{room}.cli").add_commands(app)
+    return app
+
+
+def _complain(message: str) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        Exit status: 0 done, 1 some points failed, 2 the input is wrong, 130 interrupted.
+    """
+    try:
+        status = build_app()(args=arguments, prog_name="phasetwin", standalone_mode=False)
+    except InputError as error:
+        return _complain(str(error))
+    except UsageError as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        # Without any argument typer has printed the help page and has nothing to add.
+        return _complain(f"{message} (see `phasetwin --help`)") if message else 2
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        print("interrupted; run again to resume", file=sys.stderr)
+    return status or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""The verbs about sweeps: lint, plan, run, status, report, verify, schema.
+
+Commands return their exit status: 0 done, 1 some points failed. Wrong input raises InputError, which the
+front door turns into one line and status 2. Whatever loads torch or Dask is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from solvers.errors import InputError
+from sweeps.yaml_source import located
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The YAML file.", show_default=False)]
+FileOrStore = Annotated[
+    str, typer.Argument(metavar="FILE", help="The YAML file, or the store itself.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the file; may be repeated."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="Use a running Dask scheduler, tcp://HOST:PORT.")
+]
+#: Failed points that are named one by one; the store names them all.
+NAMED = 20
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this room's verbs to the front door."""
+    for command in (lint, plan, run, status, report, verify, schema):
+        app.command()(command)
+
+
+def lint(file: File, overrides: Overrides = None) -> int:
+    """Check a YAML file without running anything."""
+    from sweeps.config import SweepConfig
+    from sweeps.designs import design_points
+    from sweeps.schema import kind_of
+    from sweeps.yaml_source import apply_override, check, read_source
+
+    source = read_source(file)
+    for override in overrides or ():
+        apply_override(source, override)
+    kind = kind_of(source.data)
+    config = check(source, kind.load())
+    what = kind.name
+    if isinstance(config, SweepConfig):
+        points = next(iter(design_points(config).values())).size
+        what = f"{what}, {points} points x {config.realizations.count} realizations"
+    typer.echo(f"{file}: ok ({what})")
+    if isinstance(config, SweepConfig) and config.engine.kind != "solver":
+        _note_engine(config)
+    return 0
+
+
+def _note_engine(config: Any) -> None:
+    from sweeps.engines import check_engine
+
+    try:
+        check_engine(config.engine)
+    except InputError as error:
+        typer.echo(f"note: it cannot run yet: {error}")
+
+
+def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> int:
+    """Show what a sweep will compute, and about what it will take."""
+    from sweeps.describe import describe_plan, plan_summary
+
+    with located(file, overrides or ()):
+        planned = _sweep(file, overrides).plan()
+    typer.echo(json.dumps(plan_summary(planned), indent=2) if as_json else describe_plan(planned))
+    return 0
+
+
+def run(file: File, overrides: Overrides = None, address: Address = None) -> int:
+    """Run a sweep; what an earlier run finished is kept."""
+    with located(file, overrides or ()):
+        result = _sweep(file, overrides, address).run()
+    return _outcome(result)
+
+
+def verify(file: File, overrides: Overrides = None, address: Address = None) -> int:
+    """Solve a few points again to a tighter tolerance and say whether the tolerance held."""
+    with located(file, overrides or ()):
+        result = _sweep(file, overrides, address).verify()
+    return _outcome(result)
+
+
+def status(file: FileOrStore, overrides: Overrides = None, as_json: Json = False) -> int:
+    """Show how far a sweep is, from its store alone."""
+    from sweeps.status import describe_status
+    from sweeps.status import status as read_status
+
+    found = read_status(_store(file, overrides))
+    typer.echo(json.dumps(found, indent=2) if as_json else describe_status(found))
+    return 0
+
+
+def report(
+    file: FileOrStore,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
+) -> int:
+    """Write the report of a sweep, from its store alone."""
+    from sweeps.report import write_report
+
+    store = _store(file, overrides)
+    typer.echo(str(write_report(store, out or _beside(store))))
+    return 0
+
+
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="The kind of YAML file.")] = "sweep",
+) -> int:
+    """Print the JSON Schema of a kind of YAML file."""
+    from sweeps.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(kind), indent=2))
+    return 0
+
+
+def _sweep(file: Path, overrides: Sequence[str] | None, address: str | None = None) -> Any:
+    from sweeps.sweep import Sweep
+
+    extra = [f"cluster={{address: '{address}'}}"] if address else []
+    return Sweep.from_yaml(file, overrides=(*(overrides or ()), *extra))
+
+
+def _store(target: str, overrides: Sequence[str] | None) -> str:
+    """The store that a file writes to, or the store itself."""
+    if "://" in target or Path(target).is_dir():
+        if overrides:
+            raise InputError(f"--set {overrides[0]}: found a store, {target}, allowed with a YAML file")
+        return target
+    from sweeps.config import SweepConfig
+    from sweeps.yaml_source import load_yaml
+
+    return load_yaml(target, SweepConfig, overrides or ()).output.path
+
+
+def _beside(store: str) -> Path:
+    """Report folder for a store: ``runs/a.zarr`` -> ``runs/a-report``; remote stores report here."""
+    name = store.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") + "-report"
+    return Path(name) if "://" in store else Path(store).parent / name
+
+
+def _outcome(result: Any) -> int:
+    """Name what failed, on stderr."""
+    failed = list(result.failed)
+    for item in failed[:NAMED]:
+        typer.echo(f"failed: {item}", err=True)
+    if len(failed) > NAMED:
+        typer.echo(f"failed: {len(failed) - NAMED} more; `phasetwin status` counts them", err=True)
+    return 1 if failed else 0

@@ -1,0 +1,68 @@
+"""The kinds of YAML file: their models, how to tell them apart, and their JSON Schema.
+
+Rooms above this one add their kinds with :func:`register`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from pydantic import BaseModel
+
+from solvers.errors import InputError
+from sweeps.strict import suggestion
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of YAML file.
+
+    Attributes:
+        name: what `phasetwin schema NAME` calls it.
+        model: ``module:Class`` of its pydantic model, imported when it is needed.
+        marker: a key that only files of this kind have.
+    """
+
+    name: str
+    model: str
+    marker: str
+
+    def load(self) -> type[BaseModel]:
+        """The model."""
+        module, _, name = self.model.partition(":")
+        model: type[BaseModel] = getattr(import_module(module), name)
+        return model
+
+
+_KINDS: dict[str, Kind] = {}
+
+
+def register(kind: Kind) -> None:
+    """Make a kind of file known to ``lint`` and ``schema``."""
+    _KINDS[kind.name] = kind
+
+
+register(Kind("sweep", "sweeps.config:SweepConfig", "design"))
+
+
+def kind_of(data: Any) -> Kind:
+    """The kind of a file's content; a sweep where nothing marks it as another."""
+    keys = data if isinstance(data, Mapping) else ()
+    return next((k for k in _KINDS.values() if k.marker in keys), _KINDS["sweep"])
+
+
+def json_schema(name: str = "sweep") -> dict[str, Any]:
+    """JSON Schema of a kind of file, for editors.
+
+    Raises:
+        InputError: for a kind that does not exist.
+    """
+    if name not in _KINDS:
+        raise InputError(f"schema: found {name!r}, allowed {', '.join(_KINDS)}{suggestion(name, _KINDS)}")
+    schema = _KINDS[name].load().model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"phasetwin {name}"} | {
+        k: v for k, v in schema.items() if k != "title"
+    }
