@@ -58,8 +58,3 @@ class Grid:
     def cell_volume(self) -> float:
         """Area (2-D) or volume (3-D) of a cell."""
         return self.spacing**self.ndim
-
-    def refined(self, shape: tuple[int, ...]) -> Grid:
-        """The same box cut into ``shape`` cells; needs the same cell size along every axis."""
-        spacing = self.lengths[0] / shape[0]
-        return Grid(shape=shape, spacing=spacing, boundary=self.boundary)

@@ -1,0 +1,89 @@
+"""From a tolerance on the answer to an internal grid and a step tolerance.
+
+The error against the converged PDE has two parts. Space: spectral, so exponential in interface length over cell size,
+``amplitude * exp(-rate * sqrt(kappa/W) / dx)``, with a rate near pi^2 sqrt(2): twice that of the interface's own
+spectrum, because the dynamics feels the square of what is cut off. Time: each step may differ from its prediction by
+``step_tolerance``; what that makes of the answer was measured (``python benchmarks/calibrate.py``). Each part gets a
+share of the tolerance, chosen so that the sum stays within it with room to spare.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from solvers.errors import InputError
+from solvers.grid import Grid
+
+LOWEST_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+@dataclass(frozen=True)
+class AccuracyModel:
+    """Measured relation between numerical choices and the relative L2 error of the answer, for one process.
+
+    Attributes:
+        amplitude, rate: spatial error = amplitude * exp(-rate * interface length / spacing).
+        time_factor, time_power: step tolerance = time_factor * tolerance ** time_power.
+        space_share: share of the tolerance that the spatial error may take.
+    """
+
+    amplitude: float
+    rate: float
+    time_factor: float
+    time_power: float
+    space_share: float = 0.3
+
+    def step_tolerance(self, tolerance: float) -> float:
+        """Relative size of predictor minus corrector that a step may have."""
+        return self.time_factor * tolerance**self.time_power
+
+    def spacing(self, tolerance: float, interface_length: float) -> float:
+        """Largest internal cell size."""
+        return self.rate * interface_length / math.log(self.amplitude / (self.space_share * tolerance))
+
+
+CAHN_HILLIARD = AccuracyModel(amplitude=2000.0, rate=12.7, time_factor=0.45, time_power=1.25)
+GRAIN_GROWTH = AccuracyModel(amplitude=2000.0, rate=12.7, time_factor=0.45, time_power=1.25)
+
+
+def check_tolerance(tolerance: float, dtype: torch.dtype) -> float:
+    """The tolerance, if this precision can meet it.
+
+    Raises:
+        InputError: outside (lowest, 0.1], or for another dtype than float32 and float64.
+    """
+    if dtype not in LOWEST_TOLERANCE:
+        raise InputError(f"dtype: torch.float64 or torch.float32, but got {dtype}")
+    lowest = LOWEST_TOLERANCE[dtype]
+    if not lowest <= tolerance <= 0.1:
+        hint = "; ask for float64 to go lower" if dtype == torch.float32 else ""
+        raise InputError(f"tolerance: in [{lowest:g}, 0.1] for {dtype}, but got {tolerance:g}{hint}")
+    return float(tolerance)
+
+
+def internal_shape(grid: Grid, spacing: float) -> tuple[int, ...]:
+    """Cells of the internal grid: the user's where fine enough, else the next size that transforms fast."""
+    if spacing >= grid.spacing * (1 - 1e-9):
+        return grid.shape
+    return tuple(_fast_size(math.ceil(length / spacing - 1e-9)) for length in grid.lengths)
+
+
+def _fast_size(n: int) -> int:
+    """The smallest even number >= n with no prime factor above 5."""
+    n += n % 2
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 2
+
+
+def model_of(problem: object) -> AccuracyModel:
+    """The accuracy model of a problem's process."""
+    return CAHN_HILLIARD if type(problem).__name__ == "CahnHilliard" else GRAIN_GROWTH

@@ -1,0 +1,188 @@
+"""Cahn-Hilliard: phase separation by diffusion down the gradient of a chemical potential."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from solvers.errors import InputError
+from solvers.grid import Grid
+from solvers.parameters import Parameter, checked, per_sample, taken, trailing
+from solvers.spectral import Basis, PeriodicBasis, basis_for
+from solvers.wells import DoubleWell
+
+
+@dataclass(frozen=True)
+class CahnHilliard:
+    """dc/dt = div( M(c) grad mu ), mu = f'(c) - kappa lap c, F[c] = int f(c) + kappa/2 |grad c|^2.
+
+    Cahn and Hilliard (1958), doi:10.1063/1.1744102. The default well is f = (c^2 - 1)^2 / 4, minima at -1 and 1.
+
+    Args:
+        grid: the user's grid; periodic or no-flux (no flux of c, zero normal derivative).
+        mobility: M (length^5 / (energy time) in 3-D units), positive; a float or (batch,).
+        kappa: gradient energy coefficient (energy / length in 3-D units), positive; a float or (batch,).
+        well: any double well, a :class:`DoubleWell` or a mapping with its ``rho``, ``ca``, ``cb``.
+        mobility_contrast: a in M(c) = M max(0, 1 - a u^2), u the composition scaled to [-1, 1] between the wells;
+            0 is constant mobility, 1 stops diffusion in the pure phases. A float or (batch,) in [0, 1].
+
+    Raises:
+        InputError: for a parameter outside its range.
+    """
+
+    grid: Grid
+    mobility: Parameter = 1.0
+    kappa: Parameter = 1.0
+    well: DoubleWell = field(default_factory=DoubleWell)
+    mobility_contrast: Parameter = 0.0
+
+    def __post_init__(self) -> None:
+        well = self.well
+        if well is None:
+            well = DoubleWell()
+        elif isinstance(well, dict):
+            well = DoubleWell(**well)
+        object.__setattr__(self, "well", well)
+        object.__setattr__(self, "mobility", checked(self.mobility, "mobility", 0.0, math.inf, low_open=True))
+        object.__setattr__(self, "kappa", checked(self.kappa, "kappa", 0.0, math.inf, low_open=True))
+        contrast = checked(self.mobility_contrast, "mobility_contrast", 0.0, 1.0)
+        object.__setattr__(self, "mobility_contrast", contrast)
+
+    @property
+    def constant_mobility(self) -> bool:
+        """Whether M does not depend on c."""
+        return not bool((torch.as_tensor(self.mobility_contrast) > 0).any())
+
+    def free_energy(self, composition: torch.Tensor) -> torch.Tensor:
+        """Total free energy F[c] over the box.
+
+        Args:
+            composition: (batch, ..., *shape), on a grid of this box with any number of cells.
+
+        Returns:
+            (batch, ...) energies. The gradient term is spectral, hence exact for the trigonometric interpolant.
+        """
+        grid = self.grid
+        shape = tuple(composition.shape[-grid.ndim :])
+        basis = basis_for(grid, composition.dtype, composition.device, shape)
+        bulk = self.well.energy_density(composition).flatten(-grid.ndim).mean(-1)
+        gradient = basis.forward(composition).square() @ (basis.weights * basis.k2)
+        volume = math.prod(grid.lengths)
+        return volume * (bulk + 0.5 * trailing(self.kappa, gradient) * gradient)
+
+    def time_scale(self, batch: int) -> torch.Tensor:
+        """M W per sample, (batch,): the answer depends on mobility through time multiplied by it alone."""
+        return per_sample(self.mobility, batch, "mobility") * self.well.scale
+
+    def reduced_kappa(self, batch: int) -> torch.Tensor:
+        """kappa / W per sample, (batch,) (length^2): the square of the interface length."""
+        return per_sample(self.kappa, batch, "kappa") / self.well.scale
+
+    def equation(self, basis: Basis, batch: int) -> CahnHilliardEquation | VariableMobilityEquation:
+        """The dimensionless equation in u, time multiplied by M W."""
+        kappa = self.reduced_kappa(batch)
+        if self.constant_mobility:
+            return CahnHilliardEquation(basis, kappa)
+        if not isinstance(basis, PeriodicBasis):
+            raise InputError("variable mobility needs the periodic basis; mirror a no-flux box first")
+        return VariableMobilityEquation(basis, kappa, per_sample(self.mobility_contrast, batch, "contrast"))
+
+    def take(self, samples: torch.Tensor) -> CahnHilliard:
+        """The problem of some samples of the batch (indices)."""
+        return replace(
+            self,
+            mobility=taken(self.mobility, samples),
+            kappa=taken(self.kappa, samples),
+            mobility_contrast=taken(self.mobility_contrast, samples),
+        )
+
+
+class CahnHilliardEquation:
+    """du/dt = lap(u^3 - u) - kappa lap^2 u in spectral form: N(u) - stiff u, with N = -k^2 (u^3 - u).
+
+    Implements :class:`solvers.integrators.protocol.Equation`.
+    """
+
+    components = 1
+    conserves_mean = True
+
+    def __init__(self, basis: Basis, kappa: torch.Tensor) -> None:
+        self.basis = basis
+        self.kappa = kappa
+        # One row serves all when kappa is common: broadcasting is cheaper than reading a row per sample.
+        rows = kappa[:1] if bool((kappa == kappa[0]).all()) else kappa
+        self.stiff = (rows.to(basis.k2)[:, None] * basis.k2.square())[:, None, :]
+        self.damping = basis.k2[None, None, :]
+        self._minus_k2 = -basis.k2
+
+    def select(self, keep: torch.Tensor) -> CahnHilliardEquation:
+        """The equation of the samples in ``keep`` (indices)."""
+        return CahnHilliardEquation(self.basis, self.kappa[keep])
+
+    def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """N(u) (batch, 1, F), and the mean of u^2 (batch,)."""
+        u = self.basis.inverse(coefficients)
+        square = u * u
+        second_moment = square.flatten(1).mean(1)
+        force = square.sub_(1.0).mul_(u)
+        return self.basis.forward(force).mul_(self._minus_k2), second_moment
+
+    def magnitude(self, second_moment: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """Mean square deviation from the mean: what errors are measured against (the mean itself never errs)."""
+        return second_moment - mean.square().sum(-1)
+
+    def stabiliser(self, second_moment: torch.Tensor) -> torch.Tensor:
+        """The share s of damping k^2 u that is treated implicitly.
+
+        The explicit Jacobian is -k^2 (3u^2 - 1): s near -1 makes the early growth exact, s >= 2 keeps the separated
+        phases stable. Found by scan (docs/experiments.md): below this line steps fall to 0.05, above it errors grow.
+        """
+        return 4.0 * second_moment - 0.6
+
+
+class VariableMobilityEquation:
+    """du/dt = div( m(u) grad mu ), m = max(0, 1 - a u^2), mu = u^3 - u - kappa lap u, in flux form.
+
+    All of it is explicit but for stiff = kappa k^4, added on both sides. Implements
+    :class:`solvers.integrators.protocol.Equation`.
+    """
+
+    components = 1
+    conserves_mean = True
+
+    def __init__(self, basis: PeriodicBasis, kappa: torch.Tensor, contrast: torch.Tensor) -> None:
+        self.basis = basis
+        self.kappa = kappa
+        self.contrast = contrast
+        self.stiff = (kappa.to(basis.k2)[:, None] * basis.k2.square())[:, None, :]
+        self.damping = basis.k2[None, None, :]
+        self._kappa_k2 = kappa.to(basis.k2)[:, None, None] * basis.k2
+        self._contrast = contrast.to(basis.k2).reshape([-1] + [1] * (len(basis.shape) + 1))
+        self._derivatives = basis.derivatives()
+
+    def select(self, keep: torch.Tensor) -> VariableMobilityEquation:
+        """The equation of the samples in ``keep`` (indices)."""
+        return VariableMobilityEquation(self.basis, self.kappa[keep], self.contrast[keep])
+
+    def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """div(m grad mu) + kappa k^4 u (batch, 1, F), and the mean of u^2 (batch,)."""
+        basis = self.basis
+        u = basis.inverse(coefficients)
+        square = u * u
+        mobility = (1.0 - self._contrast * square).clamp_min_(0.0)
+        potential = basis.forward((square - 1.0) * u) + self._kappa_k2 * coefficients
+        divergence = torch.zeros_like(coefficients)
+        for derivative in self._derivatives:
+            flux = mobility * basis.inverse(basis.differentiate(potential, derivative))
+            divergence += basis.differentiate(basis.forward(flux), derivative)
+        return divergence + self.stiff * coefficients, square.flatten(1).mean(1)
+
+    def magnitude(self, second_moment: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """Mean square deviation from the mean."""
+        return second_moment - mean.square().sum(-1)
+
+    def stabiliser(self, second_moment: torch.Tensor) -> torch.Tensor:
+        """As for constant mobility, the largest mobility being the same."""
+        return 4.0 * second_moment - 0.6

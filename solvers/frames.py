@@ -1,0 +1,22 @@
+"""What a rollout gives back: fields at the requested times, with the free energy of the resolved solution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Fields sampled on the user's grid.
+
+    Attributes:
+        field: (batch, time, *shape) composition, or phi = sum_i eta_i^2 for grain growth.
+        free_energy: (batch, time) total free energy over the box, taken on the solver's own finer grid (energy).
+        grain_id: (batch, time, *shape) int32 label of the grain that dominates each cell; None for Cahn-Hilliard.
+    """
+
+    field: torch.Tensor
+    free_energy: torch.Tensor
+    grain_id: torch.Tensor | None = None

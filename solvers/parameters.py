@@ -1,0 +1,52 @@
+"""Per-sample physical parameters: floats or one-dimensional tensors, checked once."""
+
+from __future__ import annotations
+
+import torch
+
+from solvers.errors import InputError
+
+Parameter = float | torch.Tensor
+
+
+def checked(value: Parameter, name: str, low: float, high: float, *, low_open: bool = False) -> Parameter:
+    """``value`` as given, after checking that it is a finite number or (batch,) tensor in [low, high].
+
+    Raises:
+        InputError: with the name, what was expected and what was found.
+    """
+    tensor = torch.as_tensor(value, dtype=torch.float64)
+    if tensor.ndim > 1:
+        raise InputError(f"{name}: a number or a (batch,) tensor, but got shape {tuple(tensor.shape)}")
+    above = tensor > low if low_open else tensor >= low
+    good = torch.isfinite(tensor) & above & (tensor <= high)
+    if not bool(good.all()):
+        bad = tensor.reshape(-1)[~good.reshape(-1)][0].item()
+        left = "(" if low_open else "["
+        raise InputError(f"{name}: finite and in {left}{low:g}, {high:g}], but got {bad:g}")
+    return tensor.to(torch.float64) if isinstance(value, torch.Tensor) else float(value)
+
+
+def per_sample(value: Parameter, batch: int, name: str) -> torch.Tensor:
+    """``value`` as a float64 CPU tensor (batch,).
+
+    Raises:
+        InputError: for a tensor whose length is neither 1 nor ``batch``.
+    """
+    tensor = torch.as_tensor(value, dtype=torch.float64).detach().cpu().reshape(-1)
+    if tensor.numel() not in (1, batch):
+        raise InputError(f"{name}: one value or {batch} (one per sample), but got {tensor.numel()}")
+    return tensor.expand(batch).clone()
+
+
+def taken(value: Parameter, samples: torch.Tensor) -> Parameter:
+    """``value`` of some samples (indices); a number or a single value is every sample's."""
+    if isinstance(value, torch.Tensor) and value.numel() > 1:
+        return value.reshape(-1)[samples.to(value.device)]
+    return value
+
+
+def trailing(value: Parameter, field: torch.Tensor) -> torch.Tensor:
+    """``value`` shaped to multiply ``field`` (batch, ...) along its first axis."""
+    tensor = torch.as_tensor(value, dtype=field.dtype, device=field.device)
+    return tensor.reshape([-1] + [1] * (field.ndim - 1)) if tensor.ndim else tensor

@@ -1,0 +1,101 @@
+"""Runs a batch to every requested time and hands the states over, whoever observes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from solvers.integrators import AdaptiveMultistep, Equation
+
+# History of one chunk, in bytes: beyond this it leaves the cache and every transform costs several times more.
+_CHUNK_BYTES = 2 * 2**20
+_ROWS = 12
+
+
+@dataclass(frozen=True)
+class States:
+    """Some states, each of one sample at one requested time.
+
+    Attributes:
+        samples, times: (m,) indices into the batch and into the sample's row of times.
+        coefficients: (m, component, F).
+    """
+
+    samples: np.ndarray
+    times: np.ndarray
+    coefficients: torch.Tensor
+
+
+def chunks(batch: int, components: int, size: int, itemsize: int) -> Iterator[slice]:
+    """Slices of the batch whose working set stays in cache."""
+    per_sample = _ROWS * components * size * itemsize
+    length = max(1, _CHUNK_BYTES // per_sample)
+    for start in range(0, batch, length):
+        yield slice(start, min(batch, start + length))
+
+
+def rollout(
+    equation: Equation,
+    initial: torch.Tensor,
+    times: np.ndarray,
+    step_tolerance: float,
+    after_step: Callable[[AdaptiveMultistep], None] | None = None,
+) -> Iterator[States]:
+    """Yields every sample's state at every one of its times, in the order in which they are reached.
+
+    Steps never depend on the requested times: states between steps are interpolated.
+
+    Args:
+        equation: what to integrate, for the whole batch.
+        initial: (batch, component, F) coefficients at time 0.
+        times: (batch, time) non-decreasing, in the equation's own units.
+        step_tolerance: see :class:`~solvers.integrators.AdaptiveMultistep`.
+        after_step: called after each step (re-assignment of order parameters).
+
+    States of a sample that diverged are simply never yielded.
+    """
+    batch, count = times.shape
+    samples = np.arange(batch)
+    reached = np.array([np.searchsorted(row, 0.0, side="right") for row in times])
+    yield from _initial_states(initial, reached)
+    stepper = AdaptiveMultistep(equation, initial, step_tolerance)
+    padded = np.concatenate([times, np.full((batch, 1), np.inf)], axis=1)
+    while True:
+        active = (reached[samples] < count) & ~stepper.diverged
+        if not active.any():
+            return
+        if active.sum() <= 0.75 * len(samples):
+            stepper.keep(np.flatnonzero(active))
+            samples = samples[active]
+        accepted = stepper.step()
+        due = accepted & (padded[samples, reached[samples]] <= stepper.time)
+        if due.any():
+            yield _collect(stepper, samples, times, reached, np.flatnonzero(due))
+        if after_step is not None:
+            after_step(stepper)
+
+
+def _initial_states(initial: torch.Tensor, reached: np.ndarray) -> Iterator[States]:
+    samples = np.repeat(np.arange(len(reached)), reached)
+    if len(samples):
+        index = np.concatenate([np.arange(n) for n in reached])
+        yield States(samples, index, initial[torch.from_numpy(samples).to(initial.device)])
+
+
+def _collect(
+    stepper: AdaptiveMultistep, samples: np.ndarray, times: np.ndarray, reached: np.ndarray, due: np.ndarray
+) -> States:
+    """States of the samples at positions ``due``, at their times up to the step just made."""
+    rows, owners, indices = [], [], []
+    for position in due:
+        sample = samples[position]
+        start = reached[sample]
+        stop = int(np.searchsorted(times[sample], stepper.time[position], side="right"))
+        rows.append(stepper.interpolate(int(position), times[sample, start:stop]))
+        owners.append(np.full(stop - start, sample))
+        indices.append(np.arange(start, stop))
+        reached[sample] = stop
+    return States(np.concatenate(owners), np.concatenate(indices), torch.cat(rows))

@@ -1,0 +1,184 @@
+"""``simulate``: the answer to a tolerance, whatever that takes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from solvers.accuracy import model_of
+from solvers.accuracy import check_tolerance, internal_shape
+from solvers.cahn_hilliard import CahnHilliard
+from solvers.checks import Times, check_fields, check_times
+from solvers.grain_growth import GrainGrowth
+from solvers.grid import Grid
+from solvers.resampling import resample
+from solvers.rollout import chunks, rollout
+from solvers.spectral import basis_for
+
+Problem = CahnHilliard | GrainGrowth
+
+
+def simulate(
+    problem: Problem,
+    initial: torch.Tensor,
+    times: Times,
+    tolerance: float = 1e-4,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """The solution of the PDE at ``times``, sampled on the user's grid.
+
+    Args:
+        problem: what to solve; its parameters are floats or (batch,) tensors.
+        initial: (batch, *shape) compositions for Cahn-Hilliard, (batch, grain, *shape) order parameters for grain
+            growth, read as the trigonometric interpolant through the cell values. For many grains see
+            :func:`solvers.simulate_grains`, which takes labels.
+        times: increasing times >= 0, the same for all samples; or a (batch, time) tensor with a non-decreasing row
+            for each. Time 0 is the initial state.
+        tolerance: relative L2 error, at every time, against the converged solution of the PDE: steps and an internal
+            grid finer than the user's are chosen to meet it (:func:`solvers.audit` measures whether they do).
+        dtype: precision of the computation, float64 or float32.
+        device: where to compute.
+
+    Returns:
+        (batch, time, *shape) or (batch, time, grain, *shape). A sample that no step size could integrate is NaN from
+        the time on at which it failed; the others are unaffected. Results do not depend on what else is in the batch.
+
+    Raises:
+        InputError: wrong shapes, times, tolerance or values.
+    """
+    return solve(problem, initial, times, tolerance, dtype, device).states
+
+
+@dataclass(frozen=True)
+class Solution:
+    """States on the user's grid, the energy of the resolved solution, and what it cost.
+
+    Attributes:
+        states: as :func:`simulate` returns.
+        free_energy: (batch, time), taken on the internal grid.
+        evaluations: (batch,) evaluations of the right-hand side made for each sample's chunk.
+        shapes: per sample, the cells of its internal grid.
+    """
+
+    states: torch.Tensor
+    free_energy: torch.Tensor
+    evaluations: np.ndarray
+    shapes: list[tuple[int, ...]]
+
+
+def solve(
+    problem: Problem,
+    initial: torch.Tensor,
+    times: Times,
+    tolerance: float = 1e-4,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+    refine: int = 0,
+) -> Solution:
+    """As :func:`simulate`, with the free energy and the cost.
+
+    Args:
+        refine: halve the steps and refine the internal grid by 5/4 this many times beyond what the tolerance asks
+            for; what an audit compares with.
+    """
+    layout = "(batch, shape)" if isinstance(problem, CahnHilliard) else "(batch, grain, shape)"
+    initial = check_fields(initial, problem.grid, layout).to(device, dtype)
+    rows = check_times(times, len(initial))
+    check_tolerance(tolerance, dtype)
+    if (
+        isinstance(problem, CahnHilliard)
+        and problem.grid.boundary == "no_flux"
+        and not problem.constant_mobility
+    ):
+        return _solve_mirrored(problem, initial, rows, tolerance, refine)
+    shapes = internal_shapes(problem, len(initial), tolerance, refine)
+    solution = Solution(
+        states=initial.new_full((len(initial), rows.shape[1], *initial.shape[1:]), torch.nan),
+        free_energy=initial.new_full(rows.shape, torch.nan),
+        evaluations=np.zeros(len(initial), dtype=np.int64),
+        shapes=shapes,
+    )
+    # Samples share a transform only with those of the same internal grid, which their own kappa decides: what else
+    # is in the batch must not change an answer.
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for sample, shape in enumerate(shapes):
+        groups[shape].append(sample)
+    step_tolerance = model_of(problem).step_tolerance(tolerance) / 16.0**refine
+    for shape, members in groups.items():
+        _solve_group(problem, initial, rows, np.array(members), shape, step_tolerance, solution)
+    return solution
+
+
+def internal_shapes(problem: Problem, batch: int, tolerance: float, refine: int = 0) -> list[tuple[int, ...]]:
+    """Per sample, the cells of the internal grid that the tolerance asks for."""
+    model = model_of(problem)
+    lengths = problem.reduced_kappa(batch).sqrt().tolist()
+    return [internal_shape(problem.grid, model.spacing(tolerance, xi) / 1.25**refine) for xi in lengths]
+
+
+def _solve_group(
+    problem: Problem,
+    initial: torch.Tensor,
+    rows: np.ndarray,
+    members: np.ndarray,
+    shape: tuple[int, ...],
+    step_tolerance: float,
+    solution: Solution,
+) -> None:
+    """Solves the samples ``members``, which share an internal grid, chunk by chunk, into ``solution``."""
+    grid = problem.grid
+    basis = basis_for(grid, initial.dtype, initial.device, shape)
+    components = 1 if isinstance(problem, CahnHilliard) else initial.shape[1]
+    for part in chunks(len(members), components, basis.size, initial.element_size()):
+        index = members[part]
+        chosen = torch.from_numpy(index)
+        material = problem.take(chosen)
+        start = initial[chosen.to(initial.device)]
+        scaled = _scaled(material, resample(start, shape, grid.boundary)).reshape(
+            len(index), components, *shape
+        )
+        times = rows[index] * material.time_scale(len(index)).numpy()[:, None]
+        equation = material.equation(basis, len(index))
+        cost = [0]
+        for states in rollout(equation, basis.forward(scaled), times, step_tolerance, _counter(cost)):
+            fields = basis.inverse(states.coefficients)
+            if isinstance(problem, CahnHilliard):
+                fields = problem.well.from_scaled(fields[:, 0])
+            energy = material.take(torch.from_numpy(states.samples)).free_energy(fields)
+            where = index[states.samples]
+            solution.states[where, states.times] = resample(fields, grid.shape, grid.boundary)
+            solution.free_energy[where, states.times] = energy
+        solution.evaluations[index] = cost[0]
+        at_start = rows[index] == 0.0
+        for sample, columns in zip(index, at_start, strict=True):
+            solution.states[sample, columns.nonzero()[0]] = initial[sample]
+
+
+def _counter(cost: list[int]):  # type: ignore[no-untyped-def]
+    def count(stepper) -> None:  # type: ignore[no-untyped-def]
+        cost[0] = stepper.evaluations
+
+    return count
+
+
+def _scaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
+    return problem.well.to_scaled(fields) if isinstance(problem, CahnHilliard) else fields
+
+
+def _solve_mirrored(
+    problem: CahnHilliard, initial: torch.Tensor, rows: np.ndarray, tolerance: float, refine: int
+) -> Solution:
+    """A no-flux box as the quarter (eighth) of its even extension, for the flux form needs sines and cosines."""
+    grid = problem.grid
+    mirrored = initial
+    for dim in range(-grid.ndim, 0):
+        mirrored = torch.cat([mirrored, mirrored.flip(dim)], dim)
+    doubled = Grid(tuple(2 * n for n in grid.shape), grid.spacing, "periodic")
+    whole = replace(problem, grid=doubled)
+    solution = solve(whole, mirrored, rows, tolerance, initial.dtype, initial.device, refine)
+    corner = (..., *(slice(0, n) for n in grid.shape))
+    return replace(solution, states=solution.states[corner], free_energy=solution.free_energy / 2**grid.ndim)
