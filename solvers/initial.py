@@ -93,17 +93,13 @@ def from_file(path: str | Path, variable: str | None, grid: Grid) -> torch.Tenso
     if not source.exists():
         raise InputError(f"{source}: no such file")
     try:
-        values = (
-            np.load(source, allow_pickle=False) if source.suffix == ".npy" else _variable(source, variable)
-        )
+        values = np.load(source, allow_pickle=False) if source.suffix == ".npy" else _variable(source, variable)
     except (OSError, EOFError, ValueError, KeyError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{source}: cannot be read: {str(error).splitlines()[0]}") from error
     if values.ndim < grid.ndim or values.shape[-grid.ndim :] != grid.shape:
-        raise InputError(
-            f"{source}: last axes {grid.shape} expected, to match the grid, but found {values.shape}"
-        )
+        raise InputError(f"{source}: last axes {grid.shape} expected, to match the grid, but found {values.shape}")
     if values.dtype.kind not in "fiu":
         raise InputError(f"{source}: numbers expected, but found {values.dtype}")
     if not np.isfinite(values).all():
@@ -121,7 +117,5 @@ def _variable(source: Path, name: str | None) -> np.ndarray:
         if name is None and len(names) == 1:
             name = names[0]
         if name not in names:
-            raise InputError(
-                f"{source}: variable {name!r} not found; there are: {', '.join(names) or 'none'}"
-            )
+            raise InputError(f"{source}: variable {name!r} not found; there are: {', '.join(names) or 'none'}")
         return dataset[name].to_numpy()

@@ -14,9 +14,7 @@ from solvers.grid import Grid
 MEAN, AMPLITUDE = 0.5, 0.01
 
 
-def pfhub_1a(
-    grid: Grid, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
-) -> torch.Tensor:
+def pfhub_1a(grid: Grid, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> torch.Tensor:
     """c = 0.5 + 0.01 [cos 0.105x cos 0.11y + (cos 0.13x cos 0.087y)^2 + cos(0.025x-0.15y) cos(0.07x-0.02y)].
 
     Taken at the nodes x = i dx, i = 0, 1, ..., with the origin in the corner of the box, whose side is 200 in

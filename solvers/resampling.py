@@ -35,10 +35,7 @@ def _axis_matrix(n: int, m: int, boundary: str) -> torch.Tensor:
     """(m, n): values at m points from values at n points along one axis."""
     if boundary == "periodic":
         # The Dirichlet kernel of n points, with the Nyquist mode of an even n as a cosine.
-        offset = (
-            torch.arange(m, dtype=torch.float64)[:, None] / m
-            - torch.arange(n, dtype=torch.float64)[None, :] / n
-        )
+        offset = torch.arange(m, dtype=torch.float64)[:, None] / m - torch.arange(n, dtype=torch.float64)[None, :] / n
         coincide = (offset - offset.round()).abs() < 1e-12
         angle = math.pi * torch.where(coincide, 0.5, offset)
         kernel = torch.sin(n * angle) / (n * (torch.tan(angle) if n % 2 == 0 else torch.sin(angle)))

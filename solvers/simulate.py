@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from solvers.accuracy import model_of
-from solvers.accuracy import check_tolerance, internal_shape
+from solvers.accuracy import check_tolerance, internal_shape, model_of
 from solvers.cahn_hilliard import CahnHilliard
 from solvers.checks import Times, check_fields, check_times
 from solvers.grain_growth import GrainGrowth
@@ -89,11 +88,7 @@ def solve(
     initial = check_fields(initial, problem.grid, layout).to(device, dtype)
     rows = check_times(times, len(initial))
     check_tolerance(tolerance, dtype)
-    if (
-        isinstance(problem, CahnHilliard)
-        and problem.grid.boundary == "no_flux"
-        and not problem.constant_mobility
-    ):
+    if isinstance(problem, CahnHilliard) and problem.grid.boundary == "no_flux" and not problem.constant_mobility:
         return _solve_mirrored(problem, initial, rows, tolerance, refine)
     shapes = internal_shapes(problem, len(initial), tolerance, refine)
     solution = Solution(
@@ -138,9 +133,7 @@ def _solve_group(
         chosen = torch.from_numpy(index)
         material = problem.take(chosen)
         start = initial[chosen.to(initial.device)]
-        scaled = _scaled(material, resample(start, shape, grid.boundary)).reshape(
-            len(index), components, *shape
-        )
+        scaled = _scaled(material, resample(start, shape, grid.boundary)).reshape(len(index), components, *shape)
         times = rows[index] * material.time_scale(len(index)).numpy()[:, None]
         equation = material.equation(basis, len(index))
         cost = [0]

@@ -130,18 +130,14 @@ class CosineBasis:
     def forward(self, field: torch.Tensor) -> torch.Tensor:
         """Cell values (..., *shape) to coefficients (..., F)."""
         for axis, transform in enumerate(self._transforms):
-            field = transform.forward(field.movedim(axis - len(self.shape), -1)).movedim(
-                -1, axis - len(self.shape)
-            )
+            field = transform.forward(field.movedim(axis - len(self.shape), -1)).movedim(-1, axis - len(self.shape))
         return field.reshape(*field.shape[: -len(self.shape)], self.size)
 
     def inverse(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients (..., F) to cell values (..., *shape)."""
         field = coefficients.reshape(*coefficients.shape[:-1], *self.shape)
         for axis, transform in enumerate(self._transforms):
-            field = transform.inverse(field.movedim(axis - len(self.shape), -1)).movedim(
-                -1, axis - len(self.shape)
-            )
+            field = transform.inverse(field.movedim(axis - len(self.shape), -1)).movedim(-1, axis - len(self.shape))
         return field
 
 

@@ -1,0 +1,23 @@
+"""Parameter sweeps: a YAML file becomes a plan, batches on Dask, and a Zarr store.
+
+The heavy parts load when they are first used, so that ``import sweeps`` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.dataset import open_sweep
+    from sweeps.sweep import RunResult, Sweep
+
+__all__ = ["RunResult", "Sweep", "open_sweep"]
+
+_HOME = {"RunResult": "sweeps.sweep", "Sweep": "sweeps.sweep", "open_sweep": "sweeps.dataset"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'sweeps' has no attribute {name!r}")

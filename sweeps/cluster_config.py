@@ -44,12 +44,14 @@ class SlurmCluster(StrictModel):
     job_script_prologue: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
-def _address_kind(value: Any) -> Any:
-    """``{address: tcp://...}`` means ``{kind: address, address: tcp://...}``."""
-    return {"kind": "address", **value} if isinstance(value, dict) and "address" in value else value
+def _default_kind(value: Any) -> Any:
+    """``{address: tcp://...}`` means ``{kind: address, address: tcp://...}``; without a kind it is local."""
+    if not isinstance(value, dict):
+        return value
+    return {"kind": "address" if "address" in value else "local", **value}
 
 
 Cluster = Annotated[
     Annotated[LocalCluster | RunningCluster | SlurmCluster, Discriminator("kind")],
-    BeforeValidator(_address_kind),
+    BeforeValidator(_default_kind),
 ]

@@ -244,9 +244,16 @@ class AutoEngine(StrictModel):
     device: Device = "auto"
 
 
+def _solver_kind(value: Any) -> Any:
+    return {"kind": "solver", **value} if isinstance(value, dict) else value
+
+
 Engine = Annotated[
-    SolverEngine | SurrogateEngine | EmulatorEngine | AutoEngine,
-    Discriminator("kind"),
+    Annotated[
+        SolverEngine | SurrogateEngine | EmulatorEngine | AutoEngine,
+        Discriminator("kind"),
+    ],
+    BeforeValidator(_solver_kind),
 ]
 
 

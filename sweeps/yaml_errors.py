@@ -87,7 +87,8 @@ def show(value: Any) -> str:
 def _translate(data: Any, error: ErrorDetails) -> tuple[KeyPath, str]:
     context = error.get("ctx", {})
     loc = (*error["loc"], *context.get("at", ())) if error["type"] == PROBLEM else error["loc"]
-    key = _in_data(data, loc, keep_last=error["type"] in ("missing", PROBLEM))
+    too_short = error["type"] == "missing" and isinstance(loc[-1], int)
+    key = _in_data(data, loc, keep_last=error["type"] in ("missing", PROBLEM) and not too_short)
     found, allowed, options = _describe(error, context)
     return key, f"{dotted(key)}: found {found}, allowed {allowed}{suggestion_for(error, context, options)}"
 
@@ -97,7 +98,9 @@ def _in_data(data: Any, loc: Iterable[str | int], keep_last: bool) -> KeyPath:
     key: list[str | int] = []
     parts = list(loc)
     for i, part in enumerate(parts):
-        inside = part in data if isinstance(data, Mapping) else _is_index(data, part)
+        inside = _holds(data, part)
+        if inside and part in parts[i + 1 : i + 2] and not _holds(data[part], part):
+            continue  # the tag of `{file: ...}` or `{linspace: ...}`, named as the key that follows
         if inside:
             data = data[part]
             key.append(part)
@@ -106,7 +109,9 @@ def _in_data(data: Any, loc: Iterable[str | int], keep_last: bool) -> KeyPath:
     return tuple(key)
 
 
-def _is_index(data: Any, part: str | int) -> bool:
+def _holds(data: Any, part: str | int) -> bool:
+    if isinstance(data, Mapping):
+        return part in data
     return isinstance(data, list) and isinstance(part, int) and part < len(data)
 
 
@@ -115,6 +120,8 @@ def _describe(error: ErrorDetails, context: Mapping[str, Any]) -> tuple[str, str
     kind, value = error["type"], error["input"]
     if kind == PROBLEM:
         return context["found"], context["allowed"], context["options"]
+    if kind == "missing" and isinstance(error["loc"][-1], int):
+        return f"{len(value)} entries", f"at least {error['loc'][-1] + 1}", []
     if kind == "missing":
         return "nothing", "a value: this key is required", []
     if kind == "literal_error":

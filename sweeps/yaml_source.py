@@ -163,10 +163,11 @@ def _plain(node: Any, key: KeyPath, source: Source, entries: list[int]) -> Any:
     if len(key) > MAX_DEPTH or entries[0] > MAX_ENTRIES:
         raise InputError(f"{place}: found too many nested entries, allowed {MAX_DEPTH} levels of nesting")
     if isinstance(node, CommentedMap):
-        return {
-            _text(name, source, key): _plain(value, _noted(node, name, key, source), source, entries)
-            for name, value in node.items()
-        }
+        mapping = {}
+        for name, value in node.items():
+            child = _noted(node, name, key, source)
+            mapping[_text(name, source, child)] = _plain(value, child, source, entries)
+        return mapping
     if isinstance(node, CommentedSeq):
         return [_plain(value, _noted(node, i, key, source), source, entries) for i, value in enumerate(node)]
     if isinstance(node, TaggedScalar) or not isinstance(node, bool | int | float | str | None):
@@ -197,7 +198,7 @@ def _noted(node: CommentedMap | CommentedSeq, name: Any, key: KeyPath, source: S
 
 def _text(name: Any, source: Source, key: KeyPath) -> str:
     if not isinstance(name, str):
-        place = source.where((*key, str(name)))[0]
+        place = source.where(key)[0]
         raise InputError(f"{place}: found the key {name!r}, allowed keys of text")
     return str(name)
 

@@ -27,11 +27,7 @@ class FixedStep(Protocol):
 def phi_functions(z: torch.Tensor, count: int) -> list[torch.Tensor]:
     """phi_0 ... phi_count of real z, by the mean over a circle around z (Kassam and Trefethen 2005, section 3,
     doi:10.1137/S1064827502410633), in complex128: direct formulas cancel near z = 0."""
-    angle = (
-        math.pi
-        * (torch.arange(_CONTOUR_POINTS, dtype=torch.float64, device=z.device) + 0.5)
-        / _CONTOUR_POINTS
-    )
+    angle = math.pi * (torch.arange(_CONTOUR_POINTS, dtype=torch.float64, device=z.device) + 0.5) / _CONTOUR_POINTS
     points = z.double()[..., None] + torch.exp(1j * angle)
     values = [torch.exp(z.double())]
     term, factorial = torch.exp(points), 1.0

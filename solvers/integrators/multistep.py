@@ -99,17 +99,10 @@ class AdaptiveMultistep:
         magnitude = self.equation.magnitude(moment, self._mean)
         for kind, rows in enumerate((corrected, explicit, predicted)):
             history[:, kind * _SLOTS + slot] = rows.reshape(len(rows), -1)
-        summary = (
-            torch.stack([square, magnitude, self.equation.stabiliser(moment).to(square)])
-            .double()
-            .cpu()
-            .numpy()
-        )
+        summary = torch.stack([square, magnitude, self.equation.stabiliser(moment).to(square)]).double().cpu().numpy()
         return self._control(summary, order, slot)
 
-    def _combinations(
-        self, order: np.ndarray
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _combinations(self, order: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """History sums of the next step, and bh, bh s shaped (batch, 1, 1)."""
         batch = len(order)
         ages = self.time[:, None] - self._times[:, [r % _SLOTS for r in self._recent()]]

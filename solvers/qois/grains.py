@@ -29,8 +29,7 @@ def _flat_maps(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
     """(frame, y, x), the integer type kept."""
     if tuple(grain_id.shape[-grid.ndim :]) != grid.shape or grain_id.is_floating_point():
         raise InputError(
-            f"grain_id: integers with last axes {grid.shape}, "
-            f"but got {grain_id.dtype} of shape {tuple(grain_id.shape)}"
+            f"grain_id: integers with last axes {grid.shape}, but got {grain_id.dtype} of shape {tuple(grain_id.shape)}"
         )
     return grain_id.reshape(-1, *grid.shape)
 
@@ -85,9 +84,7 @@ def mean_grain_area(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
     return areas.sum(-1) / (areas > 0).sum(-1)
 
 
-def grain_area_quantile(
-    grain_id: torch.Tensor, grid: Grid, levels: Sequence[float] = QUANTILE_LEVELS
-) -> torch.Tensor:
+def grain_area_quantile(grain_id: torch.Tensor, grid: Grid, levels: Sequence[float] = QUANTILE_LEVELS) -> torch.Tensor:
     """Quantiles of the grain areas, every grain counted once (number weighted), linearly interpolated.
 
     Args:
@@ -175,9 +172,7 @@ def boundary_threshold(gamma: Parameter = 1.5) -> Parameter:
     return (1 + 2 / (1 + 2 * gamma)) / 2
 
 
-def label_grains(
-    phi: torch.Tensor, grid: Grid, threshold: Parameter = 0.75, fill: bool = True
-) -> torch.Tensor:
+def label_grains(phi: torch.Tensor, grid: Grid, threshold: Parameter = 0.75, fill: bool = True) -> torch.Tensor:
     """Grain numbers from phi = sum_i eta_i^2 alone: connected regions above a threshold.
 
     Regions are connected through cell faces, across periodic faces too. Two grains whose boundary is thinner

@@ -18,9 +18,7 @@ GRADIENT_PER_INTERFACE = 2 * math.sqrt(2) / 3
 
 def interface_width(kappa: Parameter, well_scale: Parameter = 1.0) -> torch.Tensor:
     """sqrt(kappa/W), the length that sets the width of an interface; a number or (batch,), float64."""
-    return torch.sqrt(
-        torch.as_tensor(kappa, dtype=torch.float64) / torch.as_tensor(well_scale, dtype=torch.float64)
-    )
+    return torch.sqrt(torch.as_tensor(kappa, dtype=torch.float64) / torch.as_tensor(well_scale, dtype=torch.float64))
 
 
 def interface_density_of(gradient_square: torch.Tensor, width: Parameter) -> torch.Tensor:
@@ -81,9 +79,7 @@ def domain_size_interface(density: torch.Tensor) -> torch.Tensor:
     return 2 / density
 
 
-def mean_curvature(
-    c: torch.Tensor, grid: Grid, centre: Parameter = 0.0, half_width: Parameter = 1.0
-) -> torch.Tensor:
+def mean_curvature(c: torch.Tensor, grid: Grid, centre: Parameter = 0.0, half_width: Parameter = 1.0) -> torch.Tensor:
     """Mean absolute curvature of the interfaces, 1/R for a circle.
 
     H = int |div(grad u / |grad u|)| w dA / int w dA with w = |grad u| max(0, 1 - u^2)^2 and
