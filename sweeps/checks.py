@@ -37,9 +37,7 @@ def _check_start(config: SweepConfig) -> None:
     kind = config.initial.kind
     allowed = STARTS[config.process]
     if kind not in allowed:
-        raise problem(
-            repr(kind), f"{', '.join(allowed)} for process {config.process}", ("initial", "kind"), allowed
-        )
+        raise problem(repr(kind), f"{', '.join(allowed)} for process {config.process}", ("initial", "kind"), allowed)
     if config.initial.kind == "voronoi" and config.initial.grains > config.grid.build().cells:
         cells = config.grid.build().cells
         raise problem(f"{config.initial.grains}", f"at most one grain a cell, {cells}", ("initial", "grains"))
@@ -91,9 +89,7 @@ def _check_design(config: SweepConfig) -> None:
             raise problem(_written(spec), allowed, ("parameters", name))
     varied = [spec for spec in config.parameters.values() if not isinstance(spec, float | int)]
     if getattr(config.design, "sampler", None) is not None and not varied:
-        raise problem(
-            "no parameter to sample", "at least one range, such as `kappa: {low: 0.5, high: 2}`", ("design",)
-        )
+        raise problem("no parameter to sample", "at least one range, such as `kappa: {low: 0.5, high: 2}`", ("design",))
     if config.design == "grid":
         count = math.prod(_length(spec) for spec in varied)
         if count > MAX_POINTS:

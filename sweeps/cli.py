@@ -25,9 +25,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the file; may be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Address = Annotated[
-    str | None, typer.Option("--address", help="Use a running Dask scheduler, tcp://HOST:PORT.")
-]
+Address = Annotated[str | None, typer.Option("--address", help="Use a running Dask scheduler, tcp://HOST:PORT.")]
 #: Failed points that are named one by one; the store names them all.
 NAMED = 20
 

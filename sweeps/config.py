@@ -40,9 +40,7 @@ def _beside_the_file(path: str, info: ValidationInfo) -> str:
     base = (info.context or {}).get("base")
     resolved = (Path(base) if base else Path()) / Path(path).expanduser()
     if not resolved.exists():
-        raise problem(
-            f"{path!r}, which is not there ({resolved})", "an existing file, relative to the YAML file"
-        )
+        raise problem(f"{path!r}, which is not there ({resolved})", "an existing file, relative to the YAML file")
     return str(resolved.absolute())
 
 
@@ -171,9 +169,7 @@ def _times_form(value: Any) -> str:
     return "range" if isinstance(value, dict | TimeRange) else "list"
 
 
-Times = Annotated[
-    Annotated[TimeRange, Tag("range")] | Annotated[TimeList, Tag("list")], Discriminator(_times_form)
-]
+Times = Annotated[Annotated[TimeRange, Tag("range")] | Annotated[TimeList, Tag("list")], Discriminator(_times_form)]
 
 
 def _design_form(value: Any) -> str:

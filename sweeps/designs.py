@@ -111,9 +111,7 @@ def _check_header(config: SweepConfig, path: Path, header: list[str]) -> None:
     names = config.parameter_names
     for name in header:
         if name not in names:
-            raise InputError(
-                f"{path}:1: found column {name!r}, allowed {', '.join(names)}{suggestion(name, names)}"
-            )
+            raise InputError(f"{path}:1: found column {name!r}, allowed {', '.join(names)}{suggestion(name, names)}")
         if header.count(name) > 1:
             raise InputError(f"{path}:1: found column {name!r} twice, allowed once")
         if name in config.parameters:

@@ -91,7 +91,6 @@ def point_keys(config: SweepConfig, parameters: dict[str, np.ndarray]) -> np.nda
     rows = np.stack([parameters[name] + 0.0 for name in sorted(parameters)], axis=1).astype("<f8")
     packed, width = rows.tobytes(), rows.shape[1] * 8
     hexes = (
-        hashlib.blake2b(head + packed[i : i + width], digest_size=16).hexdigest()
-        for i in range(0, len(packed), width)
+        hashlib.blake2b(head + packed[i : i + width], digest_size=16).hexdigest() for i in range(0, len(packed), width)
     )
     return np.array(list(hexes), dtype="S32")

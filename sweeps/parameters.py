@@ -17,8 +17,7 @@ PROCESS_PARAMETERS = {
     "grain_growth": ("mobility", "kappa", "gamma"),
 }
 FORMS = (
-    "a number, a list of numbers, {linspace: [from, to, count]}, {logspace: [from, to, count]} "
-    "or {low:, high:, log:}"
+    "a number, a list of numbers, {linspace: [from, to, count]}, {logspace: [from, to, count]} or {low:, high:, log:}"
 )
 MAX_COUNT = 1_000_000
 
@@ -35,9 +34,7 @@ def _spaced(value: tuple[float, float, float]) -> tuple[float, float, int]:
 def _positive_ends(value: tuple[float, float, int]) -> tuple[float, float, int]:
     for i in range(2):
         if value[i] <= 0:
-            raise problem(
-                f"{value[i]:g}", "an end value > 0 (ends of a logspace are values, not exponents)", (i,)
-            )
+            raise problem(f"{value[i]:g}", "an end value > 0 (ends of a logspace are values, not exponents)", (i,))
     return value
 
 

@@ -21,9 +21,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-def problem(
-    found: str, allowed: str, at: Sequence[str | int] = (), options: Iterable[str] = ()
-) -> PydanticCustomError:
+def problem(found: str, allowed: str, at: Sequence[str | int] = (), options: Iterable[str] = ()) -> PydanticCustomError:
     """An error for a validator to raise.
 
     Args:

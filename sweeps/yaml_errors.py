@@ -53,16 +53,19 @@ class Located(Protocol):
 
 def one_line(source: Located, errors: Iterable[ErrorDetails]) -> str:
     """The first error in the file, as one line, and how many more there are."""
-    told = []
+    # A union reports every form that did not fit, all at the same key: they are one mistake.
+    mistakes: dict[KeyPath, list[tuple[str, str, str]]] = {}
     for error in errors:
-        key, line = _translate(source.data, error)
-        place, rank = source.where(key)
-        # An override says the key already.
-        line = line.removeprefix(f"{dotted(key)}: ") if place == f"--set {dotted(key)}" else line
-        told.append((rank, f"{place}: {line}"))
-    told.sort(key=lambda item: item[0])
-    more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
-    return " ".join((told[0][1] + more).split())
+        key, mistake = _translate(source.data, error)
+        mistakes.setdefault(key, []).append(mistake)
+    key = min(mistakes, key=lambda k: source.where(k)[1])
+    place = source.where(key)[0]
+    found, _, hint = mistakes[key][0]
+    allowed = " or ".join(dict.fromkeys(allowed for _, allowed, _ in mistakes[key]))
+    # An override says the key already.
+    name = "" if place == f"--set {dotted(key)}" else f"{dotted(key)}: "
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return " ".join(f"{place}: {name}found {found}, allowed {allowed}{hint}{more}".split())
 
 
 def dotted(key: KeyPath) -> str:
@@ -84,13 +87,14 @@ def show(value: Any) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
-def _translate(data: Any, error: ErrorDetails) -> tuple[KeyPath, str]:
+def _translate(data: Any, error: ErrorDetails) -> tuple[KeyPath, tuple[str, str, str]]:
+    """Key of an error, what was found, what is allowed, and a did-you-mean."""
     context = error.get("ctx", {})
     loc = (*error["loc"], *context.get("at", ())) if error["type"] == PROBLEM else error["loc"]
     too_short = error["type"] == "missing" and isinstance(loc[-1], int)
     key = _in_data(data, loc, keep_last=error["type"] in ("missing", PROBLEM) and not too_short)
     found, allowed, options = _describe(error, context)
-    return key, f"{dotted(key)}: found {found}, allowed {allowed}{suggestion_for(error, context, options)}"
+    return key, (found, allowed, _hint(error, context, options))
 
 
 def _in_data(data: Any, loc: Iterable[str | int], keep_last: bool) -> KeyPath:
@@ -140,7 +144,7 @@ def _describe(error: ErrorDetails, context: Mapping[str, Any]) -> tuple[str, str
     return show(value), error["msg"].removeprefix("Value error, "), []
 
 
-def suggestion_for(error: ErrorDetails, context: Mapping[str, Any], options: list[str]) -> str:
+def _hint(error: ErrorDetails, context: Mapping[str, Any], options: list[str]) -> str:
     """A did-you-mean for misspelt keys and words."""
     kind, value = error["type"], error["input"]
     if kind == PROBLEM and context["at"]:

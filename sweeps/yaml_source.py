@@ -111,9 +111,7 @@ def located(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     raise InputError(f"{source.where(parts)[0]}: {message}" if known else f"{path}: {message}")
 
 
-def from_mapping(
-    data: Mapping[str, Any], model: type[ModelT], label: str, base: Path | None = None
-) -> ModelT:
+def from_mapping(data: Mapping[str, Any], model: type[ModelT], label: str, base: Path | None = None) -> ModelT:
     """Build a model from data made in Python; mistakes are told as for a file of that label."""
     return check(Source(label=label, data=data, base=base), model)
 
