@@ -1,0 +1,187 @@
+"""What a sweep's store holds: dimensions, variables, units, chunks. No input or output here.
+
+One batch of points is one task and one object (chunk, or shard of chunks) of every variable that workers
+write, so two writers never meet in an object. Status, errors and times are written by the driver alone, many
+batches to an object.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from solvers.qois import extra_coordinates, qois_of
+from sweeps.plan import Plan
+
+STATUS_FLAGS = {"pending": 0, "done": 1, "failed": 2, "diverged": 3, "verified": 4}
+PENDING, DONE, FAILED, DIVERGED, VERIFIED = STATUS_FLAGS.values()
+
+# Chunks of fields: large enough that a store of 100 GB has 10^5 of them, small enough to read a few frames
+# cheaply.
+INNER_CHUNK_BYTES = 2**20
+# Points to an object of the driver's own variables: rewritten whole when one of its batches ends.
+LEDGER_POINTS = 8192
+
+MOBILITY_UNITS = {"cahn_hilliard": "length^4/(energy time)", "grain_growth": "length^2/(energy time)"}
+PARAMETER_INFO = {
+    "mobility": ("", "mobility M"),
+    "kappa": ("energy", "gradient-energy coefficient kappa"),
+    "composition": ("1", "mean composition of the start"),
+    "mobility_contrast": ("1", "mobility contrast a in M(c) = M (1 - a c^2)"),
+    "gamma": ("1", "coupling gamma of the order parameters"),
+}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of the store.
+
+    Attributes:
+        dims: names of its axes.
+        dtype: numpy dtype name, or ``"str"``.
+        fill: value where nothing was written.
+        chunks, shards: along ``dims``; shards None where a chunk is an object.
+        attributes: units, long_name and more.
+    """
+
+    dims: tuple[str, ...]
+    dtype: str
+    fill: Any
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sizes that fix a store.
+
+    Attributes:
+        process: ``cahn_hilliard`` or ``grain_growth``.
+        points, realizations: counts.
+        times: stored times, (time,).
+        field_index: positions in ``times`` at which fields are kept; empty with ``retain: qoi``.
+        shape: cells (y, x).
+        extra: coordinate values of the extra axes of QoIs, ``k`` and ``quantile`` where the process has them.
+        batch: points to a batch.
+    """
+
+    process: str
+    points: int
+    realizations: int
+    times: np.ndarray
+    field_index: np.ndarray
+    shape: tuple[int, int]
+    extra: dict[str, np.ndarray]
+    batch: int
+
+    @property
+    def time_field_dim(self) -> str:
+        """Axis of the kept fields: ``time`` when all are kept, else ``time_field``."""
+        return "time" if len(self.field_index) == len(self.times) else "time_field"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Length of every dimension."""
+        sizes = {"point": self.points, "realization": self.realizations, "time": len(self.times)}
+        sizes.update({name: len(values) for name, values in self.extra.items()})
+        if len(self.field_index):
+            sizes.update({self.time_field_dim: len(self.field_index), "y": self.shape[0], "x": self.shape[1]})
+        return sizes
+
+    @property
+    def batches(self) -> np.ndarray:
+        """int64 (batch, 2): [start, stop) of every batch in storage order."""
+        start = np.arange(0, self.points, self.batch)
+        return np.stack([start, np.minimum(start + self.batch, self.points)], axis=1)
+
+    def results(self) -> dict[str, Variable]:
+        """The variables that workers write: QoIs, and fields where they are kept."""
+        return {**self._fields(), **self._qois()}
+
+    def ledger(self) -> dict[str, Variable]:
+        """The variables that the driver writes while points finish."""
+        rows = self.batch * max(1, LEDGER_POINTS // self.batch)
+        chunks = (min(rows, self.points), self.realizations)
+        flags = {
+            "long_name": "state of the sample",
+            "units": "1",
+            "flag_values": list(STATUS_FLAGS.values()),
+            "flag_meanings": " ".join(STATUS_FLAGS),
+        }
+        dims = ("point", "realization")
+
+        def variable(dtype: str, fill: Any, attributes: dict[str, Any]) -> Variable:
+            return Variable(dims, dtype, fill, chunks, None, attributes)
+
+        return {
+            "status": variable("int8", PENDING, flags),
+            "error": variable("str", "", {"long_name": "why the sample failed", "units": "1"}),
+            "wall_s": variable("float32", np.nan, {"long_name": "computing time of the sample", "units": "s"}),
+            "engine": variable("str", "", {"long_name": "engine that computed the sample", "units": "1"}),
+        }
+
+    def _qois(self) -> dict[str, Variable]:
+        found = {}
+        for name, info in qois_of(self.process).items():
+            dims = ("point", "realization", "time") + ((info.extra_dim,) if info.extra_dim else ())
+            chunks = (self.batch, *(self.sizes[d] for d in dims[1:]))
+            attributes = {"long_name": info.long_name, "units": info.units}
+            found[name] = Variable(dims, "float64", np.nan, chunks, None, attributes)
+        return found
+
+    def _fields(self) -> dict[str, Variable]:
+        if not len(self.field_index):
+            return {}
+        dims = ("point", "realization", self.time_field_dim, "y", "x")
+        chunks, shards = self._field_chunks()
+        grains = self.process == "grain_growth"
+        name = "phi, the sum of the squared order parameters" if grains else "composition"
+        field_attributes = {"long_name": name, "units": "1"}
+        found = {"field": Variable(dims, "float32", np.nan, chunks, shards, field_attributes)}
+        if grains:
+            attributes = {"long_name": "number of the grain, -1 where there is none", "units": "1"}
+            found["grain_id"] = Variable(dims, "int32", -1, chunks, shards, attributes)
+        return found
+
+    def _field_chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Chunk and shard of a field: a shard is one batch, a chunk some times of one point or several points."""
+        frames = len(self.field_index)
+        block = 4 * math.prod(self.shape) * self.realizations
+        slabs = math.ceil(frames / max(1, INNER_CHUNK_BYTES // block))
+        # Even slabs, so that the last one is not mostly padding.
+        slab = math.ceil(frames / min(slabs, frames))
+        points = 1
+        if slabs <= 1:
+            room = max(1, INNER_CHUNK_BYTES // (block * frames))
+            points = max(d for d in range(1, self.batch + 1) if self.batch % d == 0 and d <= room)
+        rest = (self.realizations, slab, *self.shape)
+        padded = slab * math.ceil(frames / slab)
+        return (points, *rest), (self.batch, self.realizations, padded, *self.shape)
+
+
+def layout_of(plan: Plan, batch: int | None = None) -> Layout:
+    """The layout of a plan's store; ``batch`` overrides the plan's batch size (that of a store already there)."""
+    config = plan.config
+    times = config.time_values()
+    used = {info.extra_dim for info in qois_of(config.process).values()}
+    extra = {n: v.numpy() for n, v in extra_coordinates(config.grid.build()).items() if n in used}
+    return Layout(
+        process=config.process,
+        points=len(plan.keys),
+        realizations=config.realizations.count,
+        times=times,
+        field_index=config.field_time_indices(),
+        shape=config.grid.shape,
+        extra=extra,
+        batch=batch or int(plan.batches[0, 1] - plan.batches[0, 0]),
+    )
+
+
+def parameter_attributes(process: str, name: str) -> dict[str, str]:
+    """units and long_name of a parameter."""
+    units, long_name = PARAMETER_INFO[name]
+    return {"units": units or MOBILITY_UNITS[process], "long_name": long_name}

@@ -1,0 +1,93 @@
+"""How far a run is: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+# Between two plain lines at least this long passes.
+LINE_SECONDS = 10.0
+
+Advance = Callable[[int], None]
+
+
+@contextlib.contextmanager
+def point_progress(name: str, total: int, done: int, show: bool = True) -> Iterator[Advance]:
+    """Count finished points.
+
+    Args:
+        name: of the sweep.
+        total: points of the sweep.
+        done: points finished before; the rate counts only what is finished now.
+        show: False for silence.
+
+    Yields:
+        A function to call with the number of points just finished.
+    """
+    if not show:
+        yield lambda points: None  # noqa: ARG005
+        return
+    console = Console(file=sys.stderr)
+    with _bar(console, name, total, done) if console.is_terminal else _lines(name, total, done) as advance:
+        yield advance
+
+
+@contextlib.contextmanager
+def _bar(console: Console, name: str, total: int, done: int) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("points  {task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    counter = _Counter(total, done)
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(name, total=total, completed=done, rate="")
+
+        def advance(points: int) -> None:
+            counter.add(points)
+            progress.update(task, advance=points, rate=f"{counter.rate():.3g}/s")
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _lines(name: str, total: int, done: int) -> Iterator[Advance]:
+    counter = _Counter(total, done)
+    last = [time.monotonic()]
+
+    def advance(points: int) -> None:
+        counter.add(points)
+        now = time.monotonic()
+        if now - last[0] >= LINE_SECONDS or counter.done == total:
+            last[0] = now
+            print(f"{name}: {counter.text()}", file=sys.stderr, flush=True)
+
+    print(f"{name}: {done} of {total} points done", file=sys.stderr, flush=True)
+    yield advance
+
+
+class _Counter:
+    """Points done, rate, time left."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total, self.done = total, done
+        self._before, self._started = done, time.monotonic()
+
+    def add(self, points: int) -> None:
+        self.done += points
+
+    def rate(self) -> float:
+        """Points per second since the start of this run."""
+        return (self.done - self._before) / max(1e-9, time.monotonic() - self._started)
+
+    def text(self) -> str:
+        left = (self.total - self.done) / max(1e-9, self.rate())
+        share = f"{self.done} of {self.total} points done ({100 * self.done / self.total:.0f} %)"
+        return f"{share}, {self.rate():.3g} points/s, {left:.0f} s left"

@@ -1,0 +1,63 @@
+"""Where numbers come from: versions, commit, device, host."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("phasetwin", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
+
+
+def provenance(engine: Any) -> dict[str, Any]:
+    """Root attributes of a store that tell what made it."""
+    from sweeps.engines import resolve_device
+
+    return {
+        "versions": {"python": platform.python_version(), **versions()},
+        "git_commit": git_commit(),
+        "device": device_name(resolve_device(getattr(engine, "device", "auto"))),
+        "host_cores": os.cpu_count() or 1,
+        "weights_sha256": "",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes and writes the numbers."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit() -> str:
+    """Commit of the running program, with ``+`` when files were changed since; empty outside a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return ""
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit + ("+" if changed else "")
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def device_name(device: str) -> str:
+    """``cpu`` with its model, or the GPU's name."""
+    if device.startswith("cuda"):
+        import torch
+
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({platform.processor() or platform.machine()})"

@@ -1,0 +1,203 @@
+"""How far a sweep is and what went wrong in it, from its store alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import zarr
+
+from sweeps.layout import DIVERGED, DONE, FAILED, PENDING, STATUS_FLAGS, VERIFIED
+from sweeps.lock import lock_holder
+from sweeps.store import object_name, object_names, open_store, read
+
+# Failures listed one by one; `failure_count` counts them all.
+FAILURES_LISTED = 1000
+FAILURES_SHOWN = 20
+# A point is in the first of these states that any of its samples is in, verified when all are.
+ORDER = (PENDING, FAILED, DIVERGED, DONE, VERIFIED)
+
+
+def status(url: str) -> dict[str, Any]:
+    """Counts, failures, times.
+
+    Args:
+        url: of the store.
+
+    Returns:
+        A dictionary fit for JSON: ``name``, ``store``, ``config_hash``, ``points``, ``realizations``,
+            ``states``
+        (points in each state), ``batches`` (total, done), ``failures`` (point, realization, parameters,
+        status, error), ``failure_count``, ``computing_s`` (summed over workers), ``wall_time_s``,
+        ``samples_per_core_s``, ``running`` (who writes to it now, or None), ``verification`` (points,
+        within; or None), ``history``.
+
+    Raises:
+        InputError: if there is no store.
+    """
+    root = open_store(url)
+    values = read(root, "status")
+    state = point_states(values)
+    names = {number: name for name, number in STATUS_FLAGS.items()}
+    failures = _failures(root, values)
+    seconds = float(np.nansum(read(root, "wall_s").astype(np.float64)))
+    samples = int((values != PENDING).sum())
+    return {
+        "name": str(root.attrs.get("title", "")),
+        "store": str(url),
+        "config_hash": str(root.attrs.get("config_hash", "")),
+        "points": len(values),
+        "realizations": values.shape[1],
+        "states": {names[number]: int((state == number).sum()) for number in names},
+        "batches": _batches(root, state),
+        "failure_count": int(np.isin(values, (FAILED, DIVERGED)).sum()),
+        "failures": failures,
+        "computing_s": round(seconds, 3),
+        "wall_time_s": float(root.attrs.get("wall_time_s", 0.0)),  # type: ignore[arg-type]
+        "samples_per_core_s": round(samples / seconds, 4) if seconds > 0 else None,
+        "running": lock_holder(url),
+        "verification": _verification(root),
+        "history": str(root.attrs.get("history", "")).splitlines(),
+    }
+
+
+def point_states(values: np.ndarray) -> np.ndarray:
+    """State of each point from those of its samples, int8 (point, realization) -> (point,)."""
+    state = np.full(len(values), VERIFIED, dtype=np.int8)
+    for number in reversed(ORDER):
+        state[(values == number).any(axis=1)] = number
+    return state
+
+
+def _batches(root: zarr.Group, state: np.ndarray) -> dict[str, int]:
+    array: Any = root["free_energy"]
+    starts = np.arange(0, len(state), array.chunks[0])
+    pending = np.add.reduceat((state == PENDING).astype(int), starts)
+    return {"total": len(starts), "done": int((pending == 0).sum())}
+
+
+def _failures(root: zarr.Group, values: np.ndarray) -> list[dict[str, Any]]:
+    found = np.argwhere(np.isin(values, (FAILED, DIVERGED)))[:FAILURES_LISTED]
+    if not len(found):
+        return []
+    names = {number: name for name, number in STATUS_FLAGS.items()}
+    errors = read(root, "error")
+    design = read(root, "point")
+    parameters = {name: read(root, name) for name in parameter_names(root)}
+    return [
+        {
+            "point": int(design[row]),
+            "realization": int(realization),
+            "parameters": {name: float(v[row]) for name, v in parameters.items()},
+            "status": names[int(values[row, realization])],
+            "error": str(errors[row, realization]),
+        }
+        for row, realization in found
+    ]
+
+
+def parameter_names(root: zarr.Group) -> list[str]:
+    """The parameters of a store, in storage order."""
+    return [name for name in str(root.attrs["coordinates"]).split() if name != "key"]
+
+
+def _verification(root: zarr.Group) -> dict[str, Any] | None:
+    if "verification/within_tolerance" not in root:
+        return None
+    within = read(root, "verification/within_tolerance")  # type: ignore[index]
+    return {
+        "points": int((within >= 0).all(axis=1).sum()),
+        "within": int((within == 1).all(axis=1).sum()),
+        "tolerance": root["verification"].attrs.get("tolerance"),
+    }
+
+
+def describe_status(found: dict[str, Any]) -> str:
+    """The status as text for a terminal."""
+    states = ", ".join(f"{count} {name}" for name, count in found["states"].items() if count)
+    batches = found["batches"]
+    lines = [
+        f"{found['name']}: {found['points']} points x {found['realizations']} realizations in {found['store']}",
+        f"  {states}; {batches['done']} of {batches['total']} batches",
+    ]
+    if found["samples_per_core_s"]:
+        lines.append(
+            f"  {found['wall_time_s']:.0f} s so far; {found['computing_s']:.0f} s of computing, "
+            f"{found['samples_per_core_s']:.3g} samples per second and core"
+        )
+    if found["running"]:
+        lines.append(f"  running: {found['running'].get('owner')} since {found['running'].get('since')}")
+    if found["verification"]:
+        checked = found["verification"]
+        lines.append(f"  spot checks: {checked['within']} of {checked['points']} within the tolerance")
+    lines += [_failure_line(failure) for failure in found["failures"][:FAILURES_SHOWN]]
+    if found["failure_count"] > FAILURES_SHOWN:
+        lines.append(f"  ... and {found['failure_count'] - FAILURES_SHOWN} more")
+    return "\n".join(lines)
+
+
+def _failure_line(failure: dict[str, Any]) -> str:
+    values = ", ".join(f"{name} {value:.6g}" for name, value in failure["parameters"].items())
+    where = f"point {failure['point']} realization {failure['realization']} ({values})"
+    return f"  {failure['status']}: {where}: {failure['error']}"
+
+
+def check_store(url: str) -> list[dict[str, Any]]:
+    """Read every object of a store; the checksums tell damaged ones.
+
+    Returns:
+        One dictionary for each bad object: ``variable``, ``object`` (below the store), ``points`` (design
+            rows, first
+        and last), ``error``. Deleting the object and running the sweep again computes it anew.
+
+    Raises:
+        InputError: if there is no store.
+    """
+    root = open_store(url)
+    bad = _check_group(root, "")
+    for group in ("reference", "verification"):
+        if group in root:
+            bad += _check_group(root[group], group)
+    return bad
+
+
+def _check_group(group: Any, prefix: str) -> list[dict[str, Any]]:
+    bad: list[dict[str, Any]] = []
+    done = _expected(group)
+    for name, array in sorted(group.arrays()):
+        there = object_names(array, prefix)
+        rows = (array.shards or array.chunks)[0]
+        written_by_workers = name not in ("error", "wall_s", "engine") and "point" in _dims(array)
+        for number, start in enumerate(range(0, array.shape[0], rows)):
+            key = object_name(array, number)
+            error = None
+            if key in there:
+                error = _read_error(array, start, start + rows)
+            elif written_by_workers and done is not None and done[start : start + rows].any():
+                error = "missing"
+            if error:
+                path = "/".join(part for part in (prefix, name, key) if part)
+                bad.append({"variable": name, "object": path, "rows": [start, start + rows], "error": error})
+    return bad
+
+
+def _dims(array: Any) -> tuple[str, ...]:
+    return tuple(array.metadata.dimension_names or ())
+
+
+def _expected(group: Any) -> np.ndarray | None:
+    """bool (point,): points with results on disk; None where the group keeps no status, or it cannot be read."""
+    if "status" not in group:
+        return None
+    try:
+        return np.asarray(np.isin(read(group, "status"), (DONE, DIVERGED, VERIFIED)).any(axis=1))
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _read_error(array: Any, start: int, stop: int) -> str | None:
+    try:
+        array[start:stop]
+    except Exception as error:  # noqa: BLE001 decoders raise what they like on damaged bytes; it is reported
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    return None

@@ -1,0 +1,246 @@
+"""A sweep as an object: read the file, plan, run, verify, look."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweeps.config import SweepConfig
+from sweeps.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from sweeps.outcome import BatchOutcome
+    from sweeps.resume import Prepared
+    from sweeps.tasks import BatchTask
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        store: its URL.
+        points: of the sweep.
+        computed: points computed now.
+        reused: points copied from other stores now.
+        failed: samples that failed or diverged, a line each, over the whole store.
+        diverged: points with a diverged sample, over the whole store.
+        verified: points that passed the spot checks, over the whole store.
+        missed: points whose spot check found the tolerance missed, a line each.
+        wall_s: seconds this run took.
+    """
+
+    store: str
+    points: int
+    computed: int
+    reused: int
+    failed: tuple[str, ...]
+    diverged: int
+    verified: int
+    missed: tuple[str, ...]
+    wall_s: float
+
+
+class Sweep:
+    """A parameter sweep.
+
+    Args:
+        config: the resolved configuration.
+    """
+
+    def __init__(self, config: SweepConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
+        """Read a sweep file.
+
+        Args:
+            path: of the YAML file.
+            overrides: ``key.path=value`` texts, each replacing one value of the file.
+
+        Raises:
+            InputError: naming file, line and key, what was found and what is allowed.
+        """
+        from sweeps.yaml_source import load_yaml
+
+        return cls(load_yaml(Path(path), SweepConfig, overrides=tuple(overrides)))
+
+    @classmethod
+    def from_config(cls, config: SweepConfig | dict[str, Any]) -> Sweep:
+        """From a configuration, or the dictionary a file would hold."""
+        from sweeps.yaml_source import from_mapping
+
+        if isinstance(config, SweepConfig):
+            return cls(config)
+        return cls(from_mapping(config, SweepConfig, label="configuration"))
+
+    @property
+    def store(self) -> str:
+        """URL of the store."""
+        return self.config.output.path
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return make_plan(self.config)
+
+    def plan(self) -> Plan:
+        """What will be computed; touches nothing."""
+        return self._plan
+
+    def run(self, client: Client | None = None, progress: bool = True) -> RunResult:
+        """Compute what is not in the store yet, then verify a few points.
+
+        Args:
+            client: Dask client to use; None starts what ``cluster`` says.
+            progress: show a bar or lines on stderr.
+
+        Raises:
+            InputError: for an engine that is not there, a store of another sweep, or one in use.
+        """
+        from sweeps.engines import check_engine
+        from sweeps.lock import store_lock
+        from sweeps.resume import prepare
+        from sweeps.verify import verify_points
+
+        check_engine(self.config.engine)
+        started = time.monotonic()
+        plan = self.plan()
+        with store_lock(self.store), Runner(self.config, client, progress) as runner:
+            prepared = prepare(self.store, plan)
+            counts = _fill(prepared, runner)
+            missed = verify_points(prepared, runner.run) if self.config.verify.count else []
+            return _result(prepared, counts, missed, time.monotonic() - started)
+
+    def verify(self, client: Client | None = None, progress: bool = True, count: int | None = None) -> RunResult:
+        """Solve a few points again to a twentieth of the tolerance and store how far off they were.
+
+        Args:
+            client: as in :meth:`run`.
+            progress: as in :meth:`run`.
+            count: how many points; None takes ``verify.count``.
+
+        Raises:
+            InputError: if there is no store of this sweep, or nothing in it is done.
+        """
+        from sweeps.lock import store_lock
+        from sweeps.resume import prepare
+        from sweeps.store import open_store
+        from sweeps.verify import check_something_done, verify_points
+
+        open_store(self.store)
+        started = time.monotonic()
+        with store_lock(self.store), Runner(self.config, client, progress) as runner:
+            prepared = prepare(self.store, self.plan())
+            check_something_done(prepared)
+            missed = verify_points(prepared, runner.run, count)
+            return _result(prepared, (0, 0), missed, time.monotonic() - started)
+
+    def status(self) -> dict[str, Any]:
+        """How far the store is; see :func:`sweeps.status.status`."""
+        from sweeps.status import status
+
+        return status(self.store)
+
+    def report(self, out_dir: str | Path | None = None) -> Path:
+        """Write an HTML report from the store alone; returns its path."""
+        from sweeps.report import write_report
+
+        return write_report(self.store, Path(out_dir) if out_dir else Path(f"{self.store}-report"))
+
+
+class Runner:
+    """Runs tasks on the given client, or on a cluster that is started when the first task comes.
+
+    Args:
+        config: names the cluster.
+        client: to use instead.
+        show: print the dashboard's address and the progress.
+    """
+
+    def __init__(self, config: SweepConfig, client: Client | None, show: bool) -> None:
+        self.show = show
+        self._config = config
+        self._client = client
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def run(self, tasks: Sequence[BatchTask], record: Callable[[BatchOutcome], None]) -> None:
+        """Compute batches; ``record`` is called with each report."""
+        if not tasks:
+            return
+        from sweeps.execute import run_batches
+
+        run_batches(self._connected(len(tasks)), tasks, self._config.name, record)
+
+    def _connected(self, tasks: int) -> Client:
+        if self._client is None:
+            from sweeps.cluster import open_client
+
+            wanted = max(tasks, self._config.verify.count)
+            self._client = self._stack.enter_context(open_client(self._config.cluster, wanted))
+            if self.show and self._client.dashboard_link:
+                print(f"dashboard: {self._client.dashboard_link}", file=sys.stderr, flush=True)
+        return self._client
+
+
+def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
+    """Compute every pending point; returns how many were computed and how many copied."""
+    from sweeps.progress import point_progress
+    from sweeps.resume import make_tasks
+
+    tasks = make_tasks(prepared)
+    total, left = len(prepared.pending), int(prepared.pending.sum())
+    counts = np.zeros(2, dtype=int)
+    name = prepared.plan.config.name
+    with point_progress(name, total, total - left, runner.show) as advance:
+
+        def record(outcome: BatchOutcome) -> None:
+            prepared.ledger.record(outcome)
+            done = int(outcome.computed.sum())
+            counts[:] += (done - outcome.reused, outcome.reused)
+            advance(done)
+
+        try:
+            runner.run(tasks, record)
+        finally:
+            # Also when interrupted: what is on disk is then also in the book.
+            prepared.ledger.flush()
+    return int(counts[0]), int(counts[1])
+
+
+def _result(prepared: Prepared, counts: tuple[int, int], missed: list[str], wall_s: float) -> RunResult:
+    from sweeps.layout import DIVERGED, VERIFIED
+    from sweeps.store import update_attributes
+
+    status = prepared.ledger.status
+    wall_before = float(prepared.root.attrs.get("wall_time_s", 0.0))  # type: ignore[arg-type]
+    done = f"{counts[0]} points computed, {counts[1]} reused, in {wall_s:.1f} s"
+    history = f"{prepared.root.attrs.get('history', '')}; {done}"
+    update_attributes(prepared.root, {"wall_time_s": round(wall_before + wall_s, 3), "history": history})
+    return RunResult(
+        store=prepared.url,
+        points=len(status),
+        computed=counts[0],
+        reused=counts[1],
+        failed=prepared.ledger.failures(prepared.plan),
+        diverged=int((status == DIVERGED).any(axis=1).sum()),
+        verified=int((status == VERIFIED).all(axis=1).sum()),
+        missed=tuple(missed),
+        wall_s=wall_s,
+    )

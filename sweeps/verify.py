@@ -1,0 +1,222 @@
+"""Spot checks: solve some points again, far more accurately, and store how far off they were.
+
+The group ``reference`` holds the second solution under the store's own names, ``verification`` the errors.
+Points are picked by policy, in turn: ``random`` by seed; ``worst`` where a resolution error shows most, at
+the largest final interface density (the finest microstructure); ``best`` at the smallest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import zarr
+
+from solvers.errors import InputError
+from sweeps.engines import reference_engine
+from sweeps.layout import DONE, VERIFIED, Layout, Variable
+from sweeps.ledger import Ledger, point_name
+from sweeps.plan import Plan
+from sweeps.resume import Prepared
+from sweeps.store import create_variables, stored_keys, update_attributes, write_coordinates
+from sweeps.tasks import BatchTask
+
+REFERENCE, VERIFICATION = "reference", "verification"
+# Without fields the tolerance is judged by these; counts and quantiles of few grains jump by more than any
+# tolerance.
+JUDGED_QOIS = ("free_energy", "interface_density")
+READ_POINTS = 4096
+
+RunTasks = Callable[[Sequence[BatchTask], Callable[[Any], None]], None]
+
+
+def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = None) -> list[str]:
+    """Check points; what an interrupted check already solved is not solved again.
+
+    Args:
+        prepared: the store, locked by the caller.
+        run_tasks: computes batches and reports each.
+        count: how many points; None takes ``verify.count``.
+
+    Returns:
+        One line for each checked point whose tolerance was missed.
+
+    Raises:
+        InputError: if the store cannot be written.
+    """
+    verify = prepared.plan.config.verify
+    rows = choose_points(prepared, verify.count if count is None else count, verify.policy, verify.seed)
+    if not rows.size:
+        return []
+    plan, layout = _part(prepared.plan, prepared.layout, rows)
+    group = _reference_group(prepared, plan, layout)
+    ledger = Ledger(group)
+    tasks = [_task(prepared, plan, layout, int(i)) for i in np.flatnonzero((ledger.status != DONE).any(axis=1))]
+    try:
+        run_tasks(tasks, ledger.record)
+    finally:
+        ledger.flush()
+    return _judge(prepared, rows, group, (ledger.status == DONE).all(axis=1))
+
+
+def choose_points(prepared: Prepared, count: int, policy: Sequence[str], seed: int) -> np.ndarray:
+    """Storage positions of the points to check, int64, increasing; only points without a failed sample."""
+    good = np.asarray(np.isin(prepared.ledger.status, (DONE, VERIFIED)).all(axis=1))
+    order = np.random.default_rng(seed).permutation(len(good))
+    density = _final_density(prepared, good)
+    ranked = np.argsort(density, kind="stable")
+    queues = {"random": order, "best": ranked, "worst": ranked[::-1]}
+    candidates = {name: iter(queues[name][good[queues[name]]]) for name in policy}
+    chosen: set[int] = set()
+    while len(chosen) < min(count, int(good.sum())):
+        for name in policy:
+            fresh = next((int(p) for p in candidates[name] if int(p) not in chosen), None)
+            if fresh is not None and len(chosen) < count:
+                chosen.add(fresh)
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def _final_density(prepared: Prepared, good: np.ndarray) -> np.ndarray:
+    """Interface density at the last time, mean over realizations, float64 (point,)."""
+    array: Any = prepared.root["interface_density"]
+    size = prepared.layout.batch * max(1, READ_POINTS // prepared.layout.batch)
+    parts = [array[i : i + size, :, -1].mean(axis=1) for i in range(0, len(good), size)]
+    return np.nan_to_num(np.concatenate(parts))
+
+
+def _part(plan: Plan, layout: Layout, rows: np.ndarray) -> tuple[Plan, Layout]:
+    """Plan and layout of some points alone, one to a batch."""
+    part = replace(
+        plan,
+        parameters={name: values[rows] for name, values in plan.parameters.items()},
+        design_index=plan.design_index[rows],
+        rollout=np.arange(len(rows)),
+        keys=plan.keys[rows],
+    )
+    return part, replace(layout, points=len(rows), batch=1)
+
+
+def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> zarr.Group:
+    """The group to fill: the one that is there when it is of the same points and accuracy, else a new one."""
+    root, tolerance = prepared.root, reference_engine(plan.config.engine).tolerance
+    if REFERENCE in root:
+        group: Any = root[REFERENCE]
+        same = group.attrs.get("tolerance") == tolerance and "key" in group
+        if same and np.array_equal(stored_keys(group), plan.keys):
+            return group
+    group = root.create_group(REFERENCE, overwrite=True)
+    create_variables(group, {**layout.results(), **layout.ledger()}, layout.sizes)
+    write_coordinates(group, plan, layout)
+    about = {
+        "long_name": "spot checks: the same points by the solver, to a much tighter tolerance",
+        "coordinates": " ".join([*plan.parameters, "key"]),
+        "tolerance": tolerance,
+    }
+    group.attrs.update(about)
+    return group
+
+
+def _task(prepared: Prepared, plan: Plan, layout: Layout, i: int) -> BatchTask:
+    row = slice(i, i + 1)
+    return BatchTask(
+        url=prepared.url,
+        config=plan.config,
+        layout=layout,
+        number=i,
+        start=i,
+        stop=i + 1,
+        parameters={name: values[row] for name, values in plan.parameters.items()},
+        rollout=plan.rollout[row],
+        compute=np.ones(1, dtype=bool),
+        group=REFERENCE,
+        reference=True,
+    )
+
+
+def _judge(prepared: Prepared, rows: np.ndarray, group: Any, solved: np.ndarray) -> list[str]:
+    """Compare, write ``verification``, set the status of points that passed."""
+    root: Any = prepared.root
+    layout = prepared.layout
+    tolerance = getattr(prepared.plan.config.engine, "tolerance", None)
+    names = [name for name in layout.results() if name != "grain_id"]
+    errors = {name: _empty_errors(layout, name, len(rows)) for name in names}
+    for i in np.flatnonzero(solved):
+        for name in names:
+            there, reference = (np.asarray(g[name][r]) for g, r in ((root, int(rows[i])), (group, int(i))))
+            errors[name][i] = relative_error(name, there, reference)
+    judged = ["field"] if "field" in names else [name for name in JUDGED_QOIS if name in names]
+    largest = np.max([errors[name].reshape(*errors[name].shape[:2], -1).max(axis=-1) for name in judged], axis=0)
+    within = largest <= (tolerance if tolerance is not None else np.inf)
+    _write_verification(prepared, rows, errors, within, solved)
+    passed = solved & within.all(axis=1)
+    prepared.ledger.mark(rows[passed], VERIFIED)
+    prepared.ledger.mark(rows[~passed], DONE)
+    return [
+        f"{point_name(prepared.plan, int(rows[i]))}: error {largest[i].max():.2g}, tolerance {tolerance:g}"
+        for i in np.flatnonzero(solved & ~passed)
+    ]
+
+
+def _empty_errors(layout: Layout, name: str, points: int) -> np.ndarray:
+    shape = (points, layout.realizations)
+    return np.full((*shape, len(layout.field_index)) if name == "field" else shape, np.nan)
+
+
+def relative_error(name: str, value: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """How far a variable is off.
+
+    Fields: relative L2 error at each time, (realization, time, y, x) -> (realization, time). QoIs: relative
+    L2 error over times and the axis after them, (realization, time[, k]) -> (realization,). The mean of a
+    field may
+    be zero: below 1 it is compared absolutely.
+    """
+    axes = (-2, -1) if name == "field" else tuple(range(1, value.ndim))
+    off = np.sqrt(np.mean((value.astype(np.float64) - reference) ** 2, axis=axes))
+    scale = np.sqrt(np.mean(reference.astype(np.float64) ** 2, axis=axes))
+    if name == "mean":
+        scale = np.maximum(scale, 1.0)
+    return np.divide(off, scale, out=np.where(off > 0, np.inf, 0.0), where=scale > 0)
+
+
+def _write_verification(
+    prepared: Prepared,
+    rows: np.ndarray,
+    errors: dict[str, np.ndarray],
+    within: np.ndarray,
+    solved: np.ndarray,
+) -> None:
+    root, (plan, layout) = prepared.root, _part(prepared.plan, prepared.layout, rows)
+    group: Any = root.create_group(VERIFICATION, overwrite=True)
+    dims = ("point", "realization")
+    for name, values in errors.items():
+        over = (*dims, layout.time_field_dim) if name == "field" else dims
+        about = {"units": "1", "long_name": f"relative error of {name} against the reference"}
+        variable = Variable(over, "float64", np.nan, values.shape, None, about)
+        create_variables(group, {name: variable}, layout.sizes)
+        group[name][...] = values
+    about_flag: dict[str, Any] = {
+        "units": "1",
+        "long_name": "whether the error is within the engine's tolerance",
+        "flag_values": [-1, 0, 1],
+        "flag_meanings": "not_solved missed within",
+    }
+    flag = {"within_tolerance": Variable(dims, "int8", -1, within.shape, None, about_flag)}
+    create_variables(group, flag, layout.sizes)
+    group["within_tolerance"][...] = np.where(solved[:, None], within, -1).astype(np.int8)
+    write_coordinates(group, plan, layout)
+    tolerance = getattr(plan.config.engine, "tolerance", None)
+    about_group = {"long_name": "errors found by the spot checks", "tolerance": tolerance}
+    group.attrs.update({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})
+    update_attributes(root, {})
+
+
+def check_something_done(prepared: Prepared) -> None:
+    """Refuse to verify a store without results.
+
+    Raises:
+        InputError: saying what to do.
+    """
+    if not np.isin(prepared.ledger.status, (DONE, VERIFIED)).any():
+        raise InputError(f"{prepared.url}: nothing in it is done yet; run the sweep first")
