@@ -1,0 +1,173 @@
+"""What the report reads from a store, and how the sweep's design looks from its coordinates alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sweeps.store import local_path, open_store
+
+PARAMETERS = ("mobility", "kappa", "composition", "mobility_contrast", "gamma")
+SYMBOLS = {"mobility": "M", "kappa": "κ", "composition": "mean c", "mobility_contrast": "a", "gamma": "γ"}
+GROUPS = ("reference", "verification")
+USABLE = ("done", "verified")
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """An opened store, points in the order of the user's design.
+
+    Attributes:
+        url: where it was read from.
+        dataset: root group, lazy; dims point, realization, time (time_field) and more.
+        reference: spot checks by the reference solver, or None.
+        verification: their errors, or None.
+    """
+
+    url: str
+    dataset: xr.Dataset
+    reference: xr.Dataset | None
+    verification: xr.Dataset | None
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, as stored."""
+        stored = self.dataset.attrs.get("config", {})
+        return json.loads(stored) if isinstance(stored, str) else dict(stored)
+
+    @property
+    def process(self) -> str:
+        """``cahn_hilliard`` or ``grain_growth``."""
+        return str(self.config.get("process", "cahn_hilliard"))
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return str(self.config.get("name", self.dataset.attrs.get("title", "sweep")))
+
+    @property
+    def points(self) -> int:
+        """Number of parameter points."""
+        return int(self.dataset.sizes["point"])
+
+    @property
+    def realizations(self) -> int:
+        """Number of random starts of each point."""
+        return int(self.dataset.sizes["realization"])
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """(time,) stored times."""
+        return np.asarray(self.dataset["time"].values, dtype=float)
+
+    @cached_property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Parameter name -> (point,)."""
+        found = [n for n in PARAMETERS if n in self.dataset.coords]
+        others = [
+            str(n)
+            for n, c in self.dataset.coords.items()
+            if c.dims == ("point",) and n not in (*PARAMETERS, "point") and c.dtype.kind == "f"
+        ]
+        return {n: np.asarray(self.dataset[n].values, dtype=float) for n in (*found, *others)}
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """Parameters with more than one value, mobility and kappa first."""
+        return [n for n, v in self.parameters.items() if len(np.unique(v)) > 1]
+
+    @cached_property
+    def is_grid(self) -> bool:
+        """Whether the points are all combinations of a few values."""
+        sizes = [len(np.unique(self.parameters[n])) for n in self.varied]
+        if math.prod(sizes) != self.points:
+            return False
+        rows = np.stack([np.zeros(self.points), *(self.parameters[n] for n in self.varied)], axis=1)
+        return len(np.unique(rows, axis=0)) == self.points
+
+    @cached_property
+    def flags(self) -> dict[str, int]:
+        """Status name -> flag, from the CF attributes."""
+        attributes = self.dataset["status"].attrs
+        meanings = str(attributes["flag_meanings"]).split()
+        return dict(zip(meanings, (int(v) for v in attributes["flag_values"]), strict=True))
+
+    @cached_property
+    def status(self) -> np.ndarray:
+        """(point, realization) int8."""
+        return np.asarray(self.dataset["status"].values)
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """(point, realization) bool: samples with results."""
+        return np.isin(self.status, [self.flags[f] for f in USABLE if f in self.flags])
+
+    def count(self, *flags: str) -> int:
+        """Samples in any of these states."""
+        return int(np.isin(self.status, [self.flags[f] for f in flags if f in self.flags]).sum())
+
+    def has(self, name: str) -> bool:
+        """Whether the store holds a variable."""
+        return name in self.dataset.data_vars
+
+    def label(self, name: str) -> str:
+        """Axis label: long name and units."""
+        attributes = self.dataset[name].attrs
+        units = str(attributes.get("units", "1"))
+        text = str(attributes.get("long_name", name))
+        return text if units in ("", "1") else f"{text} ({units})"
+
+    def units(self, name: str) -> str:
+        """Units of a variable, empty when dimensionless."""
+        units = str(self.dataset[name].attrs.get("units", "1"))
+        return "" if units == "1" else units
+
+    def values(self, name: str, points: Sequence[int] | np.ndarray, time: int | None = None) -> np.ndarray:
+        """A variable of some points as (point, realization, time, ...) or, at one time, (point, realization,
+        ...).
+
+        Samples without results are NaN.
+        """
+        chosen = self.dataset[name].isel(point=np.asarray(points, dtype=int))
+        if time is not None:
+            chosen = chosen.isel(time=time)
+        values = np.array(chosen.values, dtype=float)
+        values[~self.usable[np.asarray(points, dtype=int)]] = np.nan
+        return values
+
+    def point_label(self, point: int) -> str:
+        """The varied parameters of a point, such as "M = 0.5, κ = 2"."""
+        return ", ".join(f"{symbol(n)} = {self.parameters[n][point]:.3g}" for n in self.varied)
+
+
+def symbol(parameter: str) -> str:
+    """How a parameter is written in labels."""
+    return SYMBOLS.get(parameter, parameter)
+
+
+def quantile(values: np.ndarray, level: float, axis: int) -> np.ndarray:
+    """Quantile that ignores NaN and is NaN, silently, where there is nothing else."""
+    empty = np.isnan(values).all(axis=axis, keepdims=True)
+    found = np.nanquantile(np.where(empty, 0.0, values), level, axis=axis)
+    return np.where(empty.squeeze(axis), np.nan, found)
+
+
+def read_store(url: str) -> SweepData:
+    """Open a store for reporting; nothing large is read yet.
+
+    Raises:
+        InputError: if there is no whole sweep's store at ``url``.
+    """
+    root = open_store(url)
+    location = local_path(url) or url
+    groups = {name: xr.open_zarr(location, group=name, chunks=None) for name in GROUPS if name in root}
+    dataset = xr.open_zarr(location, chunks=None)
+    dataset = dataset.isel(point=np.argsort(dataset["point"].values, kind="stable"))
+    return SweepData(url, dataset, **{name: groups.get(name) for name in GROUPS})

@@ -1,0 +1,236 @@
+"""The page itself: headline, failures, how to load the data, configuration; all put together and written."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from ruamel.yaml import YAML
+
+from sweeps.report import style
+from sweeps.report.data import SweepData, symbol
+from sweeps.report.sections import SECTIONS, Cell, Head, Section, Table
+
+FAILURES_SHOWN = 50
+PROCESS_NAMES = {"cahn_hilliard": "Cahn-Hilliard: phase separation", "grain_growth": "Grain growth"}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of the headline block."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def write_page(data: SweepData, folder: Path) -> Path:
+    """Write ``index.html`` and its figures (``*.png``, also embedded in the page) into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    built = [made for made in (build(data) for build in SECTIONS) if made is not None]
+    closing = [failures(data), loading(data), configuration(data)]
+    sections = [_with_sources(section, folder) for section in [*built, *closing] if section is not None]
+    page = folder / "index.html"
+    page.write_text(render(data, sections), encoding="utf-8")
+    return page
+
+
+def _with_sources(section: Section, folder: Path) -> Section:
+    """Draw the figures, write them as files and embed them."""
+    drawn = []
+    for picture in section.figures:
+        image = style.png(picture.figure)
+        (folder / f"{picture.file}.png").write_bytes(image)
+        drawn.append(replace(picture, source=style.data_url(image)))
+    return replace(section, figures=drawn)
+
+
+def render(data: SweepData, sections: list[Section]) -> str:
+    """The HTML; everything that comes from the store is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("template.html.j2").render(
+        name=data.name,
+        process_name=PROCESS_NAMES[data.process],
+        summary=summary(data),
+        warnings=warnings(data),
+        facts=facts(data),
+        sections=sections,
+        url=data.url,
+        provenance=provenance(data),
+    )
+
+
+def summary(data: SweepData) -> str:
+    """The sweep in one sentence."""
+    if data.is_grid and data.varied:
+        counts = [f"{len(np.unique(data.parameters[n]))} values of {n.replace('_', ' ')}" for n in data.varied]
+        design = f"{data.points} points, {' by '.join(counts)}"
+    elif data.varied:
+        names = ", ".join(n.replace("_", " ") for n in data.varied)
+        design = f"{data.points} points scattered over {names}"
+    else:
+        design = "one point"
+    starts = "one random start" if data.realizations == 1 else f"{data.realizations} random starts"
+    each = "" if data.points == 1 else " each"
+    return f"{design[0].upper()}{design[1:]}, {starts}{each}, followed to t = {data.times[-1]:g}."
+
+
+def warnings(data: SweepData) -> list[str]:
+    """What a reader must know before looking at any figure."""
+    found = []
+    pending, total = data.count("pending"), data.points * data.realizations
+    if pending:
+        found.append(
+            f"Not finished: {pending} of {total} samples have no result yet. Everything below shows what is there."
+        )
+    lost = data.count("failed", "diverged")
+    if lost:
+        found.append(f"{lost} of {total} samples failed or diverged and are left out; they are listed below.")
+    if data.verification is not None and "within_tolerance" in data.verification:
+        missed = int((np.asarray(data.verification["within_tolerance"].values) == 0).any(axis=1).sum())
+        if missed:
+            found.append(f"{missed} of the spot checks missed the tolerance.")
+    return found
+
+
+def facts(data: SweepData) -> list[Fact]:
+    """The headline block."""
+    attributes, config = data.dataset.attrs, data.config
+    done, total = data.count("done", "verified"), data.points * data.realizations
+    lost = f"{data.count('failed')} failed, {data.count('diverged')} diverged"
+    found = [
+        Fact("Samples done", f"{done} of {total}", lost),
+        _engine_fact(config.get("engine", {})),
+        _time_fact(data),
+        _grid_fact(config.get("grid", {}), data),
+        _check_fact(data),
+        Fact("Machine", str(attributes.get("device", "unknown")), f"{attributes.get('host_cores', '?')} cores"),
+    ]
+    return [f for f in found if f.value]
+
+
+def _engine_fact(engine: dict[str, Any]) -> Fact:
+    kind = str(engine.get("kind", "unknown"))
+    tolerance = engine.get("tolerance")
+    value = kind if tolerance is None else f"{kind}, tolerance {100 * float(tolerance):g} %"
+    rest = [str(engine[k]) for k in ("model", "dtype") if engine.get(k)]
+    return Fact("Engine", value, ", ".join(rest))
+
+
+def _time_fact(data: SweepData) -> Fact:
+    seconds = float(np.nansum(np.asarray(data.dataset["wall_s"].values, dtype=float)))
+    wall = float(data.dataset.attrs.get("wall_time_s", 0.0))
+    finished = data.count("done", "verified", "failed", "diverged")
+    notes = [f"{duration(seconds)} of computing over all workers"] if seconds else []
+    if wall and finished:
+        notes.append(f"{finished / wall:.3g} samples per second")
+    return Fact("Wall time", duration(wall) if wall else "", ", ".join(notes))
+
+
+def duration(seconds: float) -> str:
+    """Such as "4.2 s", "3 min 20 s" or "2 h 5 min"."""
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def _grid_fact(grid: dict[str, Any], data: SweepData) -> Fact:
+    cells = " × ".join(str(n) for n in grid.get("shape", ()))
+    boundary = str(grid.get("boundary", "")).replace("_", " ")
+    kept = "fields and statistics stored" if data.has("field") else "statistics stored, no fields"
+    return Fact("Grid", f"{cells} cells, {boundary}", f"spacing {grid.get('spacing', 1):g}; {kept}")
+
+
+def _check_fact(data: SweepData) -> Fact:
+    if data.verification is None or "within_tolerance" not in data.verification:
+        return Fact("Spot checks", "none")
+    within = np.asarray(data.verification["within_tolerance"].values)
+    passed = int((within == 1).all(axis=1).sum())
+    return Fact("Spot checks", f"{passed} of {len(within)} within the tolerance", "against the reference solver")
+
+
+def provenance(data: SweepData) -> list[str]:
+    """Versions, commit and history as lines of text."""
+    attributes = data.dataset.attrs
+    versions = attributes.get("versions", {})
+    lines = []
+    if isinstance(versions, dict) and versions:
+        lines.append("Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    marks = {"git commit": "git_commit", "configuration hash": "config_hash", "weights": "weights_sha256"}
+    lines.append("; ".join(f"{text} {attributes[key]}" for text, key in marks.items() if attributes.get(key)))
+    lines += str(attributes.get("history", "")).splitlines()[-5:]
+    return [line for line in lines if line]
+
+
+def failures(data: SweepData) -> Section | None:
+    """Samples that failed or diverged, with parameters and reasons."""
+    wanted = {data.flags[name]: name for name in ("failed", "diverged") if name in data.flags}
+    found = np.argwhere(np.isin(data.status, list(wanted)))
+    if not len(found):
+        return None
+    head = [Head("Point"), Head("Realization")]
+    head += [Head(symbol(n)) for n in data.varied]
+    head += [Head("State"), Head("Reason")]
+    reasons, rows = data.dataset["error"], []
+    for point, realization in found[:FAILURES_SHOWN]:
+        state = wanted[int(data.status[point, realization])]
+        rows.append(
+            [Cell(str(int(data.dataset["point"][point]))), Cell(str(realization))]
+            + [Cell(f"{data.parameters[n][point]:.4g}") for n in data.varied]
+            + [Cell(state, "fail"), Cell(str(reasons[point, realization].values) or "no reason recorded")]
+        )
+    more = len(found) - len(rows)
+    notes = [f"{more} more are in the store: see its variables status and error."] if more else []
+    text = f"{len(found)} samples have no result; they are NaN in the store and left out of every figure."
+    return Section("failures", "Failures", [text], table=Table(head, rows), notes=notes)
+
+
+def loading(data: SweepData) -> Section:
+    """A snippet that loads the store."""
+    name = "mean_grain_area" if data.process == "grain_growth" else "domain_size"
+    lines = [
+        "from sweeps import open_sweep",
+        "",
+        f"ds = open_sweep({data.url!r})           # lazy; points in the order of the design",
+        f'curve = ds["{name}"].median("realization")     # (point, time)',
+    ]
+    if data.has("field"):
+        lines.append('picture = ds["field"].isel(point=0, realization=0, time=-1)')
+    if "time_field" in data.dataset.sizes:
+        lines[-1] = lines[-1].replace("time=", "time_field=")
+    if data.is_grid and data.varied:
+        axes = ", ".join(data.varied)
+        lines.append(f"grid = open_sweep({data.url!r}, unstack=True)     # one axis each: {axes}")
+    lines += [
+        "",
+        "import xarray as xr",
+        f"ds = xr.open_zarr({data.url!r})      # without this package, in storage order",
+    ]
+    return Section("data", "Load the data", code="\n".join(lines))
+
+
+def configuration(data: SweepData) -> Section:
+    """The resolved configuration as YAML, folded away."""
+    buffer = io.StringIO()
+    writer = YAML(typ="safe")
+    writer.default_flow_style = None
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.dump(data.config, buffer)
+    return Section(
+        "configuration",
+        "Configuration",
+        hidden_title="The resolved sweep file, defaults filled in",
+        hidden_code=buffer.getvalue().rstrip(),
+    )

@@ -1,0 +1,144 @@
+"""How the report's figures look. Nothing here touches matplotlib's global state."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+INK = "#22272e"
+MUTED = "#6b7480"
+RULE = "#d5dae0"
+EMPTY = "#e9ecef"
+MAP_COLOURS = "viridis"
+# Blue to red through light grey: told apart with every common kind of colour blindness.
+FIELD_COLOURS = {"cahn_hilliard": "RdBu_r", "grain_growth": "cividis"}
+DPI = 170
+WIDTH = 9.6
+FONT = 9.5
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure with its own Agg canvas (inches)."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)  # type: ignore[union-attr]
+    return figure
+
+
+def tidy(axes: Axes, frame: bool = False) -> Axes:
+    """Thin grey axes, no frame unless the data fill it."""
+    for side, spine in axes.spines.items():
+        spine.set_color(RULE if frame else MUTED)
+        spine.set_linewidth(0.8)
+        spine.set_visible(frame or side in ("left", "bottom"))
+    axes.tick_params(which="both", colors=MUTED, labelcolor=INK, labelsize=FONT - 1, width=0.8, length=3)
+    axes.tick_params(which="minor", length=1.8)
+    return axes
+
+
+def text_style(**extra: Any) -> dict[str, Any]:
+    """Keyword arguments of figure text."""
+    return {"fontsize": FONT, "color": INK, **extra}
+
+
+def ordered_colours(count: int) -> list[str]:
+    """``count`` colours from dark to light, even in lightness, the palest end left out."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps[MAP_COLOURS](x)) for x in np.linspace(0.0, 0.82, max(count, 1))]
+
+
+def is_geometric(values: np.ndarray) -> bool:
+    """Whether values are spread by ratio rather than by difference."""
+    values = np.unique(values)
+    if len(values) < 3 or values[0] <= 0:
+        return False
+    ratios, steps = np.diff(np.log(values)), np.diff(values)
+    return bool(np.ptp(ratios) / ratios.mean() < np.ptp(steps) / steps.mean() - 1e-9)
+
+
+def cell_edges(values: np.ndarray) -> np.ndarray:
+    """(n + 1,) edges of the cells around sorted values, midway by ratio or by difference."""
+    if len(values) == 1:
+        half = 0.5 * abs(values[0]) or 0.5
+        return np.array([values[0] - half, values[0] + half])
+    scaled = np.log(values) if is_geometric(values) else values
+    middle = 0.5 * (scaled[1:] + scaled[:-1])
+    edges = np.concatenate([[2 * scaled[0] - middle[0]], middle, [2 * scaled[-1] - middle[-1]]])
+    return np.exp(edges) if is_geometric(values) else edges
+
+
+def value_ticks(axis: Any, values: np.ndarray, most: int = 5) -> None:
+    """Ticks at the parameter values themselves, a few of them if they are many."""
+    chosen = values if len(values) <= most else values[np.linspace(0, len(values) - 1, most).round().astype(int)]
+    axis.set_major_locator(FixedLocator(list(chosen)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def plain_log_ticks(axes: Axes, which: str) -> None:
+    """Logarithmic axis labelled 5, 10, 20 ... in plain numbers, whether it spans a decade or a factor of two."""
+    axis = getattr(axes, f"{which}axis")
+    low, high = sorted(axis.get_view_interval())
+    steps = [1, 2, 5] if high / low > 6 else [1, 1.5, 2, 3, 4, 5, 6, 8]
+    if high / low > 300:
+        steps = [1]
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
+    """Write labels at the right edge of the axes beside the ends of curves, pushed apart where they would
+    overlap.
+
+    Args:
+        axes: axes with their final limits.
+        ends: (y at the end, text, colour) of each curve.
+    """
+    to_axes = axes.transData + axes.transAxes.inverted()
+    x_edge = axes.get_xlim()[1]
+    placed = sorted((float(to_axes.transform((x_edge, y))[1]), text, colour) for y, text, colour in ends)
+    gap = 0.075
+    heights = np.array([p[0] for p in placed])
+    for _ in range(200):
+        for i in range(1, len(heights)):
+            overlap = gap - (heights[i] - heights[i - 1])
+            if overlap > 0:
+                heights[i] += overlap / 2
+                heights[i - 1] -= overlap / 2
+    for height, (start, text, colour) in zip(heights, placed, strict=True):
+        axes.annotate(
+            text,
+            xy=(1.0, start),
+            xytext=(1.035, height),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            color=colour,
+            fontsize=FONT - 1,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 0},
+        )
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, without a date or version in it: the same store gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def data_url(image: bytes) -> str:
+    """A PNG as a ``data:`` URL."""
+    return "data:image/png;base64," + base64.b64encode(image).decode("ascii")
