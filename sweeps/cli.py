@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from solvers.errors import InputError
 from sweeps.yaml_source import located
+
+if TYPE_CHECKING:
+    from sweeps.sweep import RunResult, Sweep
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The YAML file.", show_default=False)]
 FileOrStore = Annotated[
@@ -81,6 +84,7 @@ def run(file: File, overrides: Overrides = None, address: Address = None) -> int
     """Run a sweep; what an earlier run finished is kept."""
     with located(file, overrides or ()):
         result = _sweep(file, overrides, address).run()
+    typer.echo(f"{result.store}: {result.computed} points computed, {result.reused} reused, in {result.wall_s:.1f} s")
     return _outcome(result)
 
 
@@ -88,7 +92,8 @@ def verify(file: File, overrides: Overrides = None, address: Address = None) -> 
     """Solve a few points again to a tighter tolerance and say whether the tolerance held."""
     with located(file, overrides or ()):
         result = _sweep(file, overrides, address).verify()
-    return _outcome(result)
+    failed = _outcome(result)
+    return 1 if result.missed else failed
 
 
 def status(file: FileOrStore, overrides: Overrides = None, as_json: Json = False) -> int:
@@ -124,7 +129,7 @@ def schema(
     return 0
 
 
-def _sweep(file: Path, overrides: Sequence[str] | None, address: str | None = None) -> Any:
+def _sweep(file: Path, overrides: Sequence[str] | None, address: str | None = None) -> Sweep:
     from sweeps.sweep import Sweep
 
     extra = [f"cluster={{address: '{address}'}}"] if address else []
@@ -149,11 +154,13 @@ def _beside(store: str) -> Path:
     return Path(name) if "://" in store else Path(store).parent / name
 
 
-def _outcome(result: Any) -> int:
-    """Name what failed, on stderr."""
-    failed = list(result.failed)
-    for item in failed[:NAMED]:
-        typer.echo(f"failed: {item}", err=True)
-    if len(failed) > NAMED:
-        typer.echo(f"failed: {len(failed) - NAMED} more; `phasetwin status` counts them", err=True)
-    return 1 if failed else 0
+def _outcome(result: RunResult) -> int:
+    """Say what was verified; name what failed or missed the tolerance, on stderr."""
+    if result.verified:
+        typer.echo(f"{result.verified} points verified against a tighter solve")
+    for word, items in (("failed", result.failed), ("tolerance missed", result.missed)):
+        for item in items[:NAMED]:
+            typer.echo(f"{word}: {item}", err=True)
+        if len(items) > NAMED:
+            typer.echo(f"{word}: {len(items) - NAMED} more; `phasetwin status` counts them", err=True)
+    return 1 if result.failed else 0

@@ -68,8 +68,13 @@ def make_plan(config: SweepConfig) -> Plan:
     """Plan a sweep; a million points cost a few seconds and no Python object each but their key.
 
     Raises:
-        InputError: for a design that cannot be built (see :func:`sweeps.designs.design_points`).
+        InputError: for a design that cannot be built (see :func:`sweeps.designs.design_points`), or an engine
+            without a model.
     """
+    if config.engine.kind != "solver":
+        from sweeps.engines import check_engine
+
+        check_engine(config.engine)
     design = design_points(config)
     index, rollout = storage_order(design)
     parameters = {name: values[index] for name, values in design.items()}

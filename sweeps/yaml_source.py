@@ -25,7 +25,7 @@ from sweeps.yaml_errors import KeyPath, dotted, one_line
 ModelT = TypeVar("ModelT", bound=BaseModel)
 MAX_DEPTH = 32
 #: Aliases can make a small file unfold into billions of entries.
-MAX_ENTRIES = 2_000_000
+MAX_ENTRIES = 1_000_000
 
 
 @dataclass
