@@ -1,0 +1,105 @@
+"""Error against cost of public peers and of this project's schemes on one Cahn-Hilliard problem, side by side.
+
+python benchmarks/peers.py --make-env    makes benchmarks/.envs/peers (once)
+python benchmarks/peers.py               the full run; writes docs/benchmarks/peers.{csv,md,png}
+python benchmarks/peers.py --quick       a smoke run of a few settings; writes to benchmarks/.cache/quick
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from peers_bench.client import BENCHMARKS, Client, WorkerFailedError
+from peers_bench.contender import Contender
+from peers_bench.environment import make_environment, python_of_peers, versions
+from peers_bench.measure import Point, choose, confirm, interleave, scan, time_round
+from peers_bench.problem import TRAJECTORIES
+from peers_bench.reference import CACHE, load_reference, reference_path
+from peers_bench.registry import MODULES, OURS, contenders_of
+from peers_bench.report import Run, plot, write_csv, write_markdown
+
+_DOCS = BENCHMARKS.parent / "docs" / "benchmarks"
+_SCAN_TRAJECTORIES = 8
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--make-env", action="store_true", help="make the peers' environment and stop")
+    parser.add_argument("--quick", action="store_true", help="every 7th setting, 4 trajectories, 1 round")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved timing rounds (default 5)")
+    parser.add_argument("--only", nargs="+", metavar="MODULE", choices=MODULES, help=f"of {', '.join(MODULES)}")
+    parser.add_argument(
+        "--core", type=int, default=(os.cpu_count() or 1) - 1, help="core to run on (default: the last)"
+    )
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what tables and plot show")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    return parser.parse_args()
+
+
+def _measure(clients: dict[str, Client], quick: bool, rounds: int) -> list[Point]:
+    """Scan, choose, confirm, time; returns timed points first, then those only scanned."""
+    trajectories = 4 if quick else TRAJECTORIES
+    scanned: list[Point] = []
+    groups: list[list[Point]] = []
+    for name, client in clients.items():
+        print(f"{name}: {len(client.contender.settings)} settings", file=sys.stderr)
+        found = scan(client, min(trajectories, _SCAN_TRAJECTORIES), every=7 if quick else 1)
+        chosen = choose(found)
+        groups.append(confirm(client, chosen, trajectories))
+        timed = {point.index for point in chosen}
+        scanned += [point for point in found if point.index not in timed]
+    points = interleave(groups)
+    for number in range(1 if quick else rounds):
+        print(f"timing round {number + 1}: {len(points)} points", file=sys.stderr, flush=True)
+        time_round(clients, points, budget=0.1 if quick else 0.4)
+    timed_points = [point for group in groups for point in group]
+    return timed_points + scanned
+
+
+def _start(arguments: argparse.Namespace) -> dict[str, Client]:
+    count = 4 if arguments.quick else TRAJECTORIES
+    load_reference(count)
+    available = sorted(CACHE.glob(reference_path(count).name.replace(f"-{count}-", "-*-")))
+    reference = next(path for path in available if int(path.name.split("-")[2]) >= count)
+    clients: dict[str, Client] = {}
+    for module in arguments.only or MODULES:
+        for contender in contenders_of(module):
+            clients[contender.name] = Client(module, contender, reference, arguments.core)
+    return clients
+
+
+def main() -> int:
+    """Command line entry."""
+    arguments = _arguments()
+    if arguments.make_env:
+        make_environment()
+        return 0
+    if not python_of_peers().exists():
+        print("peers.py: no environment yet; run `python benchmarks/peers.py --make-env` first", file=sys.stderr)
+        return 2
+    out = arguments.out or (CACHE / "quick" if arguments.quick else _DOCS)
+    out.mkdir(parents=True, exist_ok=True)
+    clients = _start(arguments)
+    try:
+        points = _measure(clients, arguments.quick, arguments.rounds)
+    except WorkerFailedError as failure:
+        print(f"peers.py: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        for client in clients.values():
+            client.close()
+    contenders: list[Contender] = [client.contender for client in clients.values()]
+    ours = [client.contender.name for client in clients.values() if client.module == OURS]
+    run = Run(points, contenders, arguments.clock, versions())
+    write_csv(run, out / "peers.csv")
+    write_markdown(run, ours[0] if ours else "", out / "peers.md", "peers.png")
+    plot(run, ours, out / "peers.png")
+    print(out / "peers.md")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,125 @@
+"""One contender in its own process: builds solvers, runs and times them on request.
+
+Started by ``peers_bench.client``; reads one JSON request a line on standard input and answers with one JSON line on
+standard output. Whatever the library itself prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peers_bench.contender import Contender, Solver
+from peers_bench.problem import Array, initial_fields, relative_errors
+from peers_bench.registry import find
+
+_SEEDS_TIMED = 4
+
+
+class Worker:
+    """Answers requests for one contender; solvers stay built, so later calls are warm."""
+
+    def __init__(self, contender: Contender, reference: Array) -> None:
+        self._contender = contender
+        self._reference = reference
+        self._initial = initial_fields(len(reference))
+        self._solvers: dict[int, Solver] = {}
+
+    def run(self, index: int, chunk: int, trajectories: int) -> dict[str, Any]:
+        """Errors of ``trajectories`` runs in calls of ``chunk``, and a first idea of the cost.
+
+        Returns:
+            ``errors`` (list, relative L2 of each trajectory), ``wall`` seconds per trajectory after one warm-up call.
+        """
+        solver = self._solver(index)
+        fields = self._initial[:trajectories]
+        solver(fields[:chunk])
+        start = time.perf_counter()
+        answers = np.concatenate([solver(part) for part in _parts(fields, chunk)])
+        wall = (time.perf_counter() - start) / len(fields)
+        errors = relative_errors(answers, self._reference[:trajectories])
+        return {"errors": errors.tolist(), "wall": wall}
+
+    def time_single(self, index: int, budget: float) -> dict[str, float]:
+        """Seconds per trajectory, one at a time: mean over a few trajectories of the best of repeated calls.
+
+        Repeats until ``budget`` seconds are spent, at least twice; slow solvers get one trajectory and one call.
+        """
+        solver = self._solver(index)
+        seeds = min(_SEEDS_TIMED, len(self._initial), self._contender.trajectories)
+        solver(self._initial[:1])  # another contender ran since: caches are cold
+        wall = np.full(seeds, np.inf)
+        cpu = np.full(seeds, np.inf)
+        begin, rounds = time.perf_counter(), 0
+        while rounds < 2 or time.perf_counter() - begin < budget:
+            for seed in range(seeds):
+                elapsed = _timed(solver, self._initial[seed : seed + 1])
+                wall[seed], cpu[seed] = min(wall[seed], elapsed[0]), min(cpu[seed], elapsed[1])
+                if elapsed[0] > budget:
+                    known = np.isfinite(wall)
+                    return {"wall": float(wall[known].mean()), "cpu": float(cpu[known].mean())}
+            rounds += 1
+        return {"wall": float(wall.mean()), "cpu": float(cpu.mean())}
+
+    def time_batch(self, index: int, chunk: int, budget: float) -> dict[str, float]:
+        """Seconds per trajectory of one pass over all trajectories in calls of ``chunk``.
+
+        A pass that has taken ``budget`` seconds stops there: slow solvers take fixed steps, the same for every start.
+        """
+        solver = self._solver(index)
+        solver(self._initial[:chunk])
+        spent, done = np.zeros(2), 0
+        for part in _parts(self._initial, chunk):
+            spent += _timed(solver, part)
+            done += len(part)
+            if spent[0] > budget:
+                break
+        return {"wall": float(spent[0] / done), "cpu": float(spent[1] / done)}
+
+    def _solver(self, index: int) -> Solver:
+        if index not in self._solvers:
+            self._solvers[index] = self._contender.build(self._contender.settings[index])
+            # torchfsm collects garbage in every call; what is built by now need not be walked again.
+            gc.collect()
+            gc.freeze()
+        return self._solvers[index]
+
+
+def _parts(fields: Array, chunk: int) -> list[Array]:
+    return [fields[start : start + chunk] for start in range(0, len(fields), chunk)]
+
+
+def _timed(solver: Solver, fields: Array) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    solver(fields)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def main() -> None:
+    """Serve requests until standard input closes. Arguments: module, contender name, reference file, core."""
+    module, name, reference_file, core = sys.argv[1:]
+    os.sched_setaffinity(0, {int(core)})
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # the libraries' own prints must not mix with the answers
+    warnings.simplefilter("ignore")  # this process only runs a benchmark
+    worker = Worker(find(module, name), np.load(Path(reference_file)))
+    for line in sys.stdin:
+        request = json.loads(line)
+        method = getattr(worker, request.pop("do"))
+        try:
+            answer = method(**request)
+        except Exception as failure:  # noqa: BLE001 - a contender may fail in any way; it is reported, not hidden
+            answer = {"failure": f"{type(failure).__name__}: {failure}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
