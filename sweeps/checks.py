@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from sweeps.config import SweepConfig
 
 MAX_POINTS = 10_000_000
+#: What rounding leaves room for; the solver's own limits (:data:`solvers.accuracy.LOWEST_TOLERANCE`), which cannot be
+#: imported without torch.
+LOWEST_TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 STARTS = {
     "cahn_hilliard": ("noise", "file", "pfhub_1a"),
     "grain_growth": ("voronoi", "file"),
@@ -31,6 +34,7 @@ def check_sweep(config: SweepConfig) -> None:
     _check_parameters(config)
     _check_design(config)
     _check_retain(config)
+    _check_tolerance(config)
 
 
 def _check_start(config: SweepConfig) -> None:
@@ -125,3 +129,13 @@ def _check_retain(config: SweepConfig) -> None:
         if abs(time - nearest) > 1e-9 * max(abs(time), abs(nearest)):
             allowed = f"a time among `times` (the nearest is {nearest:g})"
             raise problem(f"{time:g}", allowed, ("output", "retain", "fields_at", i))
+
+
+def _check_tolerance(config: SweepConfig) -> None:
+    engine = config.engine
+    if engine.kind != "solver":
+        return
+    lowest = LOWEST_TOLERANCE[engine.dtype]
+    if engine.tolerance < lowest:
+        hint = ", or dtype float64" if engine.dtype == "float32" else ""
+        raise problem(f"{engine.tolerance:g}", f"a number >= {lowest:g}{hint}", ("engine", "tolerance"))

@@ -19,21 +19,23 @@ class Cost:
     """Seconds of one core for a trajectory of 64x64 internal cells at tolerance 1e-2, float64.
 
     Attributes:
-        unit: for one unit of scaled time M W t (from the start; later times cost less, see ``growth``).
+        hundred: seconds for the first 100 units of scaled time M W t.
         growth: cost grows as scaled time to this power, because steps grow as the dynamics slows.
         order: cost grows as tolerance to minus this power.
         spacing: internal spacing over sqrt(kappa / W) that the tolerance 1e-2 needs.
+        contrast: how many times more a composition-dependent mobility costs.
     """
 
-    unit: float
+    hundred: float
     growth: float
     order: float
     spacing: float
+    contrast: float = 1.0
 
 
 COSTS = {
-    "cahn_hilliard": Cost(unit=2.5e-4, growth=0.75, order=0.44, spacing=1.0),
-    "grain_growth": Cost(unit=1.5e-3, growth=0.8, order=0.5, spacing=1.2),
+    "cahn_hilliard": Cost(hundred=0.018, growth=0.8, order=0.33, spacing=1.4, contrast=20.0),
+    "grain_growth": Cost(hundred=3.6, growth=0.7, order=0.4, spacing=1.0),
 }
 #: Seconds of one core for the QoIs and the writing of one 64x64 frame.
 FRAME_SECONDS = 6e-5
@@ -88,7 +90,7 @@ def _trajectory_seconds(config: SweepConfig, kappa: np.ndarray, scaled_time: np.
         cells = cells * 2
     precision = FLOAT32 if getattr(config.engine, "dtype", "float64") == "float32" else 1.0
     speed = (1e-2 / tolerance) ** cost.order * precision
-    return cost.unit * (height * scaled_time) ** cost.growth * cells * speed * 100 ** (1 - cost.growth)
+    return cost.hundred * (height * scaled_time / 100) ** cost.growth * cells * speed
 
 
 def _well_height(config: SweepConfig) -> float:
@@ -106,7 +108,9 @@ def estimate(
     first = np.searchsorted(rollout, np.arange(rollouts))
     mobility = np.maximum.reduceat(parameters["mobility"], first)
     times = config.time_values()
-    seconds = _trajectory_seconds(config, parameters["kappa"][first], mobility * times[-1]).sum()
+    seconds = _trajectory_seconds(config, parameters["kappa"][first], mobility * times[-1])
+    if "mobility_contrast" in parameters:
+        seconds = np.where(parameters["mobility_contrast"][first] > 0, COSTS[config.process].contrast, 1.0) * seconds
     frames = points * times.size * math.prod(config.grid.shape) / 64**2
     realizations = config.realizations.count
     return Estimate(
@@ -115,5 +119,5 @@ def estimate(
         trajectories=rollouts * realizations,
         batches=len(batches),
         bytes=points * point_bytes(config),
-        seconds=float(realizations * (seconds + frames * FRAME_SECONDS)),
+        seconds=float(realizations * (seconds.sum() + frames * FRAME_SECONDS)),
     )

@@ -11,6 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 import phasetwin
+from solvers.accuracy import LOWEST_TOLERANCE as SOLVER_LOWEST
+from sweeps.checks import LOWEST_TOLERANCE
 from sweeps.config import (
     FileInitial,
     LocalCluster,
@@ -67,6 +69,10 @@ def test_composition_defaults_to_the_middle_of_the_well() -> None:
 def test_precision_follows_the_tolerance_unless_given(tolerance: float, chosen: str, dtype: str | None) -> None:
     engine = {"tolerance": tolerance} | ({"dtype": dtype} if dtype else {})
     assert build(engine=engine).engine.dtype == (dtype or chosen)
+
+
+def test_the_lowest_tolerances_are_the_solvers() -> None:
+    assert {str(k).removeprefix("torch."): v for k, v in SOLVER_LOWEST.items()} == LOWEST_TOLERANCE
 
 
 def test_zero_and_false_override_defaults(tmp_path: Path) -> None:
