@@ -42,6 +42,7 @@ def add_commands(app: typer.Typer) -> None:
 def lint(file: File, overrides: Overrides = None) -> int:
     """Check a YAML file without running anything."""
     from sweeps.config import SweepConfig
+    from sweeps.describe import many
     from sweeps.designs import design_points
     from sweeps.schema import kind_of
     from sweeps.yaml_source import apply_override, check, read_source
@@ -54,7 +55,7 @@ def lint(file: File, overrides: Overrides = None) -> int:
     what = kind.name
     if isinstance(config, SweepConfig):
         points = next(iter(design_points(config).values())).size
-        what = f"{what}, {points} points x {config.realizations.count} realizations"
+        what = f"{what}, {many(points, 'point')} x {many(config.realizations.count, 'realization')}"
     typer.echo(f"{file}: ok ({what})")
     if isinstance(config, SweepConfig) and config.engine.kind != "solver":
         _note_engine(config)
@@ -157,7 +158,7 @@ def _beside(store: str) -> Path:
 def _outcome(result: RunResult) -> int:
     """Say what was verified; name what failed or missed the tolerance, on stderr."""
     if result.verified:
-        typer.echo(f"{result.verified} points verified against a tighter solve")
+        typer.echo(f"{result.verified} of {result.points} points verified against a tighter solve")
     for word, items in (("failed", result.failed), ("tolerance missed", result.missed)):
         for item in items[:NAMED]:
             typer.echo(f"{word}: {item}", err=True)

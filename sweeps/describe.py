@@ -43,10 +43,10 @@ def describe_plan(plan: Plan) -> str:
     engine = ", ".join(f"{k} {v}" for k, v in config.engine.model_dump().items() if k != "kind")
     rows = {
         "problem": f"{config.process}, {cells} cells of {config.grid.spacing:g}, {config.grid.boundary}",
-        "design": f"{_design(plan)}: {_many(estimate.points, 'point')}",
+        "design": f"{_design(plan)}: {many(estimate.points, 'point')}",
         "times": f"{times.size}, from {times[0]:g} to {times[-1]:g}",
         "work": _work(plan),
-        "batches": f"{estimate.batches}, of {_many(batch, 'point')}",
+        "batches": f"{estimate.batches}, of {many(batch, 'point')}",
         "engine": f"{config.engine.kind} ({engine})",
         "store": f"{config.output.path}, {_retained(plan)}, {size(estimate.bytes)} before compression",
         "estimate": f"{duration(estimate.seconds)} of one core (a guess, good to a factor of three)",
@@ -57,7 +57,7 @@ def describe_plan(plan: Plan) -> str:
 
 def _work(plan: Plan) -> str:
     estimate, realizations = plan.estimate, plan.config.realizations.count
-    text = f"{_many(estimate.rollouts, 'trajectory', 'trajectories')} x {_many(realizations, 'realization')}"
+    text = f"{many(estimate.rollouts, 'trajectory', 'trajectories')} x {many(realizations, 'realization')}"
     if estimate.rollouts < estimate.points:
         text += f" = {estimate.trajectories} to compute; mobility only rescales time, so each serves "
         text += f"{estimate.points / estimate.rollouts:g} points"
@@ -81,7 +81,8 @@ def _retained(plan: Plan) -> str:
     return f"fields at {len(retain.fields_at)} times, statistics at all"
 
 
-def _many(count: int, one: str, more: str | None = None) -> str:
+def many(count: int, one: str, more: str | None = None) -> str:
+    """A count with its noun, ``1 point`` or ``2 points``."""
     return f"{count} {one if count == 1 else more or one + 's'}"
 
 

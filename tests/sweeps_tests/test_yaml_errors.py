@@ -97,7 +97,7 @@ def write(folder: Path, text: str | bytes) -> str:
 
 def test_the_base_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert phasetwin.main(["lint", write(tmp_path, GOOD)]) == 0
-    assert "8 points" in capsys.readouterr().out
+    assert "8 points x 1 realization)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("case", WRONG)
