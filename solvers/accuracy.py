@@ -45,7 +45,7 @@ class AccuracyModel:
         return self.rate * interface_length / math.log(self.amplitude / (self.space_share * tolerance))
 
 
-CAHN_HILLIARD = AccuracyModel(amplitude=2000.0, rate=12.7, time_factor=0.45, time_power=1.25)
+CAHN_HILLIARD = AccuracyModel(amplitude=800.0, rate=12.7, time_factor=0.45, time_power=1.25)
 GRAIN_GROWTH = AccuracyModel(amplitude=2000.0, rate=12.7, time_factor=0.45, time_power=1.25)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from solvers.grid import Grid
+from solvers.integrators.protocol import STABILISER_SHARE, mean_and_max
 from solvers.parameters import Parameter, checked, per_sample, taken, trailing
 from solvers.spectral import Basis, basis_for
 
@@ -17,8 +19,8 @@ class GrainGrowth:
     """d eta_i/dt = -M dF/d eta_i for order parameters eta_1 ... eta_N.
 
     F = int [ sum_i (-eta_i^2/2 + eta_i^4/4) + gamma sum_{i<j} eta_i^2 eta_j^2 + 1/4 ] + kappa/2 sum_i |grad eta_i|^2.
-    Chen and Yang (1994), doi:10.1103/PhysRevB.50.15752 (gamma = 1: Fan and Chen 1997, doi:10.1016/S1359-6454(96)00200-5);
-    gamma = 1.5 makes boundary profiles symmetric (Moelans 2008, doi:10.1103/PhysRevB.78.024113).
+    Chen and Yang (1994), doi:10.1103/PhysRevB.50.15752; gamma = 1: Fan and Chen (1997),
+    doi:10.1016/S1359-6454(96)00200-5; gamma = 1.5 makes boundary profiles symmetric (Moelans 2008, doi:10.1103/PhysRevB.78.024113).
 
     Args:
         grid: the user's grid; periodic or no-flux.
@@ -101,24 +103,24 @@ class GrainGrowthEquation:
         self.damping = torch.ones_like(basis.k2)[None, None, :]
         self._gamma = gamma.to(basis.k2).reshape([-1] + [1] * (len(basis.shape) + 1))
         # Decay rate of whatever is not the local grain, against 2 for the grain itself.
-        self._decay = (2.0 * gamma - 1.0).clamp_min(2.0)
+        self._decay = (2.0 * gamma - 1.0).clamp_min(2.0).numpy()
 
     def select(self, keep: torch.Tensor) -> GrainGrowthEquation:
         """The equation of the samples in ``keep`` (indices)."""
         return GrainGrowthEquation(self.basis, self.kappa[keep], self.gamma[keep])
 
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """N(eta) (batch, grain, F), and the mean of phi (batch,)."""
+        """N(eta) (batch, grain, F), and the mean and largest phi (2, batch)."""
         eta = self.basis.inverse(coefficients)
         square = eta * eta
         phi = square.sum(1, keepdim=True)
         rate = square.mul_(2.0 * self._gamma - 1.0).add_(1.0 - 2.0 * self._gamma * phi)
-        return self.basis.forward(rate.mul_(eta)), phi.flatten(1).mean(1)
+        return self.basis.forward(rate.mul_(eta)), mean_and_max(phi)
 
-    def magnitude(self, second_moment: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    def magnitude(self, second_moment: np.ndarray, mean_square: np.ndarray) -> np.ndarray:  # noqa: ARG002
         """Mean of phi: the order parameters have no conserved part."""
         return second_moment
 
-    def stabiliser(self, second_moment: torch.Tensor) -> torch.Tensor:
-        """The share s of damping treated implicitly, as for Cahn-Hilliard: the Jacobian spans [-decay, 1]."""
-        return (4.0 / 3.0) * (self._decay + 1.0) * second_moment - 0.6
+    def stabiliser(self, largest: np.ndarray) -> np.ndarray:
+        """The share s of damping treated implicitly, as for Cahn-Hilliard: the Jacobian decays at most this fast."""
+        return STABILISER_SHARE * self._decay * largest

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 
@@ -70,8 +70,8 @@ class SBDF:
     """Semi-implicit BDF with extrapolation, order 2 or 3, one evaluation a step (Ascher, Ruuth and Wetton 1995,
     doi:10.1137/0732037, eq. 2.8 and section 2.3). The first steps are ETDRK4 at the same step."""
 
-    _BDF = {2: ((4 / 3, -1 / 3), 2 / 3), 3: ((18 / 11, -9 / 11, 2 / 11), 6 / 11)}
-    _EXTRAPOLATION = {2: (2.0, -1.0), 3: (3.0, -3.0, 1.0)}
+    _BDF: ClassVar = {2: ((4 / 3, -1 / 3), 2 / 3), 3: ((18 / 11, -9 / 11, 2 / 11), 6 / 11)}
+    _EXTRAPOLATION: ClassVar = {2: (2.0, -1.0), 3: (3.0, -3.0, 1.0)}
 
     def __init__(self, equation: Equation, step: float, stabilisation: float, order: int) -> None:
         self.order = order
@@ -97,7 +97,7 @@ class SBDF:
 
 
 class ETDRK2:
-    """Exponential time differencing Runge-Kutta, order 2 (Cox and Matthews 2002, eq. 22, doi:10.1006/jcph.2002.6995)."""
+    """Exponential Runge-Kutta (ETD), order 2 (Cox and Matthews 2002, eq. 22, doi:10.1006/jcph.2002.6995)."""
 
     order = 2
 

@@ -24,8 +24,11 @@ from solvers.integrators.protocol import Equation
 
 _SLOTS = 4  # three of history and the one being written
 _ORDER = 3
+_FAR_PAST = 1e200
+_RECENT = [[(newest - j) % _SLOTS for j in range(_SLOTS - 1)] for newest in range(_SLOTS)]
 _SAFETY = 0.9
 _GROW = 2.0
+_LEAST_GROWTH = 0.5
 _SHRINK = 0.3
 _REJECT = 1.5  # accepted up to this multiple of the step tolerance
 _GIVE_UP = 40  # rejections in a row before a sample counts as diverged
@@ -42,7 +45,7 @@ class AdaptiveMultistep:
     Attributes:
         time: (batch,) float64 numpy, time reached by each sample.
         diverged: (batch,) bool numpy, samples that no step size could carry on.
-        steps, evaluations: accepted steps in all, evaluations of N per sample at most.
+        evaluations: evaluations of N made so far, each for the whole batch.
     """
 
     def __init__(self, equation: Equation, initial: torch.Tensor, step_tolerance: float) -> None:
@@ -55,88 +58,111 @@ class AdaptiveMultistep:
         self._shape = (components, size)
         self._mean = initial[:, :, 0].clone()
         self._history = initial.new_zeros((batch, 3 * _SLOTS, components * size))
-        self._times = np.full((batch, _SLOTS), -np.inf)
+        # Absent history lies in the far past, where its weights vanish.
+        self._times = np.tile(-_FAR_PAST * np.arange(_SLOTS, 0, -1.0), (batch, 1))
         self._times[:, 0] = 0.0
         self._newest = 0
         self._count = np.ones(batch, dtype=np.int64)
         self._rejections = np.zeros(batch, dtype=np.int64)
-        explicit, moment = equation.explicit(initial)
+        explicit, activity = equation.explicit(initial)
         for kind, rows in enumerate((initial, explicit, initial)):
             self._history[:, kind * _SLOTS] = rows.reshape(batch, -1)
-        self._moment = moment
-        self._stabiliser = equation.stabiliser(moment).double().cpu().numpy()
+        self._prepare()
+        moment, largest = activity.double().cpu().numpy()
+        self._stabiliser = equation.stabiliser(largest)
         self.step_size = self._first_step(initial, explicit, moment)
 
-    def _first_step(self, initial: torch.Tensor, explicit: torch.Tensor, moment: torch.Tensor) -> np.ndarray:
+    def _prepare(self) -> None:
+        """Work arrays that depend on who is in the batch."""
+        batch = len(self.time)
+        stiff, damping = self.equation.stiff, self.equation.damping
+        rows = torch.stack([torch.ones_like(stiff), stiff, damping.expand_as(stiff)], dim=-2)
+        # (batch or 1, 3, F): 1, stiff and damping, so that one product makes both diagonal operators of a step.
+        self._diagonals = rows.reshape(rows.shape[0], 3, -1)
+        self._mean_square = self._mean.double().square().sum(-1).cpu().numpy()
+        self._weights = np.zeros((batch, 3, 3 * _SLOTS))
+        self._scalars = np.zeros((batch, 2, 3))
+        self._scalars[:, 0, 0] = 1.0
+
+    def _first_step(self, initial: torch.Tensor, explicit: torch.Tensor, moment: np.ndarray) -> np.ndarray:
         """A first step whose first-order error stays within the step tolerance: from |du/dt| / |u|."""
-        rate = self._norm(explicit - self.equation.stiff * initial)
-        scale = self.equation.magnitude(moment, self._mean).clamp_min(1e-300).sqrt()
-        relative = (rate / scale).double().cpu().numpy()
+        rate = (explicit - self.equation.stiff * initial).square() @ self.equation.basis.weights
+        scale = np.maximum(self.equation.magnitude(moment, self._mean_square), 1e-300)
+        relative = np.sqrt(rate.sum(-1).double().cpu().numpy() / scale)
         return 0.5 * np.sqrt(self.step_tolerance) / np.maximum(relative, 1e-12)
-
-    def _norm(self, coefficients: torch.Tensor) -> torch.Tensor:
-        return (coefficients.square() @ self.equation.basis.weights).sum(-1).sqrt()
-
-    def _recent(self, kind: int = 0) -> list[int]:
-        """History rows of one kind (0: u, 1: N, 2: u*), newest first."""
-        return [kind * _SLOTS + (self._newest - j) % _SLOTS for j in range(_SLOTS - 1)]
 
     def step(self) -> np.ndarray:
         """Attempts one step of every sample; returns which were accepted (batch,)."""
         slot = (self._newest + 1) % _SLOTS
-        history, basis = self._history, self.equation.basis
-        order = np.minimum(self._count, _ORDER)
-        known, past, beta_h, beta_h_s = self._combinations(order)
-        # known = sum a u ; past = bh sum e (N + s D u*)
-        denominator = (beta_h * self.equation.stiff).add_(beta_h_s * self.equation.damping).add_(1.0)
-        predicted = (known + past).div_(denominator)
-        explicit, moment = self.equation.explicit(predicted)
+        batch = len(self.time)
+        history = self._history.view(batch, 3, _SLOTS, *self._shape)
+        known, past, denominator, stabilising, beta_h = self._combinations()
+        predicted = torch.div(known.add_(past), denominator, out=history[:, 2, slot])
+        explicit, activity = self.equation.explicit(predicted)
         self.evaluations += 1
-        present = (beta_h * explicit).add_((beta_h_s * self.equation.damping) * predicted)
+        history[:, 1, slot] = explicit
+        present = torch.addcmul(explicit.mul_(beta_h), stabilising, predicted)
         correction = present.sub_(past).div_(denominator)
-        corrected = predicted + correction
-        square = (correction.square() @ basis.weights).sum(-1)
-        magnitude = self.equation.magnitude(moment, self._mean)
-        for kind, rows in enumerate((corrected, explicit, predicted)):
-            history[:, kind * _SLOTS + slot] = rows.reshape(len(rows), -1)
-        summary = torch.stack([square, magnitude, self.equation.stabiliser(moment).to(square)]).double().cpu().numpy()
-        return self._control(summary, order, slot)
+        torch.add(predicted, correction, out=history[:, 0, slot])
+        square = (correction.square_() @ self.equation.basis.weights).sum(-1)
+        return self._control(torch.cat([square[None], activity]).double().cpu().numpy(), slot)
 
-    def _combinations(self, order: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """History sums of the next step, and bh, bh s shaped (batch, 1, 1)."""
-        batch = len(order)
-        ages = self.time[:, None] - self._times[:, [r % _SLOTS for r in self._recent()]]
-        extrapolation, bdf, beta_h = multistep_weights(self.step_size, ages, order)
+    def _combinations(self) -> tuple[torch.Tensor, ...]:
+        """History sums, diagonal operators and b h of the next step:
+
+        sum a u; b h sum e (N + s D u*); 1 + b h (stiff + s D); b h s D; b h, each (batch, component or 1, F or 1).
+        """
+        recent = _RECENT[self._newest]
+        ages = self.time - self._times.T[recent]
+        extrapolation, bdf, beta_h = multistep_weights(self.step_size, ages)
         beta_h_s = beta_h * self._stabiliser
-        weights = np.zeros((batch, 3, 3 * _SLOTS))
-        weights[:, 0, self._recent(0)] = bdf
-        weights[:, 1, self._recent(1)] = beta_h[:, None] * extrapolation
-        weights[:, 2, self._recent(2)] = beta_h_s[:, None] * extrapolation
+        weights, scalars = self._weights, self._scalars
+        weights[:, :, (self._newest + 1) % _SLOTS :: _SLOTS] = 0.0
+        for j, row in enumerate(recent):
+            weights[:, 0, row] = bdf[j]
+            weights[:, 1, _SLOTS + row] = beta_h * extrapolation[j]
+            weights[:, 2, 2 * _SLOTS + row] = beta_h_s * extrapolation[j]
+        scalars[:, 0, 1] = beta_h
+        scalars[:, 0, 2] = scalars[:, 1, 2] = beta_h_s
         sums = torch.bmm(torch.from_numpy(weights).to(self._history), self._history)
-        sums = sums.reshape(batch, 3, *self._shape)
-        past = torch.addcmul(sums[:, 1], self.equation.damping, sums[:, 2])
-        scalars = torch.from_numpy(np.stack([beta_h, beta_h_s])).to(self._history)[:, :, None, None]
-        return sums[:, 0], past, scalars[0], scalars[1]
+        known, past, past_damped = sums.view(len(weights), 3, *self._shape).unbind(1)
+        on_device = torch.from_numpy(scalars).to(self._history)
+        denominator, stabilising = torch.matmul(on_device, self._diagonals).unsqueeze(2).unbind(1)
+        past = torch.addcmul(past, self.equation.damping, past_damped)
+        return known, past, denominator, stabilising, on_device[:, 0, 1, None, None]
 
-    def _control(self, summary: np.ndarray, order: np.ndarray, slot: int) -> np.ndarray:
+    def _control(self, summary: np.ndarray, slot: int) -> np.ndarray:
         """Accepts or rejects, commits times and history, sets the next steps."""
-        square, magnitude, stabiliser = summary
+        square, moment, largest = summary
         with np.errstate(all="ignore"):
-            error = np.sqrt(square / np.maximum(magnitude, 1e-300))
-            error = np.where(np.isfinite(error), error, np.inf)
-            ratio = (self.step_tolerance / np.maximum(error, 1e-300)) ** (1.0 / (order + 1.0))
-        accepted = (error <= _REJECT * self.step_tolerance) & ~self.diverged
+            magnitude = np.maximum(self.equation.magnitude(moment, self._mean_square), 1e-300)
+            error = np.sqrt(square / magnitude)
+            accepted = error <= _REJECT * self.step_tolerance  # false for NaN
+            exponent = 1.0 / (np.minimum(self._count, _ORDER) + 1.0)
+            ratio = (self.step_tolerance / np.maximum(error, 1e-300)) ** exponent
+        if accepted.all() and not self.diverged.any():
+            self.time = self.time + self.step_size
+            self._stabiliser = self.equation.stabiliser(largest)
+            self._count += 1
+            self._rejections[:] = 0
+            self._times[:, slot] = self.time
+            self.step_size = self.step_size * np.minimum(np.maximum(_SAFETY * ratio, _LEAST_GROWTH), _GROW)
+            self._newest = slot
+            return accepted
+        return self._partly(accepted & ~self.diverged, np.nan_to_num(ratio, nan=0.0), largest, slot)
+
+    def _partly(self, accepted: np.ndarray, ratio: np.ndarray, largest: np.ndarray, slot: int) -> np.ndarray:
+        """The part of :meth:`_control` for a step that some samples must repeat."""
         self.time = np.where(accepted, self.time + self.step_size, self.time)
         self._times[:, slot] = self.time
-        self._stabiliser = np.where(accepted, stabiliser, self._stabiliser)
-        self._count = np.where(accepted, self._count + 1, self._count)
+        self._stabiliser = np.where(accepted, self.equation.stabiliser(largest), self._stabiliser)
+        self._count += accepted
         self._rejections = np.where(accepted, 0, self._rejections + 1)
         self.diverged |= self._rejections > _GIVE_UP
-        factor = np.where(accepted, np.clip(_SAFETY * ratio, 0.5, _GROW), np.clip(0.8 * ratio, _SHRINK, 0.8))
-        self.step_size = self.step_size * factor
+        onward = np.clip(_SAFETY * ratio, _LEAST_GROWTH, _GROW)
+        self.step_size = self.step_size * np.where(accepted, onward, np.clip(0.8 * ratio, _SHRINK, 0.8))
         if accepted.any():
-            if not accepted.all():
-                self._keep_history_of(np.flatnonzero(~accepted), slot)
+            self._keep_history_of(np.flatnonzero(~accepted), slot)
             self._newest = slot
         return accepted
 
@@ -163,6 +189,10 @@ class AdaptiveMultistep:
             states[:, :, 0] = self._mean[sample]
         return states
 
+    def newest(self) -> torch.Tensor:
+        """The states last accepted (batch, component, F)."""
+        return self._history[:, self._newest].reshape(-1, *self._shape)
+
     def keep(self, samples: np.ndarray) -> None:
         """Goes on with these samples alone (indices)."""
         index = torch.from_numpy(samples).to(self._history.device)
@@ -171,6 +201,7 @@ class AdaptiveMultistep:
         self.equation = self.equation.select(torch.from_numpy(samples))
         for name in ("time", "diverged", "_times", "_count", "_rejections", "_stabiliser", "step_size"):
             setattr(self, name, getattr(self, name)[samples])
+        self._prepare()
 
     def transform_history(self, transform: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Applies ``transform`` to every stored row, (batch * rows, component, F) to (batch * rows, component', F).
@@ -182,35 +213,32 @@ class AdaptiveMultistep:
         self._shape = (changed.shape[1], changed.shape[2])
         self._history = changed.reshape(batch, rows, -1)
         self._mean = self._history[:, self._newest].reshape(batch, *self._shape)[:, :, 0].clone()
+        self._prepare()
 
 
 def multistep_weights(
-    step: np.ndarray, ages: np.ndarray, order: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Variable-step weights for the step from t to t + step.
+    step: np.ndarray, ages: np.ndarray
+) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], np.ndarray]:
+    """Variable-step weights of order 3 for the step from t to t + step.
 
     Args:
         step: (batch,) step sizes h.
-        ages: (batch, 3) t - t_j of the history, newest first (0, positive, positive).
-        order: (batch,) order wanted, 1 to 3: history beyond it is left out.
+        ages: (3, batch) t - t_j of the history, newest first: 0, then positive and growing. History that does not
+            exist yet may be given huge, distinct ages: its weights vanish and the order falls by one for each.
 
     Returns:
-        extrapolation weights e (batch, 3); BDF weights a (batch, 3); b h (batch,), such that
+        extrapolation weights e_j and BDF weights a_j, each three arrays (batch,), and b h (batch,), such that
         u_new = sum a_j u_j + b h du/dt(t + h).
     """
-    h1 = step
-    # An absent node is one infinitely far away: its inverse distance is zero and its weight vanishes.
-    g2 = np.where(order >= 2, 1.0 / (step + np.where(order >= 2, ages[:, 1], 0.0)), 0.0)
-    g3 = np.where(order >= 3, 1.0 / (step + np.where(order >= 3, ages[:, 2], 0.0)), 0.0)
-    r12, r13 = h1 * g2, h1 * g3
-    r23 = np.where(order >= 3, g3 / np.where(g2 > 0, g2, 1.0), 0.0)
-    e0 = 1.0 / ((1.0 - r12) * (1.0 - r13))
-    e1 = -r12 / ((1.0 - r12) * (1.0 - r23))
-    e2 = r13 * r23 / ((1.0 - r13) * (1.0 - r23))
-    beta_h = 1.0 / (1.0 / h1 + g2 + g3)
-    extrapolation = np.stack([e0, e1, e2], axis=1)
-    bdf = extrapolation * np.stack([1.0 / h1, g2, g3], axis=1) * beta_h[:, None]
-    return extrapolation, bdf, beta_h
+    h2, h3 = step + ages[1], step + ages[2]
+    r12, r13, r23 = step / h2, step / h3, h2 / h3
+    c12, c13, c23 = 1.0 - r12, 1.0 - r13, 1.0 - r23
+    e0 = 1.0 / (c12 * c13)
+    e1 = -r12 / (c12 * c23)
+    e2 = r13 * r23 / (c13 * c23)
+    # b h = 1 / (1/h + 1/h2 + 1/h3), and a_j = e_j b h / h_j.
+    share = 1.0 / (1.0 + r12 + r13)
+    return (e0, e1, e2), (e0 * share, e1 * r12 * share, e2 * r13 * share), step * share
 
 
 def lagrange_weights(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
