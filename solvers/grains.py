@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-from solvers.checks import Times
+from solvers.accuracy import check_tolerance, model_of
+from solvers.checks import Times, check_times
 from solvers.errors import InputError
 from solvers.frames import Frames
 from solvers.grain_growth import GrainGrowth
 from solvers.grid import Grid
-from solvers.simulate import solve
+from solvers.integrators import AdaptiveMultistep
+from solvers.parameters import per_sample
+from solvers.resampling import resample
+from solvers.rollout import rollout
+from solvers.simulate import internal_shapes
 from solvers.spectral import basis_for
+from solvers.tracker import GrainTracker
 
 
 def simulate_grains(
@@ -34,21 +42,98 @@ def simulate_grains(
     Raises:
         InputError: wrong shapes, times, tolerance or values.
     """
+    return solve_grains(problem, labels, times, tolerance, dtype, device).frames
+
+
+@dataclass(frozen=True)
+class GrainSolution:
+    """Frames and what they cost.
+
+    Attributes:
+        frames: as :func:`simulate_grains` returns.
+        evaluations: (batch,) evaluations of the right-hand side.
+        fields: per sample, the number of order-parameter fields after each step.
+        moves: (batch,) grains moved from one field to another.
+    """
+
+    frames: Frames
+    evaluations: np.ndarray
+    fields: list[list[int]]
+    moves: np.ndarray
+
+
+def solve_grains(
+    problem: GrainGrowth,
+    labels: torch.Tensor,
+    times: Times,
+    tolerance: float = 1e-3,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> GrainSolution:
+    """As :func:`simulate_grains`, with the cost."""
     maps = check_labels(labels, problem.grid)
-    rows = np.asarray(times, dtype=np.float64)
-    parts = []
-    for sample in range(len(maps)):
-        one = problem.take(torch.tensor([sample]))
-        start = order_parameters(maps[sample : sample + 1], problem.grid)
-        names = torch.unique(maps[sample])
-        solution = solve(one, start, rows[sample : sample + 1] if rows.ndim == 2 else rows, tolerance, dtype, device)
-        phi = solution.states.square().sum(2)
-        parts.append(Frames(phi, solution.free_energy, names[solution.states.argmax(2).cpu()].int()))
-    return Frames(
-        torch.cat([p.field for p in parts]),
-        torch.cat([p.free_energy for p in parts]),
-        torch.cat([p.grain_id for p in parts if p.grain_id is not None]),
+    batch = len(maps)
+    rows = check_times(times, batch)
+    check_tolerance(tolerance, dtype)
+    frames = Frames(
+        torch.full((*rows.shape, *problem.grid.shape), torch.nan, dtype=dtype, device=device),
+        torch.full(rows.shape, torch.nan, dtype=dtype, device=device),
+        torch.full((*rows.shape, *problem.grid.shape), -1, dtype=torch.int32, device=device),
     )
+    solution = GrainSolution(frames, np.zeros(batch, dtype=np.int64), [[] for _ in maps], np.zeros(batch, np.int64))
+    shapes = internal_shapes(problem, batch, tolerance)
+    for sample, shape in enumerate(shapes):
+        _solve_one(problem.take(torch.tensor([sample])), maps[sample], rows[sample], tolerance, shape, solution, sample)
+    return solution
+
+
+def _solve_one(
+    problem: GrainGrowth,
+    labels: torch.Tensor,
+    times: np.ndarray,
+    tolerance: float,
+    shape: tuple[int, ...],
+    solution: GrainSolution,
+    sample: int,
+) -> None:
+    """Solves one sample on an internal grid of ``shape`` into ``solution``."""
+    grid, frames = problem.grid, solution.frames
+    basis = basis_for(grid, frames.field.dtype, frames.field.device, shape)
+    names, numbers = in_order_of_occurrence(labels.numpy())
+    kappa, gamma = float(problem.reduced_kappa(1)), float(per_sample(problem.gamma, 1, "gamma"))
+    tracker = GrainTracker(numbers, grid, basis, kappa, gamma, tolerance)
+    start = shared_fields(torch.from_numpy(tracker.field_of[numbers]), tracker.fields, grid).to(frames.field)
+    counts = solution.fields[sample]
+
+    def after_step(stepper: AdaptiveMultistep) -> None:
+        counts.append(tracker.fields)
+        solution.evaluations[sample] = stepper.evaluations
+        tracker.after_step(stepper)
+
+    initial = basis.forward(resample(start, shape, grid.boundary))[None]
+    step_tolerance = model_of(problem).step_tolerance(tolerance)
+    scaled = times[None] * float(problem.time_scale(1))
+    for states in rollout(problem.equation(basis, 1), initial, scaled, step_tolerance, after_step):
+        for i, column in enumerate(states.times):
+            fields = basis.inverse(states.coefficients[i : i + 1])
+            frames.free_energy[sample, column] = problem.free_energy(fields)[0]
+            seen = resample(fields, grid.shape, grid.boundary)
+            frames.field[sample, column] = seen.square().sum(1)[0]
+            frames.grain_id[sample, column] = torch.from_numpy(names[tracker.grain_map(seen)[0]])
+    solution.moves[sample] = tracker.moves
+
+
+def in_order_of_occurrence(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels numbered as they first occur, so that nothing depends on what grains are called.
+
+    Returns:
+        names (grain,) int32; numbers (*shape), such that names[numbers] is ``labels``.
+    """
+    names, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return names[order].astype(np.int32), rank[inverse].reshape(labels.shape)
 
 
 def check_labels(labels: torch.Tensor, grid: Grid) -> torch.Tensor:
@@ -86,6 +171,12 @@ def order_parameters(labels: torch.Tensor, grid: Grid, dtype: torch.dtype = torc
     names = torch.unique(maps)
     indicators = (maps[:, None] == names.reshape(-1, *[1] * grid.ndim)).to(dtype)
     return smoothed(indicators, grid)
+
+
+def shared_fields(field_of_cell: torch.Tensor, fields: int, grid: Grid) -> torch.Tensor:
+    """Start of fields that hold several grains: (*shape) field of each cell to (field, *shape) float64."""
+    numbers = torch.arange(fields).reshape(-1, *[1] * grid.ndim)
+    return smoothed((field_of_cell[None] == numbers).to(torch.float64), grid)
 
 
 def smoothed(indicators: torch.Tensor, grid: Grid) -> torch.Tensor:
