@@ -46,10 +46,10 @@ class QoiInfo:
 
 
 QOIS: dict[str, QoiInfo] = {
-    "free_energy": QoiInfo("energy", "free energy of the box", (CH, GG)),
+    "free_energy": QoiInfo("energy", "free energy", (CH, GG)),
     "mean": QoiInfo("1", "spatial mean of the field", (CH, GG)),
-    "domain_size": QoiInfo("length", "domain size (first moment of the structure factor)", (CH,)),
-    "domain_size_interface": QoiInfo("length", "domain size (from the interface density)", (CH,)),
+    "domain_size": QoiInfo("length", "domain size", (CH,)),
+    "domain_size_interface": QoiInfo("length", "domain size from interface length", (CH,)),
     "interface_density": QoiInfo("1/length", "interface length per area", (CH, GG)),
     "structure_factor": QoiInfo("length^2", "structure factor", (CH,), "k"),
     "grain_count": QoiInfo("1", "number of grains", (GG,)),

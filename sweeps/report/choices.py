@@ -79,7 +79,10 @@ class Slice:
 
 
 def middle_slice(data: SweepData) -> Slice:
-    """The first two varied parameters of a grid design, the others at the middle of their values."""
+    """The first two varied parameters of a grid design, the others at the middle of their values.
+
+    At least one parameter must vary.
+    """
     axes = tuple(data.varied[:2])
     held = {}
     inside = np.ones(data.points, dtype=bool)
@@ -88,12 +91,7 @@ def middle_slice(data: SweepData) -> Slice:
         held[name] = float(values[len(values) // 2])
         inside &= data.parameters[name] == held[name]
     points = np.flatnonzero(inside)
-    values = tuple(np.unique(data.parameters[n]) for n in axes)
+    ticks = tuple(np.unique(data.parameters[n]) for n in axes)
     keys = tuple(data.parameters[n][points] for n in axes)
-    table = points[np.lexsort(keys)].reshape([len(v) for v in reversed(values)] if axes else [1])
-    return Slice(axes, values, np.atleast_2d(table), held)
-
-
-def spread_indices(count: int, most: int) -> np.ndarray:
-    """At most ``most`` indices out of ``count``, both ends included."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+    table = points[np.lexsort(keys)].reshape([len(v) for v in reversed(ticks)])
+    return Slice(axes, ticks, np.atleast_2d(table), held)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from sweeps.report import style
 from sweeps.report.choices import headline, mapped
@@ -118,24 +119,27 @@ def structure_factors(data: SweepData, points: list[int]) -> Figure:
     panel = figure.subplots()
     panel.set_xscale("log")
     panel.set_yscale("log")
-    tops, ends = [], []
+    middles = []
     # Beyond Nyquist the shells are the corners of the Brillouin zone, which say nothing about the structure.
     inside = k <= _nyquist(data)
     for point, colour in zip(points, style.ordered_colours(len(points)), strict=True):
         values = data.values("structure_factor", [point], last)[0]
         low, middle, high = (np.where(q > 0, q, np.nan)[inside] for q in _levels(values))
         panel.fill_between(k[inside], low, high, color=colour, alpha=0.14, lw=0)
-        panel.plot(k[inside], middle, color=colour, lw=1.6)
-        tops.append(np.nanmax(middle, initial=np.nan))
-        ends.append((_last(middle), data.point_label(point), colour))
+        panel.plot(k[inside], middle, color=colour, lw=1.6, label=data.point_label(point) or None)
+        middles.append(middle)
     style.tidy(panel)
     panel.margins(x=0)
-    _focus(panel, tops)
-    _porod_guide(panel, k[inside], tops)
+    envelope = np.fmax.reduce(middles)
+    if np.isfinite(envelope).any():
+        _focus(panel, envelope)
+        _porod_guide(panel, k[inside], envelope)
     style.plain_log_ticks(panel, "x")
-    panel.set_xlabel(f"wavenumber k ({data.dataset['k'].attrs.get('units', 'rad/length')})", **style.text_style())
+    panel.set_xlabel(f"wavenumber k{data.units('k')}", **style.text_style())
     panel.set_ylabel(data.label("structure_factor"), **style.text_style())
-    style.label_ends(panel, [e for e in ends if e[1] and np.isfinite(e[0])])
+    panel.yaxis.set_minor_locator(NullLocator())
+    if data.varied:
+        panel.legend(frameon=False, fontsize=style.FONT - 1, labelcolor="linecolor", loc="lower left")
     return figure
 
 
@@ -148,27 +152,23 @@ def _nyquist(data: SweepData) -> float:
     return float(np.pi / spacing)
 
 
-def _focus(panel: Axes, tops: list[float]) -> None:
+def _focus(panel: Axes, envelope: np.ndarray) -> None:
     """Six decades below the highest peak: further down there is only rounding."""
-    top = np.nanmax(tops, initial=np.nan)
-    if np.isfinite(top):
-        low, high = panel.get_ylim()
-        panel.set_ylim(max(low, top * 1e-6), min(high, top * 4))
+    top = float(np.nanmax(envelope))
+    low, high = panel.get_ylim()
+    panel.set_ylim(max(low, top * 1e-6), min(high, top * 4))
 
 
-def _porod_guide(panel: Axes, k: np.ndarray, tops: list[float]) -> None:
-    """A dashed k^-3, the decay that sharp interfaces give in two dimensions."""
-    top = np.nanmax(tops, initial=np.nan)
-    if not np.isfinite(top) or len(k) < 12:
+def _porod_guide(panel: Axes, k: np.ndarray, envelope: np.ndarray) -> None:
+    """A dashed k^-3 above the curves, the decay that sharp interfaces give in two dimensions."""
+    part = (k > 4 * k[0]) & (k < 0.45 * k[-1]) & np.isfinite(envelope)
+    if part.sum() < 3:
         return
-    part = k[(k > 5 * k[0]) & (k < 0.35 * k[-1])]
-    if len(part) < 2:
-        return
-    guide = 1.1 * top * (part / part[0]) ** -3.0
-    panel.plot(part, guide, color=style.MUTED, lw=1.0, ls=(0, (5, 3)))
-    middle = len(part) // 2
+    guide = 1.8 * float((envelope[part] * k[part] ** 3).max()) * k[part] ** -3.0
+    panel.plot(k[part], guide, color=style.MUTED, lw=1.0, ls=(0, (5, 3)))
+    middle = len(guide) // 2
     note = style.text_style(color=style.MUTED, fontsize=style.FONT - 0.5)
-    panel.annotate("$k^{-3}$", (part[middle], guide[middle]), (5, 3), textcoords="offset points", **note)
+    panel.annotate("$k^{-3}$", (k[part][middle], guide[middle]), (4, 4), textcoords="offset points", **note)
 
 
 def grain_sizes(data: SweepData, points: list[int]) -> Figure:

@@ -16,6 +16,13 @@ from sweeps.store import local_path, open_store
 
 PARAMETERS = ("mobility", "kappa", "composition", "mobility_contrast", "gamma")
 SYMBOLS = {"mobility": "M", "kappa": "κ", "composition": "mean c", "mobility_contrast": "a", "gamma": "γ"}
+SHORT = {
+    "mobility": "mobility M",
+    "kappa": "gradient energy κ",
+    "composition": "mean composition",
+    "mobility_contrast": "mobility contrast a",
+    "gamma": "coupling γ",
+}
 GROUPS = ("reference", "verification")
 USABLE = ("done", "verified")
 
@@ -119,15 +126,19 @@ class SweepData:
 
     def label(self, name: str) -> str:
         """Axis label: long name and units."""
-        attributes = self.dataset[name].attrs
-        units = str(attributes.get("units", "1"))
-        text = str(attributes.get("long_name", name))
-        return text if units in ("", "1") else f"{text} ({units})"
+        text = str(self.dataset[name].attrs.get("long_name", name))
+        return f"{text}{self.units(name)}"
+
+    def parameter_label(self, name: str) -> str:
+        """Axis label of a parameter: short name, symbol, units."""
+        return f"{SHORT.get(name, name.replace('_', ' '))}{self.units(name)}"
 
     def units(self, name: str) -> str:
-        """Units of a variable, empty when dimensionless."""
+        """Units of a variable in brackets after a space, such as " (length²)"; empty when dimensionless."""
         units = str(self.dataset[name].attrs.get("units", "1"))
-        return "" if units == "1" else units
+        for power, raised in (("^2", "²"), ("^3", "³"), ("^4", "⁴")):
+            units = units.replace(power, raised)
+        return "" if units in ("", "1") else f" ({units})"
 
     def values(self, name: str, points: Sequence[int] | np.ndarray, time: int | None = None) -> np.ndarray:
         """A variable of some points as (point, realization, time, ...) or, at one time, (point, realization,

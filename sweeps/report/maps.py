@@ -5,18 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import spearmanr
 
 from sweeps.report import style
 from sweeps.report.choices import Slice, drawn_points, mapped, middle_slice, show_times
-from sweeps.report.data import SweepData, quantile, symbol
-
-
-def _axis_name(data: SweepData, parameter: str) -> str:
-    text = str(data.dataset[parameter].attrs.get("long_name", parameter))
-    units = str(data.dataset[parameter].attrs.get("units", "1"))
-    mark = symbol(parameter)
-    text = text if text.endswith(mark) or mark in text.split() or " " in mark else f"{text} {mark}"
-    return text if units in ("", "1") else f"{text} ({units})"
+from sweeps.report.data import SweepData, quantile
 
 
 def medians(data: SweepData, name: str, points: np.ndarray, time: int) -> np.ndarray:
@@ -43,9 +36,9 @@ def _panels(data: SweepData, rows: list[str], times: list[int]) -> tuple[Figure,
 
 def _name_axes(data: SweepData, axes: np.ndarray, names: tuple[str, str]) -> None:
     for panel in axes[-1]:
-        panel.set_xlabel(_axis_name(data, names[0]), **style.text_style(fontsize=style.FONT - 1))
+        panel.set_xlabel(data.parameter_label(names[0]), **style.text_style(fontsize=style.FONT - 1))
     for panel in axes[:, 0]:
-        panel.set_ylabel(_axis_name(data, names[1]), **style.text_style(fontsize=style.FONT - 1))
+        panel.set_ylabel(data.parameter_label(names[1]), **style.text_style(fontsize=style.FONT - 1))
 
 
 def _colour_bar(figure: Figure, mappable: object, row: np.ndarray, label: str) -> None:
@@ -103,7 +96,7 @@ def line_maps(data: SweepData) -> tuple[Figure, Slice]:
         if style.is_geometric(x):
             panel.set_xscale("log")
         style.value_ticks(panel.xaxis, x)
-        panel.set_xlabel(_axis_name(data, line.axes[0]), **style.text_style(fontsize=style.FONT - 1))
+        panel.set_xlabel(data.parameter_label(line.axes[0]), **style.text_style(fontsize=style.FONT - 1))
         panel.set_title(_folded(data.label(name), 34), **style.text_style(loc="left"))
     axes[0].legend(frameon=False, fontsize=style.FONT - 1, labelcolor=style.INK)
     return figure, line
@@ -146,7 +139,7 @@ def dependence(data: SweepData) -> Figure:
             panel.margins(0.05, 0.1)
         axes[row, 0].set_ylabel(_folded(data.label(name)), **style.text_style(fontsize=style.FONT - 1))
     for panel, parameter in zip(axes[-1], data.varied, strict=True):
-        panel.set_xlabel(_axis_name(data, parameter), **style.text_style(fontsize=style.FONT - 1))
+        panel.set_xlabel(data.parameter_label(parameter), **style.text_style(fontsize=style.FONT - 1))
     return figure
 
 
@@ -154,5 +147,4 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     """Spearman's, 0 where it is not defined."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    ranks = [np.argsort(np.argsort(v)) for v in (x, y)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(spearmanr(x, y).statistic)

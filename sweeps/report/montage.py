@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sweeps.report import style
-from sweeps.report.choices import middle_slice, representatives, show_times, spread_indices
+from sweeps.report.choices import middle_slice, representatives, show_times
 from sweeps.report.data import SweepData, symbol
 
 MOST_COLUMNS, MOST_ROWS = 6, 5
@@ -55,8 +55,8 @@ def choose_tiles(data: SweepData) -> Tiles:
 
 def _grid_tiles(data: SweepData, times: np.ndarray) -> Tiles:
     plane, last = middle_slice(data), len(times) - 1
-    columns = spread_indices(len(plane.values[0]), MOST_COLUMNS)
-    rows = spread_indices(len(plane.values[1]), MOST_ROWS)[::-1]
+    columns = style.spread_indices(len(plane.values[0]), MOST_COLUMNS)
+    rows = style.spread_indices(len(plane.values[1]), MOST_ROWS)[::-1]
     x_name, y_name = (symbol(n) for n in plane.axes)
     held = f", {plane.held_text}" if plane.held else ""
     return Tiles(
@@ -80,8 +80,8 @@ def montage(data: SweepData, tiles: Tiles) -> Figure:
     shape = data.dataset["field"].shape[-2:]
     columns, rows = len(tiles.column_labels), len(tiles.row_labels)
     tile = min(1.75, (style.WIDTH - 1.9) / max(columns, 4))
-    figure = style.new_figure(height=tile * rows * shape[0] / shape[1] + 0.55, width=tile * columns + 1.9)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)  # type: ignore[union-attr]
+    height, width = tile * rows * shape[0] / shape[1] + 0.55, tile * columns + 1.9
+    figure = style.new_figure(height, width, gap=0.03, space=0.0)
     axes = figure.subplots(rows, columns, squeeze=False)
     low, high = colour_limits(data)
     colours = style.FIELD_COLOURS[data.process]

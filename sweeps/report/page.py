@@ -82,7 +82,7 @@ def summary(data: SweepData) -> str:
         design = "one point"
     starts = "one random start" if data.realizations == 1 else f"{data.realizations} random starts"
     each = "" if data.points == 1 else " each"
-    return f"{design[0].upper()}{design[1:]}, {starts}{each}, followed to t = {data.times[-1]:g}."
+    return f"{design[0].upper()}{design[1:]}, {starts}{each}, followed to t\u00a0=\u00a0{data.times[-1]:g}."
 
 
 def warnings(data: SweepData) -> list[str]:
@@ -131,10 +131,11 @@ def _time_fact(data: SweepData) -> Fact:
     seconds = float(np.nansum(np.asarray(data.dataset["wall_s"].values, dtype=float)))
     wall = float(data.dataset.attrs.get("wall_time_s", 0.0))
     finished = data.count("done", "verified", "failed", "diverged")
-    notes = [f"{duration(seconds)} of computing over all workers"] if seconds else []
-    if wall and finished:
-        notes.append(f"{finished / wall:.3g} samples per second")
-    return Fact("Wall time", duration(wall) if wall else "", ", ".join(notes))
+    speed = f"{finished / wall:.3g} samples per second" if wall and finished else ""
+    computing = f"{duration(seconds)} of computing over all workers" if seconds else ""
+    if not wall:
+        return Fact("Computing time", duration(seconds) if seconds else "", "summed over workers")
+    return Fact("Wall time", duration(wall), ", ".join(part for part in (computing, speed) if part))
 
 
 def duration(seconds: float) -> str:
@@ -189,7 +190,7 @@ def failures(data: SweepData) -> Section | None:
         rows.append(
             [Cell(str(int(data.dataset["point"][point]))), Cell(str(realization))]
             + [Cell(f"{data.parameters[n][point]:.4g}") for n in data.varied]
-            + [Cell(state, "fail"), Cell(str(reasons[point, realization].values) or "no reason recorded")]
+            + [Cell(state, "fail"), Cell(str(reasons[point, realization].values) or "no reason recorded", "wrap")]
         )
     more = len(found) - len(rows)
     notes = [f"{more} more are in the store: see its variables status and error."] if more else []

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 INK = "#22272e"
@@ -25,11 +26,11 @@ WIDTH = 9.6
 FONT = 9.5
 
 
-def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure with its own Agg canvas (inches)."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+def new_figure(height: float, width: float = WIDTH, gap: float = 0.06, space: float = 0.04) -> Figure:
+    """An empty figure with its own Agg canvas (inches); ``gap`` and ``space`` set the panels apart."""
+    layout = ConstrainedLayoutEngine(w_pad=gap, h_pad=gap, wspace=space, hspace=space)
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)  # type: ignore[union-attr]
     return figure
 
 
@@ -54,7 +55,7 @@ def ordered_colours(count: int) -> list[str]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return [to_hex(colormaps[MAP_COLOURS](x)) for x in np.linspace(0.0, 0.82, max(count, 1))]
+    return [to_hex(colormaps[MAP_COLOURS](x)) for x in np.linspace(0.0, 0.76, max(count, 1))]
 
 
 def is_geometric(values: np.ndarray) -> bool:
@@ -77,9 +78,25 @@ def cell_edges(values: np.ndarray) -> np.ndarray:
     return np.exp(edges) if is_geometric(values) else edges
 
 
+def spread_indices(count: int, most: int) -> np.ndarray:
+    """At most ``most`` indices out of ``count``, both ends included, as evenly spaced as can be."""
+    if count <= most:
+        return np.arange(count)
+
+    def chosen(number: int) -> np.ndarray:
+        half = np.floor(np.linspace(0, count - 1, number)[: (number + 1) // 2] + 0.5).astype(int)
+        return np.unique(np.concatenate([half, count - 1 - half]))
+
+    # An odd number of indices is symmetric only around a middle one: leave out those that cannot be.
+    options = [chosen(number) for number in range(2, most + 1)]
+    symmetric = [indices for number, indices in enumerate(options, start=2) if len(indices) == number]
+    wide = [indices for indices in symmetric if len(indices) >= most - 2] or symmetric[-1:]
+    return min(wide, key=lambda indices: (int(np.ptp(np.diff(indices))), -len(indices)))
+
+
 def value_ticks(axis: Any, values: np.ndarray, most: int = 5) -> None:
     """Ticks at the parameter values themselves, a few of them if they are many."""
-    chosen = values if len(values) <= most else values[np.linspace(0, len(values) - 1, most).round().astype(int)]
+    chosen = values[spread_indices(len(values), most)]
     axis.set_major_locator(FixedLocator(list(chosen)))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
     axis.set_minor_locator(NullLocator())
@@ -89,7 +106,7 @@ def plain_log_ticks(axes: Axes, which: str) -> None:
     """Logarithmic axis labelled 5, 10, 20 ... in plain numbers, whether it spans a decade or a factor of two."""
     axis = getattr(axes, f"{which}axis")
     low, high = sorted(axis.get_view_interval())
-    steps = [1, 2, 5] if high / low > 6 else [1, 1.5, 2, 3, 4, 5, 6, 8]
+    steps = [1, 2, 5] if high / low > 12 else [1, 1.5, 2, 3, 4, 5, 6, 8]
     if high / low > 300:
         steps = [1]
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
@@ -110,7 +127,7 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
     to_axes = axes.transData + axes.transAxes.inverted()
     x_edge = axes.get_xlim()[1]
     placed = sorted((float(to_axes.transform((x_edge, y))[1]), text, colour) for y, text, colour in ends)
-    gap = 0.075
+    gap = 0.064
     heights = np.array([p[0] for p in placed])
     for _ in range(200):
         for i in range(1, len(heights)):
@@ -128,7 +145,7 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
             va="center",
             color=colour,
             fontsize=FONT - 1,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
         )
 
 
