@@ -15,7 +15,9 @@ answer does not depend on what else is in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ _GROW = 2.0
 _LEAST_GROWTH = 0.5
 _SHRINK = 0.3
 _REJECT = 1.5  # accepted up to this multiple of the step tolerance
+_ACCEPTED = np.ones(1, dtype=bool)
 _GIVE_UP = 40  # rejections in a row before a sample counts as diverged
 
 
@@ -68,7 +71,7 @@ class AdaptiveMultistep:
         for kind, rows in enumerate((initial, explicit, initial)):
             self._history[:, kind * _SLOTS] = rows.reshape(batch, -1)
         self._prepare()
-        moment, largest = activity.double().cpu().numpy()
+        moment, largest = activity.cpu().numpy().astype(float)
         self._stabiliser = equation.stabiliser(largest)
         self.step_size = self._first_step(initial, explicit, moment)
 
@@ -80,9 +83,12 @@ class AdaptiveMultistep:
         # (batch or 1, 3, F): 1, stiff and damping, so that one product makes both diagonal operators of a step.
         self._diagonals = rows.reshape(rows.shape[0], 3, -1)
         self._mean_square = self._mean.double().square().sum(-1).cpu().numpy()
-        self._weights = np.zeros((batch, 3, 3 * _SLOTS))
-        self._scalars = np.zeros((batch, 2, 3))
+        kind = np.float32 if self._history.dtype == torch.float32 else np.float64
+        self._weights = np.zeros((batch, 3, _SLOTS), dtype=kind)
+        self._scalars = np.zeros((batch, 2, 3), dtype=kind)
         self._scalars[:, 0, 0] = 1.0
+        self._rows = self._history.view(batch * 3, _SLOTS, -1)
+        self._states = self._history.view(batch, 3, _SLOTS, *self._shape)
 
     def _first_step(self, initial: torch.Tensor, explicit: torch.Tensor, moment: np.ndarray) -> np.ndarray:
         """A first step whose first-order error stays within the step tolerance: from |du/dt| / |u|."""
@@ -94,42 +100,64 @@ class AdaptiveMultistep:
     def step(self) -> np.ndarray:
         """Attempts one step of every sample; returns which were accepted (batch,)."""
         slot = (self._newest + 1) % _SLOTS
-        batch = len(self.time)
-        history = self._history.view(batch, 3, _SLOTS, *self._shape)
-        known, past, denominator, stabilising, beta_h = self._combinations()
-        predicted = torch.div(known.add_(past), denominator, out=history[:, 2, slot])
+        states, damping = self._states, self.equation.damping
+        self._set_weights()
+        device = self._history.device
+        scalars = torch.from_numpy(self._scalars).to(device)
+        # Sums over the history: a u; b h e N; b h s e u*. A row of weights for each kind: a product with all twelve
+        # rows would be four times the work.
+        sums = torch.bmm(torch.from_numpy(self._weights).to(device).view(-1, 1, _SLOTS), self._rows)
+        known, past, past_damped = sums.view(-1, 3, *self._shape).unbind(1)
+        # 1 + b h (stiff + s D) and b h s D
+        denominator, stabilising = torch.matmul(scalars, self._diagonals).unsqueeze(2).unbind(1)
+        past.addcmul_(damping, past_damped)
+        predicted = torch.div(known.add_(past), denominator, out=states[:, 2, slot])
         explicit, activity = self.equation.explicit(predicted)
         self.evaluations += 1
-        history[:, 1, slot] = explicit
-        present = torch.addcmul(explicit.mul_(beta_h), stabilising, predicted)
-        correction = present.sub_(past).div_(denominator)
-        torch.add(predicted, correction, out=history[:, 0, slot])
+        states[:, 1, slot] = explicit
+        correction = past.neg_().addcmul_(explicit, scalars[:, 0, 1, None, None]).addcmul_(stabilising, predicted)
+        correction.div_(denominator)
+        torch.add(predicted, correction, out=states[:, 0, slot])
         square = (correction.square_() @ self.equation.basis.weights).sum(-1)
-        return self._control(torch.cat([square[None], activity]).double().cpu().numpy(), slot)
+        summary = torch.cat([square[None], activity]).cpu().numpy()
+        return self._control_one(summary, slot) if len(self.time) == 1 else self._control(summary.astype(float), slot)
 
-    def _combinations(self) -> tuple[torch.Tensor, ...]:
-        """History sums, diagonal operators and b h of the next step:
-
-        sum a u; b h sum e (N + s D u*); 1 + b h (stiff + s D); b h s D; b h, each (batch, component or 1, F or 1).
-        """
+    def _set_weights(self) -> None:
+        """Weights of the history and of the diagonal operators for the next step."""
         recent = _RECENT[self._newest]
-        ages = self.time - self._times.T[recent]
-        extrapolation, bdf, beta_h = multistep_weights(self.step_size, ages)
-        beta_h_s = beta_h * self._stabiliser
-        weights, scalars = self._weights, self._scalars
-        weights[:, :, (self._newest + 1) % _SLOTS :: _SLOTS] = 0.0
+        if len(self.time) == 1:  # plain numbers are several times faster than arrays of one
+            now, times = float(self.time[0]), self._times[0].tolist()
+            step, s = float(self.step_size[0]), float(self._stabiliser[0])
+            extrapolation, bdf, beta_h = multistep_weights(step, [now - times[row] for row in recent])
+        else:
+            step, s = self.step_size, self._stabiliser
+            extrapolation, bdf, beta_h = multistep_weights(step, self.time - self._times.T[recent])
+        weights, scalars, beta_h_s = self._weights, self._scalars, beta_h * s
+        weights[:, :, (self._newest + 1) % _SLOTS] = 0.0
         for j, row in enumerate(recent):
             weights[:, 0, row] = bdf[j]
-            weights[:, 1, _SLOTS + row] = beta_h * extrapolation[j]
-            weights[:, 2, 2 * _SLOTS + row] = beta_h_s * extrapolation[j]
+            weights[:, 1, row] = beta_h * extrapolation[j]
+            weights[:, 2, row] = beta_h_s * extrapolation[j]
         scalars[:, 0, 1] = beta_h
         scalars[:, 0, 2] = scalars[:, 1, 2] = beta_h_s
-        sums = torch.bmm(torch.from_numpy(weights).to(self._history), self._history)
-        known, past, past_damped = sums.view(len(weights), 3, *self._shape).unbind(1)
-        on_device = torch.from_numpy(scalars).to(self._history)
-        denominator, stabilising = torch.matmul(on_device, self._diagonals).unsqueeze(2).unbind(1)
-        past = torch.addcmul(past, self.equation.damping, past_damped)
-        return known, past, denominator, stabilising, on_device[:, 0, 1, None, None]
+
+    def _control_one(self, summary: np.ndarray, slot: int) -> np.ndarray:
+        """:meth:`_control` for a batch of one, in plain numbers."""
+        square, moment, largest = summary[:, 0].tolist()
+        magnitude = max(float(self.equation.magnitude(moment, self._mean_square)[0]), 1e-300)
+        error = math.sqrt(square / magnitude) if math.isfinite(square) and math.isfinite(moment) else math.inf
+        if error > _REJECT * self.step_tolerance:
+            return self._control(summary.astype(float), slot)
+        exponent = 1.0 / (min(int(self._count[0]), _ORDER) + 1.0)
+        ratio = (self.step_tolerance / max(error, 1e-300)) ** exponent
+        self.time += self.step_size
+        self._stabiliser = self.equation.stabiliser(np.array([largest]))
+        self._count += 1
+        self._rejections[0] = 0
+        self._times[0, slot] = self.time[0]
+        self.step_size *= min(max(_SAFETY * ratio, _LEAST_GROWTH), _GROW)
+        self._newest = slot
+        return _ACCEPTED
 
     def _control(self, summary: np.ndarray, slot: int) -> np.ndarray:
         """Accepts or rejects, commits times and history, sets the next steps."""
@@ -137,22 +165,9 @@ class AdaptiveMultistep:
         with np.errstate(all="ignore"):
             magnitude = np.maximum(self.equation.magnitude(moment, self._mean_square), 1e-300)
             error = np.sqrt(square / magnitude)
-            accepted = error <= _REJECT * self.step_tolerance  # false for NaN
+            accepted = (error <= _REJECT * self.step_tolerance) & ~self.diverged  # false for NaN
             exponent = 1.0 / (np.minimum(self._count, _ORDER) + 1.0)
-            ratio = (self.step_tolerance / np.maximum(error, 1e-300)) ** exponent
-        if accepted.all() and not self.diverged.any():
-            self.time = self.time + self.step_size
-            self._stabiliser = self.equation.stabiliser(largest)
-            self._count += 1
-            self._rejections[:] = 0
-            self._times[:, slot] = self.time
-            self.step_size = self.step_size * np.minimum(np.maximum(_SAFETY * ratio, _LEAST_GROWTH), _GROW)
-            self._newest = slot
-            return accepted
-        return self._partly(accepted & ~self.diverged, np.nan_to_num(ratio, nan=0.0), largest, slot)
-
-    def _partly(self, accepted: np.ndarray, ratio: np.ndarray, largest: np.ndarray, slot: int) -> np.ndarray:
-        """The part of :meth:`_control` for a step that some samples must repeat."""
+            ratio = np.nan_to_num((self.step_tolerance / np.maximum(error, 1e-300)) ** exponent)
         self.time = np.where(accepted, self.time + self.step_size, self.time)
         self._times[:, slot] = self.time
         self._stabiliser = np.where(accepted, self.equation.stabiliser(largest), self._stabiliser)
@@ -162,7 +177,8 @@ class AdaptiveMultistep:
         onward = np.clip(_SAFETY * ratio, _LEAST_GROWTH, _GROW)
         self.step_size = self.step_size * np.where(accepted, onward, np.clip(0.8 * ratio, _SHRINK, 0.8))
         if accepted.any():
-            self._keep_history_of(np.flatnonzero(~accepted), slot)
+            if not accepted.all():
+                self._keep_history_of(np.flatnonzero(~accepted), slot)
             self._newest = slot
         return accepted
 
@@ -216,18 +232,22 @@ class AdaptiveMultistep:
         self._prepare()
 
 
+Number = TypeVar("Number", float, np.ndarray)
+
+
 def multistep_weights(
-    step: np.ndarray, ages: np.ndarray
-) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], np.ndarray]:
+    step: Number, ages: Sequence[Number]
+) -> tuple[tuple[Number, Number, Number], tuple[Number, Number, Number], Number]:
     """Variable-step weights of order 3 for the step from t to t + step.
 
     Args:
-        step: (batch,) step sizes h.
-        ages: (3, batch) t - t_j of the history, newest first: 0, then positive and growing. History that does not
-            exist yet may be given huge, distinct ages: its weights vanish and the order falls by one for each.
+        step: step size h, a number or (batch,).
+        ages: three, each like ``step``: t - t_j of the history, newest first: 0, then positive and growing. History
+            that does not exist yet may be given huge, distinct ages: its weights vanish and the order falls by one
+            for each.
 
     Returns:
-        extrapolation weights e_j and BDF weights a_j, each three arrays (batch,), and b h (batch,), such that
+        extrapolation weights e_j and BDF weights a_j, three each, and b h, such that
         u_new = sum a_j u_j + b h du/dt(t + h).
     """
     h2, h3 = step + ages[1], step + ages[2]
