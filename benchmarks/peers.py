@@ -15,48 +15,51 @@ from pathlib import Path
 from peers_bench.client import BENCHMARKS, Client, WorkerFailedError
 from peers_bench.contender import Contender
 from peers_bench.environment import make_environment, python_of_peers, versions
-from peers_bench.measure import Point, choose, confirm, interleave, scan, time_round
+from peers_bench.measure import Point, interleave, time_round
 from peers_bench.problem import TRAJECTORIES
 from peers_bench.reference import CACHE, load_reference, reference_path
 from peers_bench.registry import MODULES, OURS, contenders_of
 from peers_bench.report import Run, plot, write_csv, write_markdown
+from peers_bench.scans import scanned
 
 _DOCS = BENCHMARKS.parent / "docs" / "benchmarks"
-_SCAN_TRAJECTORIES = 8
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--make-env", action="store_true", help="make the peers' environment and stop")
-    parser.add_argument("--quick", action="store_true", help="every 7th setting, 4 trajectories, 1 round")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved timing rounds (default 5)")
+    parser.add_argument("--quick", action="store_true", help="every 7th setting, 4 trajectories")
+    parser.add_argument("--rounds", type=int, help="interleaved timing rounds (default 5, quick 1); 0 only scans")
+    parser.add_argument(
+        "--fresh", action="store_true", help="scan the peers' settings again (kept in .cache otherwise)"
+    )
     parser.add_argument("--only", nargs="+", metavar="MODULE", choices=MODULES, help=f"of {', '.join(MODULES)}")
     parser.add_argument(
         "--core", type=int, default=(os.cpu_count() or 1) - 1, help="core to run on (default: the last)"
     )
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what tables and plot show")
     parser.add_argument("--out", type=Path, help="folder for the results")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.rounds is None:
+        arguments.rounds = 1 if arguments.quick else 5
+    return arguments
 
 
-def _measure(clients: dict[str, Client], quick: bool, rounds: int) -> list[Point]:
-    """Scan, choose, confirm, time; returns timed points first, then those only scanned."""
+def _measure(clients: dict[str, Client], arguments: argparse.Namespace) -> list[Point]:
+    """Scan or recall, then time; returns timed points first, then those only scanned."""
+    quick = arguments.quick
     trajectories = 4 if quick else TRAJECTORIES
-    scanned: list[Point] = []
     groups: list[list[Point]] = []
-    for name, client in clients.items():
-        print(f"{name}: {len(client.contender.settings)} settings", file=sys.stderr)
-        found = scan(client, min(trajectories, _SCAN_TRAJECTORIES), every=7 if quick else 1)
-        chosen = choose(found)
-        groups.append(confirm(client, chosen, trajectories))
-        timed = {point.index for point in chosen}
-        scanned += [point for point in found if point.index not in timed]
+    others: list[Point] = []
+    for client in clients.values():
+        chosen, rest = scanned(client, trajectories, every=7 if quick else 1, fresh=arguments.fresh)
+        groups.append(chosen)
+        others += rest
     points = interleave(groups)
-    for number in range(1 if quick else rounds):
+    for number in range(arguments.rounds):
         print(f"timing round {number + 1}: {len(points)} points", file=sys.stderr, flush=True)
         time_round(clients, points, budget=0.1 if quick else 0.4)
-    timed_points = [point for group in groups for point in group]
-    return timed_points + scanned
+    return [point for group in groups for point in group] + others
 
 
 def _start(arguments: argparse.Namespace) -> dict[str, Client]:
@@ -84,13 +87,15 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     clients = _start(arguments)
     try:
-        points = _measure(clients, arguments.quick, arguments.rounds)
+        points = _measure(clients, arguments)
     except WorkerFailedError as failure:
         print(f"peers.py: {failure}", file=sys.stderr)
         return 1
     finally:
         for client in clients.values():
             client.close()
+    if not arguments.rounds:
+        return 0
     contenders: list[Contender] = [client.contender for client in clients.values()]
     ours = [client.contender.name for client in clients.values() if client.module == OURS]
     run = Run(points, contenders, arguments.clock, versions())

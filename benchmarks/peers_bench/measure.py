@@ -28,7 +28,7 @@ class Point:
         chunk: trajectories per solver call.
         errors: relative L2 error of each judged trajectory.
         wall, cpu: seconds per trajectory, one entry per timing round; empty for a setting that was only scanned.
-        scanned: seconds per trajectory of the first pass.
+        scanned: processor seconds per trajectory of the first pass.
     """
 
     contender: str
@@ -65,8 +65,8 @@ def scan(client: Client, trajectories: int, every: int = 1) -> list[Point]:
         except WorkerFailedError as failure:
             _say(f"  {text}: failed, {failure}")
             continue
-        points.append(Point(contender.name, index, text, "alone", 1, answer["errors"], answer["wall"]))
-        _say(f"  {text}: error {points[-1].error['median']:.2e}, {1e3 * answer['wall']:.1f} ms")
+        points.append(Point(contender.name, index, text, "alone", 1, answer["errors"], answer["seconds"]))
+        _say(f"  {text}: error {points[-1].error['median']:.2e}, {1e3 * answer['seconds']:.1f} ms")
     return points
 
 
@@ -93,12 +93,12 @@ def confirm(client: Client, chosen: Sequence[Point], trajectories: int) -> list[
     points: list[Point] = []
     for point in chosen:
         alone = client.ask("run", index=point.index, chunk=1, trajectories=count)
-        points.append(Point(point.contender, point.index, point.setting, "alone", 1, alone["errors"], alone["wall"]))
+        points.append(Point(point.contender, point.index, point.setting, "alone", 1, alone["errors"], alone["seconds"]))
         trials = {1: alone}
         for chunk in client.contender.chunks:
             if 1 < chunk <= count:
                 trials[chunk] = client.ask("run", index=point.index, chunk=chunk, trajectories=count)
-        best = min(trials, key=lambda chunk: trials[chunk]["wall"])
+        best = min(trials, key=lambda chunk: trials[chunk]["seconds"])
         points.append(
             Point(
                 point.contender,
@@ -107,15 +107,15 @@ def confirm(client: Client, chosen: Sequence[Point], trajectories: int) -> list[
                 "batch",
                 best,
                 trials[best]["errors"],
-                trials[best]["wall"],
+                trials[best]["seconds"],
             )
         )
-        _say(f"  {point.contender}: {point.setting}: " + _trial_text({c: t["wall"] for c, t in trials.items()}))
+        _say(f"  {point.contender}: {point.setting}: " + _trial_text({c: t["seconds"] for c, t in trials.items()}))
     return points
 
 
-def _trial_text(walls: dict[int, float]) -> str:
-    return ", ".join(f"chunk {chunk} {1e3 * wall:.1f} ms" for chunk, wall in walls.items())
+def _trial_text(seconds: dict[int, float]) -> str:
+    return ", ".join(f"chunk {chunk} {1e3 * cost:.1f} ms" for chunk, cost in seconds.items())
 
 
 def interleave(groups: Iterable[Sequence[Point]]) -> list[Point]:

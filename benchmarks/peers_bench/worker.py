@@ -37,16 +37,17 @@ class Worker:
         """Errors of ``trajectories`` runs in calls of ``chunk``, and a first idea of the cost.
 
         Returns:
-            ``errors`` (list, relative L2 of each trajectory), ``wall`` seconds per trajectory after one warm-up call.
+            ``errors`` (list, relative L2 of each trajectory), ``seconds`` of processor time per trajectory after one
+            warm-up call (less disturbed by others on the machine than the wall clock; only for choosing settings).
         """
         solver = self._solver(index)
         fields = self._initial[:trajectories]
         solver(fields[:chunk])
-        start = time.perf_counter()
+        start = time.process_time()
         answers = np.concatenate([solver(part) for part in _parts(fields, chunk)])
-        wall = (time.perf_counter() - start) / len(fields)
+        seconds = (time.process_time() - start) / len(fields)
         errors = relative_errors(answers, self._reference[:trajectories])
-        return {"errors": errors.tolist(), "wall": wall}
+        return {"errors": errors.tolist(), "seconds": seconds}
 
     def time_single(self, index: int, budget: float) -> dict[str, float]:
         """Seconds per trajectory, one at a time: mean over a few trajectories of the best of repeated calls.

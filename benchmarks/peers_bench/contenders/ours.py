@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from itertools import product
+
 from peers_bench.contender import Contender, Setting, Solver
 from peers_bench.problem import CELLS, T_END, Array
+
+_TOLERANCES = (1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4)
 
 
 def _build_simulate(setting: Setting) -> Solver:
@@ -24,18 +29,75 @@ def _build_simulate(setting: Setting) -> Solver:
     return solve
 
 
+def _build_fixed_step(setting: Setting) -> Solver:
+    """A scheme of ``solvers.integrators`` at a fixed step on a chosen grid."""
+    import torch
+
+    from solvers import CahnHilliard, Grid
+    from solvers.integrators import FixedStep, make_scheme
+    from solvers.resampling import resample
+    from solvers.spectral import basis_for
+
+    torch.set_num_threads(1)
+    grid = Grid((CELLS, CELLS), 1.0, "periodic")
+    shape = (int(setting["cells"]),) * 2
+    dtype, steps = getattr(torch, str(setting["dtype"])), int(setting["steps"])
+    basis = basis_for(grid, dtype, shape=shape)
+    built: dict[int, FixedStep] = {}
+
+    def scheme_for(batch: int) -> FixedStep:
+        if batch not in built:
+            equation = CahnHilliard(grid).equation(basis, batch)
+            built[batch] = make_scheme(str(setting["scheme"]), equation, T_END / steps, float(setting["stabilisation"]))
+        return copy.deepcopy(built[batch])  # multistep schemes carry their history
+
+    @torch.inference_mode()
+    def solve(fields: Array) -> Array:
+        state = basis.forward(resample(torch.from_numpy(fields).to(dtype), shape, "periodic")[:, None])
+        scheme = scheme_for(len(fields))
+        for _ in range(steps):
+            state = scheme(state)
+        answer = resample(basis.inverse(state)[:, 0], (CELLS, CELLS), "periodic")
+        return answer.double().numpy()
+
+    return solve
+
+
+def _fixed_step_settings() -> tuple[Setting, ...]:
+    rows: list[Setting] = []
+    for scheme, stabilisation, counts in (
+        ("etdrk2", -1.0, (212, 225, 300, 400)),
+        ("etdrk4", -1.0, (190, 200, 225)),
+        ("sbdf2", 1.0, (500, 1000, 2000)),
+        ("sbdf3", 1.0, (500, 1000)),
+    ):
+        rows += [
+            {"scheme": scheme, "stabilisation": stabilisation, "cells": cells, "steps": steps, "dtype": "float32"}
+            for cells, steps in product((64, 72), counts)
+        ]
+    return tuple(rows)
+
+
 def contenders() -> list[Contender]:
     """Every scheme of this project that is placed beside the peers; the first is what ratios refer to."""
-    tolerances = (1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4)
     return [
         Contender(
             "phasetwin simulate",
             tuple(
-                {"tolerance": tolerance, "dtype": dtype} for dtype in ("float32", "float64") for tolerance in tolerances
+                {"tolerance": tolerance, "dtype": dtype}
+                for dtype, tolerance in product(("float32", "float64"), _TOLERANCES)
             ),
             _build_simulate,
             environment="project",
             chunks=(1, 4, 16, 64),
             note="solvers.simulate with nothing but a tolerance; steps and grid are its own choice",
-        )
+        ),
+        Contender(
+            "phasetwin fixed steps",
+            _fixed_step_settings(),
+            _build_fixed_step,
+            environment="project",
+            chunks=(1, 8, 16),
+            note="the schemes of solvers.integrators at a fixed step, float32",
+        ),
     ]
