@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from solvers.grain_graph import CellMap, Graph, colouring, graph_of, near_pairs,
 from solvers.grid import Grid
 from solvers.integrators import AdaptiveMultistep
 from solvers.spectral import Basis
+
+Overlaps = Callable[[int], np.ndarray]
 
 # Closest that grains of one field may come, in decay lengths: log(_OVERLAP / tolerance).
 _OVERLAP = 20.0
@@ -60,6 +63,7 @@ class GrainTracker:
         self._decay = math.sqrt(kappa / (2.0 * gamma - 1.0))
         self._near = self._decay * math.log(_OVERLAP / tolerance)
         self._clear = self._near + _MARGIN * self._decay
+        self._limit = 3.0 * tolerance / _OVERLAP
         self._negligible = 0.3 * tolerance
         self._interval = _APPROACH * self._decay / (_SPEED * math.sqrt(kappa))
         self._next_check = 0.0
@@ -110,41 +114,59 @@ class GrainTracker:
         self._next_check = time + self._interval
         values = self.basis.inverse(stepper.newest()[0])
         winner = values.argmax(0).cpu().numpy().reshape(-1)
-        self.owner = self.owners(winner, np.arange(winner.size)).reshape(self.cells.shape)
-        moves = self._plan(values)
+        self.owner = self._followed(values, winner)
+        present = np.unique(self.owner)
+        members = {field: present[self.field_of[present] == field] for field in range(self.fields)}
+        moves = self._plan(values, present)
         if moves:
             self.moves += len(moves)
-            stepper.transform_history(lambda rows: self._moved(rows, moves))
+            stepper.transform_history(lambda rows: self._moved(rows, moves, members))
             values = self.basis.inverse(stepper.newest()[0])
         self._drop_empty(stepper, values)
 
-    def _plan(self, values: torch.Tensor) -> dict[int, tuple[int, int]]:
+    def _followed(self, values: torch.Tensor, winner: np.ndarray) -> np.ndarray:
+        """The map of owners now. A grain that wins no cell any more keeps its last ones until it has decayed, so that
+        nothing is moved onto what remains of it, nor what remains of it with another grain."""
+        before = self.owner.reshape(-1)
+        now = self.owners(winner, np.arange(winner.size))
+        for grain in np.setdiff1d(before, now):
+            cells = np.flatnonzero(before == grain)
+            height = values[int(self.field_of[grain])].flatten()[torch.from_numpy(cells)].abs().max()
+            if float(height) > self._negligible:
+                now[cells] = grain
+        return now.reshape(self.cells.shape)
+
+    def _plan(self, values: torch.Tensor, present: np.ndarray) -> dict[int, tuple[int, int]]:
         """Grain -> (field, new field): moves that keep grains of one field apart, and those that empty a field."""
         close = near_pairs(self.cells, self.owner, self._near, self._decay, self.field_of)
-        present = np.unique(self.owner)
         shrunk = len(present) < self._present
         self._present = len(present)
         if not len(close) and not shrunk:
             return {}
         graph = graph_of(near_pairs(self.cells, self.owner, self._clear, self._decay))
-        plan = _Plan(self.field_of, self.fields, graph, self._heights(values, present), self._negligible)
+
+        def overlaps(grain: int) -> np.ndarray:
+            return self._overlaps(grain, values, present)
+
+        plan = _Plan(self.field_of, self.fields, graph, overlaps, self._limit)
         for a, b in close.tolist():
             plan.separate(a, b)
         plan.empty_a_field(present)
         self.field_of, self.fields = plan.field_of, plan.fields
         return plan.moves
 
-    def _heights(self, values: torch.Tensor, present: np.ndarray) -> dict[int, np.ndarray]:
-        """Per grain, the largest value that each field takes on its cells (field,)."""
-        flat = values.abs().flatten(1).cpu().numpy()
-        owner = self.owner.reshape(-1)
-        order = np.argsort(owner, kind="stable")
-        starts = np.searchsorted(owner[order], present)
-        heights = np.maximum.reduceat(flat[:, order], starts, axis=1)
-        return {int(grain): heights[:, i] for i, grain in enumerate(present)}
+    def _overlaps(self, grain: int, values: torch.Tensor, present: np.ndarray) -> np.ndarray:
+        """The change of phi, at most, if the grain were to enter each field (field,)."""
+        source = int(self.field_of[grain])
+        index, weight = self._share(grain, present[self.field_of[present] == source])
+        around = values[(slice(None), *index)]
+        part = torch.from_numpy(weight).to(values) * around[source]
+        return (2.0 * part * around).abs().flatten(1).amax(1).cpu().numpy()
 
-    def _moved(self, rows: torch.Tensor, moves: dict[int, tuple[int, int]]) -> torch.Tensor:
-        """The history (row, field, F) after the moves."""
+    def _moved(
+        self, rows: torch.Tensor, moves: dict[int, tuple[int, int]], members: dict[int, np.ndarray]
+    ) -> torch.Tensor:
+        """The history (row, field, F) after the moves; ``members`` are the fields' grains before them."""
         extra = self.fields - rows.shape[1]
         if extra > 0:
             rows = torch.cat([rows, rows.new_zeros(len(rows), extra, rows.shape[2])], dim=1)
@@ -155,9 +177,8 @@ class GrainTracker:
         for source, leaving in by_source.items():
             left = self.basis.inverse(rows[:, source])
             parts: dict[int, torch.Tensor] = {}
-            members = {int(g) for g in np.flatnonzero(self.field_of == source)} | {g for g, _ in leaving}
             for grain, target in leaving:
-                index, weight = self._share(grain, members)
+                index, weight = self._share(grain, members[source])
                 share = torch.from_numpy(weight).to(left) * left[(slice(None), *index)]
                 left[(slice(None), *index)] -= share
                 parts.setdefault(target, torch.zeros_like(left))[(slice(None), *index)] += share
@@ -169,7 +190,7 @@ class GrainTracker:
             rows[:, number] += change
         return rows
 
-    def _share(self, grain: int, members: set[int]) -> tuple[tuple[torch.Tensor, ...], np.ndarray]:
+    def _share(self, grain: int, members: np.ndarray) -> tuple[tuple[torch.Tensor, ...], np.ndarray]:
         """Where, and to which share, the values of a field belong to ``grain`` rather than to its other members.
 
         Between two exponential tails the share is logistic in the difference of the distances.
@@ -193,7 +214,7 @@ class GrainTracker:
             axes.append(np.arange(low - p, high + p) % n)
             inner.append(slice(p, p + high - low))
         around = self.owner[np.ix_(*axes)]
-        others = np.isin(around, sorted(members - {grain}))
+        others = np.isin(around, members[members != grain])
         own = ndimage.distance_transform_edt(around != grain, sampling=self.cells.spacing)[tuple(inner)]
         if others.any():
             other = ndimage.distance_transform_edt(~others, sampling=self.cells.spacing)[tuple(inner)]
@@ -218,35 +239,46 @@ class GrainTracker:
 
 
 class _Plan:
-    """Moves being put together: every move is seen by the next."""
+    """Moves being put together: every move is seen by the next.
 
-    def __init__(
-        self, field_of: np.ndarray, fields: int, graph: Graph, heights: dict[int, np.ndarray], negligible: float
-    ) -> None:
+    Args:
+        field_of: (grain,) field of each grain.
+        fields: number of fields.
+        graph: grains too near each other to share a field.
+        overlaps: for a grain, the change of phi if it enters each field.
+        limit: change of phi accepted.
+    """
+
+    def __init__(self, field_of: np.ndarray, fields: int, graph: Graph, overlaps: Overlaps, limit: float) -> None:
         self.field_of = field_of.copy()
         self.fields = fields
         self.moves: dict[int, tuple[int, int]] = {}
         self._graph = graph
-        self._heights = heights
-        self._negligible = negligible
+        self._overlaps = lru_cache(maxsize=None)(overlaps)
+        self._limit = limit
 
-    def room(self, grain: int, among: Iterable[int]) -> tuple[float, int] | None:
-        """(value there, field) of the field that is clearest around the grain; None if no field is clear."""
+    def _free(self, grain: int, among: Iterable[int]) -> list[int]:
+        """Fields without a grain near this one."""
         taken = {int(self.field_of[other]) for other in self._graph.get(grain, ())} | {int(self.field_of[grain])}
-        heights = self._heights[grain]
-        free = [(float(heights[k]) if k < len(heights) else 0.0, k) for k in among if k not in taken]
-        best = min(free, default=None)
-        return best if best is not None and best[0] < self._negligible else None
+        return [k for k in among if k not in taken]
+
+    def _room(self, grain: int, free: list[int]) -> tuple[float, int] | None:
+        """(overlap, field) of the field with the least overlap; None if there is none with little enough."""
+        entering = self._overlaps(grain)
+        best = min(((float(entering[k]) if k < len(entering) else 0.0, k) for k in free), default=None)
+        return best if best is not None and best[0] < self._limit else None
 
     def separate(self, a: int, b: int) -> None:
         """Moves one of two grains of one field to another field, a new one if need be."""
         if self.field_of[a] != self.field_of[b]:
             return
-        rooms = [(found, g) for g in (a, b) if (found := self.room(g, range(self.fields))) is not None]
+        # A grain moves once a check: its values still lie in the field that it came from.
+        movable = [grain for grain in (a, b) if grain not in self.moves]
+        rooms = [(found, g) for g in movable if (found := self._room(g, self._free(g, range(self.fields)))) is not None]
         if rooms:
             (_, target), grain = min(rooms)
         else:
-            grain, target = b, self.fields
+            grain, target = movable[-1], self.fields
             self.fields += 1
         self._move(grain, target)
 
@@ -255,15 +287,16 @@ class _Plan:
         self.field_of[grain] = target
 
     def empty_a_field(self, present: np.ndarray) -> None:
-        """Moves all grains of the field with the fewest elsewhere, if there is room for each."""
+        """Moves all grains of a field elsewhere, if there is room for each; fields with the fewest grains first."""
         members: dict[int, list[int]] = defaultdict(list)
         for grain in present.tolist():
             members[int(self.field_of[grain])].append(grain)
         for field in sorted(members, key=lambda k: (len(members[k]), k)):
+            if any(not self._free(grain, members) or grain in self.moves for grain in members[field]):
+                continue
             before = (self.field_of.copy(), dict(self.moves))
             for grain in members[field]:
-                # A grain moves once a check: its values still lie in the field that it came from.
-                found = None if grain in self.moves else self.room(grain, members)
+                found = self._room(grain, self._free(grain, members))
                 if found is None:
                     self.field_of, self.moves = before
                     break
