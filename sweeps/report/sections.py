@@ -228,12 +228,13 @@ def checks(data: SweepData) -> Section:
         return Section("checks", title, ["No point has been solved again to check the engine."])
     tolerance, reference = _tolerance(found), data.reference
     accuracy = None if reference is None else reference.attrs.get("tolerance")
-    names = [str(n) for n in found.data_vars if n != "within_tolerance"]
+    over = [str(n) for n, v in found.data_vars.items() if v.dims[:2] == ("point", "realization")]
+    names = [n for n in over if n != "within_tolerance"]
     rows, missed = [], 0
     for row in range(found.sizes["point"]):
         within = np.asarray(found["within_tolerance"][row].values)
         missed += int((within == 0).any())
-        known = [n for n in data.varied if n in found.coords]
+        known = [n for n in data.varied if n in found.variables]
         where = ", ".join(f"{symbol(n)} = {float(found[n][row]):.3g}" for n in known)
         errors = [Cell(_percent(np.asarray(found[n][row].values)), "n") for n in names]
         rows.append([Cell(where or f"point {int(found['point'][row])}"), *errors, _verdict(within)])

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from PIL import Image
 
 INK = "#22272e"
 MUTED = "#6b7480"
@@ -29,7 +30,7 @@ FONT = 9.5
 def new_figure(height: float, width: float = WIDTH, gap: float = 0.06, space: float = 0.04) -> Figure:
     """An empty figure with its own Agg canvas (inches); ``gap`` and ``space`` set the panels apart."""
     layout = ConstrainedLayoutEngine(w_pad=gap, h_pad=gap, wspace=space, hspace=space)
-    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white", dpi=DPI)
     FigureCanvasAgg(figure)
     return figure
 
@@ -151,8 +152,11 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
 
 def png(figure: Figure) -> bytes:
     """The figure as PNG, without a date or version in it: the same store gives the same bytes."""
+    canvas = FigureCanvasAgg(figure)
+    # savefig would lay the figure out twice, which costs more than all the drawing.
+    canvas.draw()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "png", dpi=(DPI, DPI))
     return buffer.getvalue()
 
 
