@@ -8,9 +8,9 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from solvers import CahnHilliard, Frames, GrainGrowth
+from solvers import CahnHilliard, Frames, GrainGrowth, solve
 from solvers.errors import InputError
-from solvers.simulate import solve
+from solvers.simulation import solve
 
 # Tolerance of the reference: a twentieth of the engine's, so that its own error does not count.
 REFERENCE_FACTOR = 20.0
@@ -45,7 +45,8 @@ class Engine(Protocol):
 class SolverEngine:
     """The PDE solver, see ``solvers.simulate``.
 
-    ``refine`` halves steps and refines the grid that many times beyond what the tolerance asks for.
+    ``refine`` halves steps and refines the grid that many times beyond what the tolerance asks for (Cahn-Hilliard
+    only; for grains the tolerance alone decides).
     """
 
     tolerance: float
@@ -60,13 +61,12 @@ class SolverEngine:
             "tolerance": self.tolerance,
             "dtype": DTYPES[self.dtype],
             "device": resolve_device(self.device),
-            "refine": self.refine,
         }
         if isinstance(problem, GrainGrowth):
             from solvers import simulate_grains
 
             return simulate_grains(problem, initial, times, **settings)
-        solution = solve(problem, initial, times, **settings)
+        solution = solve(problem, initial, times, refine=self.refine, **settings)
         return Frames(field=solution.states, free_energy=solution.free_energy)
 
 

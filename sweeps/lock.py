@@ -32,6 +32,8 @@ except ImportError:  # Windows has no flock: the lease serves there
 
 HEARTBEAT_SECONDS = 10.0
 ABANDONED_SECONDS = 60.0
+# Whoever only looks (`lock_holder`) holds the lock for an instant.
+TRIES, TRY_SECONDS = 3, 0.05
 
 
 @contextlib.contextmanager
@@ -112,14 +114,18 @@ def _file_lock(path: Path, url: str) -> Iterator[None]:
 
 
 def _locked(lock: Path, url: str) -> IO[str]:
+    tries = 0
     while True:
         file = lock.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _told(file)
+            holder, tries = _told(file), tries + 1
             file.close()
-            raise _busy(url, holder) from None
+            if tries == TRIES:
+                raise _busy(url, holder) from None
+            time.sleep(TRY_SECONDS)
+            continue
         if lock.exists() and os.fstat(file.fileno()).st_ino == lock.stat().st_ino:
             return file
         file.close()
@@ -132,8 +138,12 @@ def _lease_url(url: str) -> str:
 def _read_lease(url: str) -> dict[str, Any] | None:
     try:
         with fsspec.open(_lease_url(url), "rb") as file:
-            return dict(json.loads(file.read()))
-    except (FileNotFoundError, ValueError):
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        return dict(json.loads(text))
+    except ValueError:
         return None
 
 
@@ -149,17 +159,9 @@ def _is_fresh(lease: dict[str, Any]) -> bool:
 @contextlib.contextmanager
 def _lease(url: str) -> Iterator[None]:
     mine = {**_owner(), "token": uuid.uuid4().hex}
-    try:
-        held = _read_lease(url)
-        if held and _is_fresh(held):
-            raise _busy(url, held)
-        _write_lease(url, mine)
-        # Two that wrote at once: the last one stands, the other sees it here.
-        held = _read_lease(url)
-    except (OSError, ImportError) as error:
-        raise InputError(f"{url}: cannot be written: {error}") from None
-    if held and held.get("token") != mine["token"]:
-        raise _busy(url, held)
+    holder = _take_lease(url, mine)
+    if holder:
+        raise _busy(url, holder)
     stop = threading.Event()
     beat = threading.Thread(target=_keep, args=(url, mine, stop), daemon=True, name="store-lease")
     beat.start()
@@ -171,6 +173,20 @@ def _lease(url: str) -> Iterator[None]:
         filesystem, path = fsspec.core.url_to_fs(_lease_url(url))
         with contextlib.suppress(FileNotFoundError):
             filesystem.rm_file(path)
+
+
+def _take_lease(url: str, mine: dict[str, Any]) -> dict[str, Any] | None:
+    """Write the lease; returns whose it is if it is another's."""
+    try:
+        held = _read_lease(url)
+        if held and _is_fresh(held):
+            return held
+        _write_lease(url, mine)
+        # Two that wrote at once: the last one stands, the other sees it here.
+        held = _read_lease(url)
+    except (OSError, ImportError, ValueError) as error:
+        raise InputError(f"{url}: cannot be written: {error}") from None
+    return held if held and held.get("token") != mine["token"] else None
 
 
 def _keep(url: str, lease: dict[str, Any], stop: threading.Event) -> None:

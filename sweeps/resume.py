@@ -19,6 +19,7 @@ from sweeps.plan import Plan
 from sweeps.provenance import provenance
 from sweeps.store import (
     UNFINISHED,
+    absolute,
     check_format,
     create_store,
     finished,
@@ -29,6 +30,7 @@ from sweeps.store import (
     open_root,
     open_store,
     read,
+    remove_partial_objects,
     stored_config,
     stored_keys,
     update_attributes,
@@ -83,6 +85,7 @@ def _reopen(url: str, plan: Plan, layout: Layout) -> tuple[zarr.Group, Layout, L
     check_format(open_store(url), url)
     root = open_store(url, mode="r+")
     _check_same_sweep(url, root, plan, layout)
+    remove_partial_objects(url)
     layout = layout_in(root, layout)
     ledger = Ledger(root)
     changed = stored_keys(root) != plan.keys
@@ -186,7 +189,7 @@ def make_tasks(prepared: Prepared) -> list[BatchTask]:
             copied[part.target] = True
         tasks.append(
             BatchTask(
-                url=prepared.url,
+                url=absolute(prepared.url),
                 config=plan.config,
                 layout=layout,
                 number=number,
@@ -246,6 +249,6 @@ def _reuse(sources: list[_Source], rows: slice, pending: np.ndarray) -> tuple[Re
         row = source.row[rows]
         target = np.flatnonzero(left & (row >= 0))
         if target.size:
-            found.append(Reuse(source.url, row[target], target))
+            found.append(Reuse(absolute(source.url), row[target], target))
             left[target] = False
     return tuple(found)

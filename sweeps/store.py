@@ -51,6 +51,19 @@ def _location(url: str) -> str | Path:
     return local_path(url) or url
 
 
+def absolute(url: str) -> str:
+    """A URL that means the same in another process: local paths made absolute."""
+    path = local_path(url)
+    return str(path.absolute()) if path is not None else str(url)
+
+
+def remove_partial_objects(url: str) -> None:
+    """Delete what killed writers left half written under temporary names; the caller holds the lock."""
+    path = local_path(url)
+    for partial in path.rglob("*.partial") if path is not None else ():
+        partial.unlink(missing_ok=True)
+
+
 def open_root(url: str, mode: str = "r") -> zarr.Group | None:
     """The root group of a store, or None where there is nothing.
 
@@ -209,7 +222,8 @@ def update_attributes(root: zarr.Group, attributes: Mapping[str, Any]) -> None:
 
     Gathered metadata opens the store with one request, and xarray does not warn about its absence.
     """
-    root.attrs.update(dict(attributes))
+    # One write of the whole metadata: a killed driver leaves all of it or none.
+    root.update_attributes(dict(attributes))
     with warnings.catch_warnings():
         # Not yet in the Zarr v3 specification; readers that do not know it ignore it.
         warnings.simplefilter("ignore", ZarrUserWarning)
@@ -233,14 +247,11 @@ def layout_difference(root: zarr.Group, layout: Layout) -> str | None:
         array: Any = root[name]
         there = dict(zip(array.metadata.dimension_names or (), array.shape, strict=False))
         here = {d: layout.sizes[d] for d in variable.dims}
-        if there != here:
-            return f"{name} has {_sizes(there)} in the store, {_sizes(here)} in the file"
+        for dim in [*here, *(d for d in there if d not in here)]:
+            if there.get(dim) != here.get(dim):
+                return f"{dim} of {name}: {there.get(dim, 'none')} there, {here.get(dim, 'none')} in the file"
     extra = sorted({n for n, _ in root.arrays()} & {"field", "grain_id"} - set(layout.results()))
     return f"{', '.join(extra)} in the store, but not asked for in the file" if extra else None
-
-
-def _sizes(sizes: Mapping[str, int]) -> str:
-    return " x ".join(f"{n} {d}" for d, n in sizes.items())
 
 
 def empty_shard(layout: Layout, rows: int) -> Shard:

@@ -20,7 +20,7 @@ from sweeps.layout import DONE, VERIFIED, Layout, Variable
 from sweeps.ledger import Ledger, point_name
 from sweeps.plan import Plan
 from sweeps.resume import Prepared
-from sweeps.store import create_variables, stored_keys, update_attributes, write_coordinates
+from sweeps.store import absolute, create_variables, stored_keys, update_attributes, write_coordinates
 from sweeps.tasks import BatchTask
 
 REFERENCE, VERIFICATION = "reference", "verification"
@@ -114,14 +114,14 @@ def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> zarr.Gro
         "coordinates": " ".join([*plan.parameters, "key"]),
         "tolerance": tolerance,
     }
-    group.attrs.update(about)
+    group.update_attributes(about)
     return group
 
 
 def _task(prepared: Prepared, plan: Plan, layout: Layout, i: int) -> BatchTask:
     row = slice(i, i + 1)
     return BatchTask(
-        url=prepared.url,
+        url=absolute(prepared.url),
         config=plan.config,
         layout=layout,
         number=i,
@@ -208,7 +208,7 @@ def _write_verification(
     write_coordinates(group, plan, layout)
     tolerance = getattr(plan.config.engine, "tolerance", None)
     about_group = {"long_name": "errors found by the spot checks", "tolerance": tolerance}
-    group.attrs.update({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})
+    group.update_attributes({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})
     update_attributes(root, {})
 
 

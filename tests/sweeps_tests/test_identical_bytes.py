@@ -1,0 +1,42 @@
+"""Same file, same bytes, whatever the number of workers and restarts."""
+
+from __future__ import annotations
+
+from distributed import Client
+
+from sweeps import execute
+from sweeps.tasks import BatchTask, compute_batch
+
+GRAINS = {
+    "process": "grain_growth",
+    "initial": {"kind": "voronoi", "grains": 5},
+    "parameters": {"mobility": [1.0, 2.0], "kappa": [1.0, 1.5]},
+}
+
+
+def test_two_worker_processes_and_two_threads(tiny, finished, same_store) -> None:
+    sweep = tiny("processes.zarr", cluster={"kind": "local", "workers": 2}, verify={"count": 3})
+    assert sweep.run(progress=False).computed == 12
+    same_store(str(finished(3)), sweep.store)
+
+
+def test_one_worker_and_two_workers(tiny, same_store) -> None:
+    stores = []
+    for workers in (1, 2):
+        options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0"}
+        with Client(processes=False, **options) as client:
+            sweep = tiny(f"{workers}.zarr", **GRAINS)
+            assert not sweep.run(client, progress=False).failed
+            stores.append(sweep.store)
+    same_store(*stores)
+
+
+def test_twice_computed_is_written_twice_the_same(tiny, stored, client, same_store, monkeypatch) -> None:
+    def twice(task: BatchTask):
+        compute_batch(task)
+        return compute_batch(task)
+
+    monkeypatch.setattr(execute.run_batches, "__defaults__", (twice,))
+    sweep = tiny("twice.zarr")
+    sweep.run(client, progress=False)
+    same_store(stored.store, sweep.store)

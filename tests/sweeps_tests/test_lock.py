@@ -1,0 +1,70 @@
+"""One driver to a store; a dead driver holds nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from solvers.errors import InputError
+from sweeps import lock, open_sweep
+from sweeps.lock import lock_holder, store_lock
+from sweeps.status import status
+
+HOLDER = """
+import time
+from pathlib import Path
+from sweeps.lock import store_lock
+with store_lock(ARGUMENTS[0]):
+    Path(ARGUMENTS[1]).touch()
+    time.sleep(60)
+"""
+
+
+def test_second_driver_is_refused_and_touches_nothing(tiny, client, tmp_path) -> None:
+    sweep = tiny()
+    with store_lock(sweep.store):
+        before = sorted(p.name for p in tmp_path.rglob("*"))
+        with pytest.raises(InputError, match=r"process \d+ has been writing to it since 20\d\d") as caught:
+            sweep.run(client, progress=False)
+        assert "\n" not in str(caught.value)
+        assert sorted(p.name for p in tmp_path.rglob("*")) == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_driver_leaves_no_lock(tiny, tmp_path, run_script) -> None:
+    url = tiny().store
+    held = tmp_path / "held"
+    process = run_script(HOLDER, url, str(held))
+    while not held.exists() and process.is_alive():
+        time.sleep(0.02)
+    assert str(process.pid) in lock_holder(url)["owner"]
+    with pytest.raises(InputError, match="has been writing"), store_lock(url):
+        pass
+    process.kill()
+    process.join()
+    assert lock_holder(url) is None
+    with store_lock(url):
+        assert lock_holder(url) is not None
+
+
+def test_status_reads_a_store_in_use(stored) -> None:
+    sweep = stored
+    assert status(sweep.store)["running"] is None
+    with store_lock(sweep.store):
+        assert status(sweep.store)["running"]["owner"]
+        assert open_sweep(sweep.store).sizes["point"] == 12
+
+
+def test_lease_where_there_are_no_locks(monkeypatch) -> None:
+    url = "memory://leases/a.zarr"
+    with store_lock(url):
+        assert lock_holder(url) is not None
+        with pytest.raises(InputError, match="has been writing"), store_lock(url):
+            pass
+    assert lock_holder(url) is None
+    lock._write_lease(url, {"owner": "a dead driver", "since": "long ago"})
+    monkeypatch.setattr(lock, "ABANDONED_SECONDS", 0.01)
+    time.sleep(0.02)
+    with store_lock(url):
+        assert lock_holder(url) is None or lock_holder(url)["owner"] != "a dead driver"

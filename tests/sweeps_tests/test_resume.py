@@ -1,0 +1,139 @@
+"""A killed driver loses seconds of work and nothing else; a changed file recomputes what changed."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import numpy as np
+import pytest
+
+from solvers.errors import InputError
+from sweeps import Sweep, open_sweep
+from sweeps.layout import DONE
+from sweeps.store import open_store
+
+# Runs a sweep with workers as threads and kills its own process group at the moment asked for.
+DRIVER = """
+import json, os, signal
+from distributed import Client
+from sweeps import Sweep, ledger, resume, store, tasks
+
+config, moment = json.loads(ARGUMENTS[0]), ARGUMENTS[1]
+calls = {"n": 0}
+
+def die_at(module, name, number, after):
+    original = getattr(module, name)
+    def wrapped(*args, **kwargs):
+        calls["n"] += 1
+        if calls["n"] == number and not after:
+            os.killpg(os.getpgid(0), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if calls["n"] == number:
+            os.killpg(os.getpgid(0), signal.SIGKILL)
+        return result
+    setattr(module, name, wrapped)
+
+if moment == "template":
+    die_at(store, "write_coordinate", 4, after=False)
+elif moment == "computing":
+    die_at(tasks, "_simulate", 3, after=False)
+elif moment == "half a shard":
+    def torn(url, start, shard, group="", whole=store.write_shard):
+        if start < 6:
+            return whole(url, start, shard, group)
+        whole(url, start, dict(list(shard.items())[:2]), group)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+    tasks.write_shard = torn
+elif moment == "shard without status":
+    ledger.FLUSH_SECONDS = 0
+    die_at(ledger.Ledger, "record", 3, after=False)
+elif moment == "half the book":
+    ledger.FLUSH_SECONDS = 0
+    ledger.NAMES = ("error", "wall_s", "engine", "status")
+    die_at(ledger.Ledger, "flush", 3, after=False)
+elif moment == "verify":
+    def torn(url, start, shard, group="", whole=store.write_shard):
+        whole(url, start, shard, group)
+        if group and start == 1:
+            os.killpg(os.getpgid(0), signal.SIGKILL)
+    tasks.write_shard = torn
+
+with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+    Sweep.from_config(config).run(client, progress=False)
+"""
+MOMENTS = ("template", "computing", "half a shard", "shard without status", "half the book", "verify")
+
+
+def _config(sweep: Sweep) -> str:
+    return sweep.config.model_dump_json()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_run_again_equals_run_once(moment, tiny, client, finished, run_script, same_store) -> None:
+    sweep = tiny("killed.zarr", verify={"count": 3})
+    process = run_script(DRIVER, _config(sweep), moment)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    result = sweep.run(client, progress=False)
+    assert not result.failed
+    assert result.verified == 3
+    same_store(str(finished(3)), sweep.store)
+    assert sweep.run(client, progress=False).computed == 0
+
+
+def test_what_is_done_is_not_computed_again(tiny, client, run_script) -> None:
+    sweep = tiny()
+    process = run_script(DRIVER, _config(sweep), "shard without status")
+    process.join(60)
+    result = sweep.run(client, progress=False)
+    # Two batches of three points were in the book when the driver died.
+    assert result.computed == 6
+
+
+def test_a_changed_value_recomputes_its_points_only(tiny, stored, client, same_store) -> None:
+    kappa = {"mobility": [0.5, 1.0, 2.0], "kappa": [0.7, 1.1, 1.3, 1.9]}
+    changed = tiny(parameters=kappa)
+    assert changed.run(client, progress=False).computed == 3
+    fresh = tiny("fresh.zarr", parameters=kappa)
+    fresh.run(client, progress=False)
+    same_store(fresh.store, changed.store)
+    assert json.loads(open_sweep(changed.store).attrs["config"])["parameters"]["kappa"][1] == 1.1
+
+
+def test_a_changed_point_in_a_batch_leaves_the_rest_of_it(tiny, client) -> None:
+    first = tiny(batch={"rollouts": 4})
+    first.run(client, progress=False)
+    before = open_sweep(first.store).load()
+    changed = tiny(batch={"rollouts": 4}, parameters={"mobility": [0.5, 1.0, 2.0], "kappa": [0.7, 1.1, 1.3, 1.9]})
+    assert changed.run(client, progress=False).computed == 3
+    after = open_sweep(changed.store).load()
+    same = before.kappa != 1.0
+    np.testing.assert_array_equal(before.field[same], after.field[same])
+    assert not np.array_equal(before.field[~same], after.field[~same])
+
+
+def test_a_deleted_object_is_computed_again(stored, client) -> None:
+    sweep = stored
+    whole = open_sweep(sweep.store).free_energy.load()
+    array = open_store(sweep.store)["free_energy"]
+    (array.store.root / "free_energy" / "c.1.0.0").unlink()
+    assert sweep.run(client, progress=False).computed == 3
+    np.testing.assert_array_equal(open_sweep(sweep.store).free_energy, whole)
+
+
+def test_reuse_takes_points_from_other_stores(tiny, client, stored) -> None:
+    more = {"mobility": [0.5, 1.0, 2.0, 4.0], "kappa": [0.7, 1.0, 1.9]}
+    sweep = tiny("more.zarr", parameters=more, reuse=[stored.store])
+    result = sweep.run(client, progress=False)
+    assert (result.computed, result.reused) == (3, 9)
+    fresh = tiny("fresh.zarr", parameters=more)
+    fresh.run(client, progress=False)
+    np.testing.assert_allclose(open_sweep(sweep.store).field, open_sweep(fresh.store).field, atol=2e-5)
+    assert (open_sweep(sweep.store).status == DONE).all()
+
+
+def test_reuse_must_name_stores(tiny, client, tmp_path) -> None:
+    (tmp_path / "no.zarr").mkdir()
+    with pytest.raises(InputError, match=r"no\.zarr"):
+        tiny(reuse=[str(tmp_path / "no.zarr")]).run(client, progress=False)

@@ -1,0 +1,71 @@
+"""Workers that die: the run goes on; a batch that kills every worker is named and left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+from sweeps import open_sweep
+from sweeps.execute import run_batches
+from sweeps.layout import DONE, FAILED
+from sweeps.resume import make_tasks, prepare
+from sweeps.status import status
+from sweeps.tasks import BatchTask, compute_batch
+
+
+def _dies_once(task: BatchTask):
+    """Batch 1 kills its worker the first time."""
+    mark = f"{task.url}.died"
+    if task.number == 1 and not os.path.exists(mark):  # noqa: PTH110 runs on a worker
+        open(mark, "w").close()  # noqa: PTH123
+        os.kill(os.getpid(), signal.SIGKILL)
+    return compute_batch(task)
+
+
+def _always_dies(task: BatchTask):
+    """Batch 2 kills every worker."""
+    if task.number == 2:
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return compute_batch(task)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _run(sweep, client, compute) -> None:
+    prepared = prepare(sweep.store, sweep.plan())
+    run_batches(client, make_tasks(prepared), "tiny", prepared.ledger.record, compute)
+    prepared.ledger.flush()
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(tiny, stored, processes, same_store) -> None:
+    sweep = tiny("killed.zarr")
+    _run(sweep, processes, _dies_once)
+    assert (open_sweep(sweep.store).status == DONE).all()
+    same_store(stored.store, sweep.store)
+
+
+def test_a_batch_that_kills_workers_is_named(tiny, client, processes) -> None:
+    sweep = tiny("deadly.zarr")
+    _run(sweep, processes, _always_dies)
+    ds = open_sweep(sweep.store)
+    np.testing.assert_array_equal(ds.status.values == FAILED, (ds.kappa.values == 1.3)[:, None].repeat(2, 1))
+    failures = status(sweep.store)["failures"]
+    assert len(failures) == 6
+    assert "worker died" in failures[0]["error"]
+    assert failures[0]["parameters"]["kappa"] == 1.3
+    assert sweep.run(client, progress=False).computed == 3
