@@ -13,7 +13,7 @@ import numpy as np
 from solvers.grid import Boundary
 
 # Pairs of cells are looked up at offsets this far apart, in units of the decay length of an order parameter.
-_OFFSET_STRIDE = 1.0
+_OFFSET_STRIDE = 2.5
 
 Graph = dict[int, set[int]]
 
@@ -78,7 +78,8 @@ def near_pairs(
     Args:
         cells: geometry.
         owner: (*shape) grain of each cell.
-        reach: distance between cell centres (length); true to within a decay length.
+        reach: distance between cell centres (length); exact to about two decay lengths, for not every
+            cell is compared with every other.
         decay_length: of the order parameters' tails (length).
         colour: (grain,) keep only pairs of one colour.
 

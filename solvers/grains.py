@@ -17,7 +17,7 @@ from solvers.integrators import AdaptiveMultistep
 from solvers.parameters import per_sample
 from solvers.resampling import resample
 from solvers.rollout import rollout
-from solvers.simulate import internal_shapes
+from solvers.simulation import internal_shapes
 from solvers.spectral import basis_for
 from solvers.tracker import GrainTracker
 
@@ -98,6 +98,7 @@ def _solve_one(
 ) -> None:
     """Solves one sample on an internal grid of ``shape`` into ``solution``."""
     grid, frames = problem.grid, solution.frames
+    assert frames.grain_id is not None
     basis = basis_for(grid, frames.field.dtype, frames.field.device, shape)
     names, numbers = in_order_of_occurrence(labels.numpy())
     kappa, gamma = float(problem.reduced_kappa(1)), float(per_sample(problem.gamma, 1, "gamma"))

@@ -25,14 +25,17 @@ from solvers.integrators import AdaptiveMultistep
 from solvers.spectral import Basis
 
 Overlaps = Callable[[int], np.ndarray]
+Index = tuple[slice | torch.Tensor, ...]
 
 # Closest that grains of one field may come, in decay lengths: log(_OVERLAP / tolerance).
-_OVERLAP = 20.0
+_OVERLAP = 3000.0
 # A grain enters a field only where it has this many decay lengths more than that.
 _MARGIN = 2.5
 # Approach between checks, in decay lengths, and the speed of approach it is reckoned with, in kappa / interface length.
 _APPROACH = 1.0
 _SPEED = 0.7
+# Giving up a field is tried when the number of grains has fallen to this share since the last attempt.
+_FEWER = 0.95
 # The initial profile is one cell wide whatever kappa is: at this many cells its tail is below 1e-4.
 _INITIAL_CELLS = 5.0
 
@@ -139,9 +142,8 @@ class GrainTracker:
     def _plan(self, values: torch.Tensor, present: np.ndarray) -> dict[int, tuple[int, int]]:
         """Grain -> (field, new field): moves that keep grains of one field apart, and those that empty a field."""
         close = near_pairs(self.cells, self.owner, self._near, self._decay, self.field_of)
-        shrunk = len(present) < self._present
-        self._present = len(present)
-        if not len(close) and not shrunk:
+        fewer = len(present) <= _FEWER * self._present
+        if not len(close) and not fewer:
             return {}
         graph = graph_of(near_pairs(self.cells, self.owner, self._clear, self._decay))
 
@@ -151,7 +153,9 @@ class GrainTracker:
         plan = _Plan(self.field_of, self.fields, graph, overlaps, self._limit)
         for a, b in close.tolist():
             plan.separate(a, b)
-        plan.empty_a_field(present)
+        if fewer:
+            self._present = len(present)
+            plan.empty_a_field(present)
         self.field_of, self.fields = plan.field_of, plan.fields
         return plan.moves
 
@@ -159,7 +163,7 @@ class GrainTracker:
         """The change of phi, at most, if the grain were to enter each field (field,)."""
         source = int(self.field_of[grain])
         index, weight = self._share(grain, present[self.field_of[present] == source])
-        around = values[(slice(None), *index)]
+        around = values[index]
         part = torch.from_numpy(weight).to(values) * around[source]
         return (2.0 * part * around).abs().flatten(1).amax(1).cpu().numpy()
 
@@ -179,9 +183,9 @@ class GrainTracker:
             parts: dict[int, torch.Tensor] = {}
             for grain, target in leaving:
                 index, weight = self._share(grain, members[source])
-                share = torch.from_numpy(weight).to(left) * left[(slice(None), *index)]
-                left[(slice(None), *index)] -= share
-                parts.setdefault(target, torch.zeros_like(left))[(slice(None), *index)] += share
+                share = torch.from_numpy(weight).to(left) * left[index]
+                left[index] -= share
+                parts.setdefault(target, torch.zeros_like(left))[index] += share
             for target, part in parts.items():
                 change = self.basis.forward(part)
                 changes[target] = changes.get(target, 0) + change
@@ -190,13 +194,13 @@ class GrainTracker:
             rows[:, number] += change
         return rows
 
-    def _share(self, grain: int, members: np.ndarray) -> tuple[tuple[torch.Tensor, ...], np.ndarray]:
+    def _share(self, grain: int, members: np.ndarray) -> tuple[Index, np.ndarray]:
         """Where, and to which share, the values of a field belong to ``grain`` rather than to its other members.
 
         Between two exponential tails the share is logistic in the difference of the distances.
 
         Returns:
-            open-mesh indices of a window around the grain; shares on it.
+            index of (row, *shape) values for a window around the grain; shares on it.
         """
         pad = [math.ceil(1.5 * self._clear / dx) for dx in self.cells.spacing]
         where = np.nonzero(self.owner == grain)
@@ -222,7 +226,7 @@ class GrainTracker:
         else:
             weight = np.ones_like(own)
         index = np.ix_(*(axis[part] for axis, part in zip(axes, inner, strict=True)))
-        return tuple(torch.from_numpy(i) for i in index), weight
+        return (slice(None), *(torch.from_numpy(i) for i in index)), weight
 
     def _drop_empty(self, stepper: AdaptiveMultistep, values: torch.Tensor) -> None:
         """Gives up fields without grains whose remnants have decayed."""
