@@ -20,7 +20,8 @@ class GrainGrowth:
 
     F = int [ sum_i (-eta_i^2/2 + eta_i^4/4) + gamma sum_{i<j} eta_i^2 eta_j^2 + 1/4 ] + kappa/2 sum_i |grad eta_i|^2.
     Chen and Yang (1994), doi:10.1103/PhysRevB.50.15752; gamma = 1: Fan and Chen (1997),
-    doi:10.1016/S1359-6454(96)00200-5; gamma = 1.5 makes boundary profiles symmetric (Moelans 2008, doi:10.1103/PhysRevB.78.024113).
+    doi:10.1016/S1359-6454(96)00200-5; gamma = 1.5 makes boundary profiles symmetric (Moelans 2008,
+    doi:10.1103/PhysRevB.78.024113).
 
     Args:
         grid: the user's grid; periodic or no-flux.

@@ -204,7 +204,8 @@ def _cached_basis(
     shape: tuple[int, ...], lengths: tuple[float, ...], boundary: str, dtype: torch.dtype, device: str
 ) -> Basis:
     kind = PeriodicBasis if boundary == "periodic" else CosineBasis
-    return kind(shape, lengths, dtype, torch.device(device))
+    with torch.inference_mode(False):  # cached: whoever asks next may want gradients
+        return kind(shape, lengths, dtype, torch.device(device))
 
 
 def basis_for(

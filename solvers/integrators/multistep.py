@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -125,14 +125,15 @@ class AdaptiveMultistep:
     def _set_weights(self) -> None:
         """Weights of the history and of the diagonal operators for the next step."""
         recent = _RECENT[self._newest]
+        weights, scalars = self._weights, self._scalars
         if len(self.time) == 1:  # plain numbers are several times faster than arrays of one
             now, times = float(self.time[0]), self._times[0].tolist()
-            step, s = float(self.step_size[0]), float(self._stabiliser[0])
-            extrapolation, bdf, beta_h = multistep_weights(step, [now - times[row] for row in recent])
+            one = multistep_weights(float(self.step_size[0]), [now - times[row] for row in recent])
+            extrapolation, bdf, beta_h = cast("Weights", one)
         else:
-            step, s = self.step_size, self._stabiliser
-            extrapolation, bdf, beta_h = multistep_weights(step, self.time - self._times.T[recent])
-        weights, scalars, beta_h_s = self._weights, self._scalars, beta_h * s
+            ages = self.time - self._times.T[recent]
+            extrapolation, bdf, beta_h = multistep_weights(self.step_size, list(ages))
+        beta_h_s = beta_h * self._stabiliser
         weights[:, :, (self._newest + 1) % _SLOTS] = 0.0
         for j, row in enumerate(recent):
             weights[:, 0, row] = bdf[j]
@@ -233,6 +234,7 @@ class AdaptiveMultistep:
 
 
 Number = TypeVar("Number", float, np.ndarray)
+Weights = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], np.ndarray]
 
 
 def multistep_weights(

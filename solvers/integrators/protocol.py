@@ -21,10 +21,13 @@ class Equation(Protocol):
     not the solution. *Activity* is the mean and the largest value over the box of sum_components u^2.
     """
 
-    basis: Basis
     stiff: torch.Tensor
     damping: torch.Tensor
     conserves_mean: bool
+
+    @property
+    def basis(self) -> Basis:
+        """Basis of the coefficients."""
 
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """N(u) (batch, component, F), and the activity (2, batch)."""

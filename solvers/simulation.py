@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from solvers.cahn_hilliard import CahnHilliard
 from solvers.checks import Times, check_fields, check_times
 from solvers.grain_growth import GrainGrowth
 from solvers.grid import Grid
+from solvers.integrators import AdaptiveMultistep
 from solvers.resampling import resample
 from solvers.rollout import chunks, rollout
 from solvers.spectral import basis_for
@@ -84,8 +86,7 @@ def solve(
         refine: halve the steps and refine the internal grid by 5/4 this many times beyond what the tolerance asks
             for; what an audit compares with.
     """
-    layout = "(batch, shape)" if isinstance(problem, CahnHilliard) else "(batch, grain, shape)"
-    initial = check_fields(initial, problem.grid, layout).to(device, dtype)
+    initial = check_fields(initial, problem.grid, layout_of(problem)).to(device, dtype)
     rows = check_times(times, len(initial))
     check_tolerance(tolerance, dtype)
     if isinstance(problem, CahnHilliard) and problem.grid.boundary == "no_flux" and not problem.constant_mobility:
@@ -115,6 +116,7 @@ def internal_shapes(problem: Problem, batch: int, tolerance: float, refine: int 
     return [internal_shape(problem.grid, model.spacing(tolerance, xi) / 1.25**refine) for xi in lengths]
 
 
+@torch.inference_mode()
 def _solve_group(
     problem: Problem,
     initial: torch.Tensor,
@@ -132,34 +134,36 @@ def _solve_group(
         index = members[part]
         chosen = torch.from_numpy(index)
         material = problem.take(chosen)
-        start = initial[chosen.to(initial.device)]
-        scaled = _scaled(material, resample(start, shape, grid.boundary)).reshape(len(index), components, *shape)
+        start = basis.forward(scaled_start(material, initial[chosen.to(initial.device)], shape))
         times = rows[index] * material.time_scale(len(index)).numpy()[:, None]
         equation = material.equation(basis, len(index))
-        cost = [0]
-        for states in rollout(equation, basis.forward(scaled), times, step_tolerance, _counter(cost)):
-            fields = basis.inverse(states.coefficients)
-            if isinstance(problem, CahnHilliard):
-                fields = problem.well.from_scaled(fields[:, 0])
-            energy = material.take(torch.from_numpy(states.samples)).free_energy(fields)
+
+        def count(stepper: AdaptiveMultistep, index: np.ndarray = index) -> None:
+            solution.evaluations[index] = stepper.evaluations
+
+        for states in rollout(equation, start, times, step_tolerance, count):
+            fields = unscaled(problem, basis.inverse(states.coefficients))
             where = index[states.samples]
             solution.states[where, states.times] = resample(fields, grid.shape, grid.boundary)
-            solution.free_energy[where, states.times] = energy
-        solution.evaluations[index] = cost[0]
-        at_start = rows[index] == 0.0
-        for sample, columns in zip(index, at_start, strict=True):
-            solution.states[sample, columns.nonzero()[0]] = initial[sample]
+            solution.free_energy[where, states.times] = problem.take(torch.from_numpy(where)).free_energy(fields)
+    for sample in members:  # time 0 is what the user gave, to the last bit
+        solution.states[sample, rows[sample] == 0.0] = initial[sample]
 
 
-def _counter(cost: list[int]):  # type: ignore[no-untyped-def]
-    def count(stepper) -> None:  # type: ignore[no-untyped-def]
-        cost[0] = stepper.evaluations
-
-    return count
+def layout_of(problem: Problem) -> str:
+    """Axes of the problem's states."""
+    return "(batch, shape)" if isinstance(problem, CahnHilliard) else "(batch, grain, shape)"
 
 
-def _scaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
-    return problem.well.to_scaled(fields) if isinstance(problem, CahnHilliard) else fields
+def scaled_start(problem: Problem, initial: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Initial states on an internal grid, in the equation's own units: (batch, component, *shape)."""
+    fine = resample(initial, shape, problem.grid.boundary)
+    return problem.well.to_scaled(fine)[:, None] if isinstance(problem, CahnHilliard) else fine
+
+
+def unscaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
+    """States (m, component, *shape) in the user's units and layout."""
+    return problem.well.from_scaled(fields[:, 0]) if isinstance(problem, CahnHilliard) else fields
 
 
 def _solve_mirrored(
@@ -173,5 +177,5 @@ def _solve_mirrored(
     doubled = Grid(tuple(2 * n for n in grid.shape), grid.spacing, "periodic")
     whole = replace(problem, grid=doubled)
     solution = solve(whole, mirrored, rows, tolerance, initial.dtype, initial.device, refine)
-    corner = (..., *(slice(0, n) for n in grid.shape))
+    corner: tuple[Any, ...] = (Ellipsis, *(slice(0, n) for n in grid.shape))
     return replace(solution, states=solution.states[corner], free_energy=solution.free_energy / 2**grid.ndim)
