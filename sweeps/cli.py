@@ -97,14 +97,24 @@ def verify(file: File, overrides: Overrides = None, address: Address = None) -> 
     return 1 if result.missed else failed
 
 
-def status(file: FileOrStore, overrides: Overrides = None, as_json: Json = False) -> int:
+def status(
+    file: FileOrStore,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    check: Annotated[bool, typer.Option("--check", help="Also read every object and compare checksums.")] = False,
+) -> int:
     """Show how far a sweep is, from its store alone."""
-    from sweeps.status import describe_status
+    from sweeps.status import check_store, describe_damage, describe_status
     from sweeps.status import status as read_status
 
-    found = read_status(_store(file, overrides))
+    store = _store(file, overrides)
+    found = read_status(store)
+    if check:
+        found["damaged"] = check_store(store)
     typer.echo(json.dumps(found, indent=2) if as_json else describe_status(found))
-    return 0
+    if check and not as_json:
+        typer.echo(describe_damage(found["damaged"]))
+    return 1 if found.get("damaged") else 0
 
 
 def report(

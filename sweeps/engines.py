@@ -8,9 +8,8 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from solvers import CahnHilliard, Frames, GrainGrowth, solve
+from solvers import CahnHilliard, Frames, GrainGrowth, simulate_grains, solve
 from solvers.errors import InputError
-from solvers.simulation import solve
 
 # Tolerance of the reference: a twentieth of the engine's, so that its own error does not count.
 REFERENCE_FACTOR = 20.0
@@ -63,8 +62,6 @@ class SolverEngine:
             "device": resolve_device(self.device),
         }
         if isinstance(problem, GrainGrowth):
-            from solvers import simulate_grains
-
             return simulate_grains(problem, initial, times, **settings)
         solution = solve(problem, initial, times, refine=self.refine, **settings)
         return Frames(field=solution.states, free_energy=solution.free_energy)

@@ -146,9 +146,9 @@ def check_store(url: str) -> list[dict[str, Any]]:
     """Read every object of a store; the checksums tell damaged ones.
 
     Returns:
-        One dictionary for each bad object: ``variable``, ``object`` (below the store), ``points`` (design
-            rows, first
-        and last), ``error``. Deleting the object and running the sweep again computes it anew.
+        One dictionary for each bad object: ``variable``, ``object`` (its path below the store), ``rows`` (of the
+        variable, first and one past the last), ``error``. Deleting the object and running the sweep again computes
+        it anew.
 
     Raises:
         InputError: if there is no store.
@@ -159,6 +159,14 @@ def check_store(url: str) -> list[dict[str, Any]]:
         if group in root:
             bad += _check_group(root[group], group)
     return bad
+
+
+def describe_damage(bad: list[dict[str, Any]]) -> str:
+    """What a check found, as text for a terminal."""
+    if not bad:
+        return "  every object was read and its checksum holds"
+    lines = [f"  damaged: {item['object']}: {item['error']}" for item in bad]
+    return "\n".join([*lines, "  delete these objects and run the sweep again: what they held is computed anew"])
 
 
 def _check_group(group: Any, prefix: str) -> list[dict[str, Any]]:
