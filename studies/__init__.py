@@ -1,0 +1,1 @@
+"""Inverse design and digital twins on top of sweeps. Nothing is shipped yet: see the changelog."""
