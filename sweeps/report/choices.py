@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeps.report.data import SweepData, quantile, symbol
+from sweeps.report.data import SweepData, number, quantile, symbol
 
 HEADLINE = {"cahn_hilliard": "domain_size", "grain_growth": "mean_grain_area"}
 MAPPED = {
@@ -74,8 +74,8 @@ class Slice:
 
     @property
     def held_text(self) -> str:
-        """Such as "at mean c = 0.1, a = 0", or empty."""
-        return "at " + ", ".join(f"{symbol(n)} = {v:.3g}" for n, v in self.held.items()) if self.held else ""
+        """Such as "at c₀ = 0.1, a = 0", or empty."""
+        return "at " + ", ".join(f"{symbol(n)} = {number(v)}" for n, v in self.held.items()) if self.held else ""
 
 
 def middle_slice(data: SweepData) -> Slice:

@@ -87,7 +87,7 @@ def _cube_root_guide(data: SweepData, panel: Axes, curves: list[np.ndarray]) -> 
     end = np.nanmax([_last(c[2]) for c in curves])
     if not np.isfinite(end):
         return
-    t = data.times[data.times >= 0.15 * data.times[-1]]
+    t = data.times[data.times >= 0.3 * data.times[-1]]
     if len(t) < 2:
         return
     guide = 1.12 * end * (t / t[-1]) ** (1 / 3)

@@ -15,11 +15,11 @@ import xarray as xr
 from sweeps.store import local_path, open_store
 
 PARAMETERS = ("mobility", "kappa", "composition", "mobility_contrast", "gamma")
-SYMBOLS = {"mobility": "M", "kappa": "κ", "composition": "mean c", "mobility_contrast": "a", "gamma": "γ"}
+SYMBOLS = {"mobility": "M", "kappa": "κ", "composition": "c₀", "mobility_contrast": "a", "gamma": "γ"}
 SHORT = {
     "mobility": "mobility M",
     "kappa": "gradient energy κ",
-    "composition": "mean composition",
+    "composition": "mean composition c₀",
     "mobility_contrast": "mobility contrast a",
     "gamma": "coupling γ",
 }
@@ -154,8 +154,15 @@ class SweepData:
         return values
 
     def point_label(self, point: int) -> str:
-        """The varied parameters of a point, such as "M = 0.5, κ = 2"."""
-        return ", ".join(f"{symbol(n)} = {self.parameters[n][point]:.3g}" for n in self.varied)
+        """The varied parameters of a point, such as "M = 0.5, κ = 2"; two digits tell scattered points apart."""
+        digits = 3 if self.is_grid else 2
+        return ", ".join(f"{symbol(n)} = {number(self.parameters[n][point], digits)}" for n in self.varied)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number for people: few digits, a true minus sign."""
+    text = f"{value:.{digits}g}"
+    return "−" + text[1:] if text.startswith("-") else text
 
 
 def symbol(parameter: str) -> str:

@@ -127,14 +127,15 @@ def dependence(data: SweepData) -> Figure:
     points, rows, last = drawn_points(data), mapped(data), len(data.times) - 1
     figure = style.new_figure(height=2.3 * len(rows) + 0.2)
     axes = figure.subplots(len(rows), len(data.varied), squeeze=False, sharex="col", sharey="row")
+    size = float(np.clip(1200 / len(points), 5, 20))
     for row, name in enumerate(rows):
         value = medians(data, name, points, last)
         known = np.isfinite(value)
         for panel, parameter in zip(axes[row], data.varied, strict=True):
             x = data.parameters[parameter][points]
-            panel.scatter(x[known], value[known], s=9, color=style.ordered_colours(3)[1], alpha=0.7, lw=0)
+            panel.scatter(x[known], value[known], s=size, color=style.ordered_colours(3)[1], alpha=0.7, lw=0)
             style.tidy(panel)
-            note = f"rank correlation {_rank_correlation(x[known], value[known]):+.2f}"
+            note = f"rank correlation {_rank_correlation(x[known], value[known]):+.2f}".replace("-", "−")
             panel.set_title(note, **style.text_style(fontsize=style.FONT - 2, color=style.MUTED, loc="right"))
             panel.margins(0.05, 0.1)
         axes[row, 0].set_ylabel(_folded(data.label(name)), **style.text_style(fontsize=style.FONT - 1))

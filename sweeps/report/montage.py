@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sweeps.report import style
 from sweeps.report.choices import middle_slice, representatives, show_times
-from sweeps.report.data import SweepData, symbol
+from sweeps.report.data import SweepData, number, symbol
 
 MOST_COLUMNS, MOST_ROWS = 6, 5
 
@@ -61,8 +61,8 @@ def _grid_tiles(data: SweepData, times: np.ndarray) -> Tiles:
     held = f", {plane.held_text}" if plane.held else ""
     return Tiles(
         [[(int(plane.points[r, c]), last) for c in columns] for r in rows],
-        [f"{y_name} = {plane.values[1][r]:.3g}" for r in rows],
-        [f"{x_name} = {plane.values[0][c]:.3g}" for c in columns],
+        [f"{y_name} = {number(plane.values[1][r])}" for r in rows],
+        [f"{x_name} = {number(plane.values[0][c])}" for c in columns],
         f"The first realization at t = {times[last]:g}{held}, the same random start everywhere.",
     )
 
@@ -79,8 +79,8 @@ def montage(data: SweepData, tiles: Tiles) -> Figure:
     """The table of pictures."""
     shape = data.dataset["field"].shape[-2:]
     columns, rows = len(tiles.column_labels), len(tiles.row_labels)
-    tile = min(1.75, (style.WIDTH - 1.9) / max(columns, 4))
-    height, width = tile * rows * shape[0] / shape[1] + 0.55, tile * columns + 1.9
+    tile = min(1.75, (style.WIDTH - 1.6) / max(columns, 4))
+    height, width = tile * rows * shape[0] / shape[1] + 0.55, tile * columns + 1.6
     figure = style.new_figure(height, width, gap=0.03, space=0.0)
     axes = figure.subplots(rows, columns, squeeze=False)
     low, high = colour_limits(data)

@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 
 from sweeps.report import curves, maps, montage, style
 from sweeps.report.choices import headline, mapped, representatives, show_times
-from sweeps.report.data import SweepData, symbol
+from sweeps.report.data import SweepData, number, symbol
 
 PICTURE_WIDTH = 960
+# With fewer than about four domains along a side the box itself steers the coarsening.
+BOX_SHARE = 4
 PIXELS_PER_INCH = PICTURE_WIDTH / style.WIDTH
 PHASES = {
     "cahn_hilliard": "Blue is the phase at the lower composition, red the other.",
@@ -143,9 +145,9 @@ def _range_table(data: SweepData) -> Table:
         if not data.varied:
             rows.append([*cells, Cell(f"{values[low]:.4g}", "n")])
             continue
-        cells += [Cell(f"{values[low]:.4g}", "n"), Cell(data.point_label(int(points[low])))]
+        cells += [Cell(f"{values[low]:.4g}", "n"), Cell(data.point_label(int(points[low])), "wrap")]
         cells += [Cell(f"{np.median(values[known]):.4g}", "n")]
-        cells += [Cell(f"{values[high]:.4g}", "n"), Cell(data.point_label(int(points[high])))]
+        cells += [Cell(f"{values[high]:.4g}", "n"), Cell(data.point_label(int(points[high])), "wrap")]
         rows.append(cells)
     if not data.varied:
         return Table([Head("Quantity"), Head("Value", numeric=True)], rows)
@@ -167,6 +169,7 @@ def evolution(data: SweepData) -> Section | None:
         "evolution",
         "Evolution in time",
         figures=[Picture("evolution", figure, caption, f"Line plots of {names} against time.")],
+        notes=_box_notes(data, points),
     )
 
 
@@ -184,9 +187,24 @@ def _growth_note(data: SweepData, points: list[int]) -> str:
     return f"{note} Over the last 60 % of the time the curves grow with exponents of {span}."
 
 
+def _box_notes(data: SweepData, points: list[int]) -> list[str]:
+    """A warning where the structure has grown so coarse that the box shapes it."""
+    grid = data.config.get("grid", {})
+    side = float(grid.get("spacing", 1.0)) * min(grid.get("shape", (np.inf,)))
+    if data.process != "cahn_hilliard" or not data.has("domain_size"):
+        return []
+    largest = float(np.nanmax(maps.medians(data, "domain_size", np.array(points), len(data.times) - 1)))
+    if not largest > side / BOX_SHARE:
+        return []
+    return [
+        f"The largest domain size, {largest:.3g}, is more than 1/{BOX_SHARE} of the box side, {side:g}: "
+        "few domains are left, so the box shapes them and realizations differ."
+    ]
+
+
 def pictures(data: SweepData) -> Section | None:
     """Microstructures, where fields are kept."""
-    if not data.has("field"):
+    if not data.has("field") or not data.usable[:, 0].any():
         return None
     tiles = montage.choose_tiles(data)
     if not tiles.cells:
@@ -235,9 +253,9 @@ def checks(data: SweepData) -> Section:
         within = np.asarray(found["within_tolerance"][row].values)
         missed += int((within == 0).any())
         known = [n for n in data.varied if n in found.variables]
-        where = ", ".join(f"{symbol(n)} = {float(found[n][row]):.3g}" for n in known)
+        where = ", ".join(f"{symbol(n)} = {number(float(found[n][row]))}" for n in known)
         errors = [Cell(_percent(np.asarray(found[n][row].values)), "n") for n in names]
-        rows.append([Cell(where or f"point {int(found['point'][row])}"), *errors, _verdict(within)])
+        rows.append([Cell(where or f"point {int(found['point'][row])}", "wrap"), *errors, _verdict(within)])
     judged = "the field at every time" if "field" in names else "free energy and interface density"
     text = (
         f"{found.sizes['point']} points were solved again by the reference solver"

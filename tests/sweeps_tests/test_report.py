@@ -263,7 +263,7 @@ class TestPages:
     def test_before_anything_is_done(self, tmp_path):
         url, root = make_store(tmp_path)
         root["status"][...] = PENDING
-        page = check_page(write_report(url, tmp_path / "r"), "microstructures", "checks")
+        page = check_page(write_report(url, tmp_path / "r"), "checks")
         assert "12 of 12 samples have no result yet" in page.html
 
     def test_no_store_is_told(self, tmp_path):
