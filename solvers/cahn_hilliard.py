@@ -10,7 +10,7 @@ import torch
 
 from solvers.errors import InputError
 from solvers.grid import Grid
-from solvers.integrators.protocol import STABILISER_SHARE, mean_and_max
+from solvers.integrators.protocol import STABILISER_SHARE, resolved_scale
 from solvers.parameters import Parameter, checked, per_sample, taken, trailing
 from solvers.spectral import Basis, PeriodicBasis, basis_for
 from solvers.wells import DoubleWell
@@ -117,6 +117,7 @@ class CahnHilliardEquation:
         rows = kappa[:1] if bool((kappa == kappa[0]).all()) else kappa
         self.stiff = (rows.to(basis.k2)[:, None] * basis.k2.square())[:, None, :]
         self.damping = basis.k2[None, None, :]
+        self.scale_weights = _without_mean(resolved_scale(basis, kappa))
         self._minus_k2 = -basis.k2
 
     def select(self, keep: torch.Tensor) -> CahnHilliardEquation:
@@ -124,16 +125,12 @@ class CahnHilliardEquation:
         return CahnHilliardEquation(self.basis, self.kappa[keep])
 
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """N(u) (batch, 1, F), and the mean and largest u^2 (2, batch)."""
+        """N(u) (batch, 1, F), and the largest u^2 (batch,)."""
         u = self.basis.inverse(coefficients)
         square = u * u
-        activity = mean_and_max(square)
+        largest = square.flatten(1).amax(1)
         force = square.sub_(1.0).mul_(u)
-        return self.basis.forward(force).mul_(self._minus_k2), activity
-
-    def magnitude(self, second_moment: np.ndarray, mean_square: np.ndarray) -> np.ndarray:
-        """Mean square deviation from the mean: what errors are measured against (the mean itself never errs)."""
-        return second_moment - mean_square
+        return self.basis.forward(force).mul_(self._minus_k2), largest
 
     def stabiliser(self, largest: np.ndarray) -> np.ndarray:
         """The share s of damping k^2 u that is treated implicitly, from the largest u^2.
@@ -161,6 +158,7 @@ class VariableMobilityEquation:
         self.contrast = contrast
         self.stiff = (kappa.to(basis.k2)[:, None] * basis.k2.square())[:, None, :]
         self.damping = basis.k2[None, None, :]
+        self.scale_weights = _without_mean(resolved_scale(basis, kappa))
         self._kappa_k2 = kappa.to(basis.k2)[:, None, None] * basis.k2
         self._contrast = contrast.to(basis.k2).reshape([-1] + [1] * (len(basis.shape) + 1))
         self._derivatives = basis.derivatives()
@@ -170,7 +168,7 @@ class VariableMobilityEquation:
         return VariableMobilityEquation(self.basis, self.kappa[keep], self.contrast[keep])
 
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """div(m grad mu) + kappa k^4 u (batch, 1, F), and the mean and largest u^2 (2, batch)."""
+        """div(m grad mu) + kappa k^4 u (batch, 1, F), and the largest u^2 (batch,)."""
         basis = self.basis
         u = basis.inverse(coefficients)
         square = u * u
@@ -180,12 +178,14 @@ class VariableMobilityEquation:
         for derivative in self._derivatives:
             flux = mobility * basis.inverse(basis.differentiate(potential, derivative))
             divergence += basis.differentiate(basis.forward(flux), derivative)
-        return divergence + self.stiff * coefficients, mean_and_max(square)
-
-    def magnitude(self, second_moment: np.ndarray, mean_square: np.ndarray) -> np.ndarray:
-        """Mean square deviation from the mean."""
-        return second_moment - mean_square
+        return divergence + self.stiff * coefficients, square.flatten(1).amax(1)
 
     def stabiliser(self, largest: np.ndarray) -> np.ndarray:
         """As for constant mobility, the largest mobility being the same."""
         return STABILISER_SHARE * (3.0 * largest - 1.0)
+
+
+def _without_mean(weights: torch.Tensor) -> torch.Tensor:
+    """Weights that leave out the mean: it is conserved, so errors count against the deviation from it."""
+    weights[:, 0] = 0.0
+    return weights

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from solvers.grid import Grid
-from solvers.integrators.protocol import STABILISER_SHARE, mean_and_max
+from solvers.integrators.protocol import STABILISER_SHARE, resolved_scale
 from solvers.parameters import Parameter, checked, per_sample, taken, trailing
 from solvers.spectral import Basis, basis_for
 
@@ -102,6 +102,7 @@ class GrainGrowthEquation:
         rows = kappa[:1] if bool((kappa == kappa[0]).all()) else kappa
         self.stiff = (rows.to(basis.k2)[:, None] * basis.k2)[:, None, :]
         self.damping = torch.ones_like(basis.k2)[None, None, :]
+        self.scale_weights = resolved_scale(basis, kappa)
         self._gamma = gamma.to(basis.k2).reshape([-1] + [1] * (len(basis.shape) + 1))
         # Decay rate of whatever is not the local grain, against 2 for the grain itself.
         self._decay = (2.0 * gamma - 1.0).clamp_min(2.0).numpy()
@@ -111,16 +112,12 @@ class GrainGrowthEquation:
         return GrainGrowthEquation(self.basis, self.kappa[keep], self.gamma[keep])
 
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """N(eta) (batch, grain, F), and the mean and largest phi (2, batch)."""
+        """N(eta) (batch, grain, F), and the largest phi (batch,)."""
         eta = self.basis.inverse(coefficients)
         square = eta * eta
         phi = square.sum(1, keepdim=True)
         rate = square.mul_(2.0 * self._gamma - 1.0).add_(1.0 - 2.0 * self._gamma * phi)
-        return self.basis.forward(rate.mul_(eta)), mean_and_max(phi)
-
-    def magnitude(self, second_moment: np.ndarray, mean_square: np.ndarray) -> np.ndarray:  # noqa: ARG002
-        """Mean of phi: the order parameters have no conserved part."""
-        return second_moment
+        return self.basis.forward(rate.mul_(eta)), phi.flatten(1).amax(1)
 
     def stabiliser(self, largest: np.ndarray) -> np.ndarray:
         """The share s of damping treated implicitly, as for Cahn-Hilliard: the Jacobian decays at most this fast."""

@@ -28,6 +28,7 @@ _SLOTS = 4  # three of history and the one being written
 _ORDER = 3
 _FAR_PAST = 1e200
 _RECENT = [[(newest - j) % _SLOTS for j in range(_SLOTS - 1)] for newest in range(_SLOTS)]
+_TINY = 1e-30  # keeps 0 / 0 of a uniform state at 0, in float32 too
 _SAFETY = 0.9
 _GROW = 2.0
 _LEAST_GROWTH = 0.5
@@ -67,13 +68,12 @@ class AdaptiveMultistep:
         self._newest = 0
         self._count = np.ones(batch, dtype=np.int64)
         self._rejections = np.zeros(batch, dtype=np.int64)
-        explicit, activity = equation.explicit(initial)
+        explicit, largest = equation.explicit(initial)
         for kind, rows in enumerate((initial, explicit, initial)):
             self._history[:, kind * _SLOTS] = rows.reshape(batch, -1)
         self._prepare()
-        moment, largest = activity.cpu().numpy().astype(float)
-        self._stabiliser = equation.stabiliser(largest)
-        self.step_size = self._first_step(initial, explicit, moment)
+        self._stabiliser = equation.stabiliser(largest.double().cpu().numpy())
+        self.step_size = self._first_step(initial, explicit)
 
     def _prepare(self) -> None:
         """Work arrays that depend on who is in the batch."""
@@ -82,7 +82,6 @@ class AdaptiveMultistep:
         rows = torch.stack([torch.ones_like(stiff), stiff, damping.expand_as(stiff)], dim=-2)
         # (batch or 1, 3, F): 1, stiff and damping, so that one product makes both diagonal operators of a step.
         self._diagonals = rows.reshape(rows.shape[0], 3, -1)
-        self._mean_square = self._mean.double().square().sum(-1).cpu().numpy()
         kind = np.float32 if self._history.dtype == torch.float32 else np.float64
         self._weights = np.zeros((batch, 3, _SLOTS), dtype=kind)
         self._scalars = np.zeros((batch, 2, 3), dtype=kind)
@@ -90,12 +89,15 @@ class AdaptiveMultistep:
         self._rows = self._history.view(batch * 3, _SLOTS, -1)
         self._states = self._history.view(batch, 3, _SLOTS, *self._shape)
 
-    def _first_step(self, initial: torch.Tensor, explicit: torch.Tensor, moment: np.ndarray) -> np.ndarray:
+    def _first_step(self, initial: torch.Tensor, explicit: torch.Tensor) -> np.ndarray:
         """A first step whose first-order error stays within the step tolerance: from |du/dt| / |u|."""
         rate = (explicit - self.equation.stiff * initial).square() @ self.equation.basis.weights
-        scale = np.maximum(self.equation.magnitude(moment, self._mean_square), 1e-300)
-        relative = np.sqrt(rate.sum(-1).double().cpu().numpy() / scale)
+        relative = (rate.sum(-1) / self._scale(initial).clamp_min(_TINY)).sqrt().double().cpu().numpy()
         return 0.5 * np.sqrt(self.step_tolerance) / np.maximum(relative, 1e-12)
+
+    def _scale(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Mean square (batch,) that errors are measured against."""
+        return (coefficients.square() @ self.equation.scale_weights).sum((1, 2))
 
     def step(self) -> np.ndarray:
         """Attempts one step of every sample; returns which were accepted (batch,)."""
@@ -112,14 +114,14 @@ class AdaptiveMultistep:
         denominator, stabilising = torch.matmul(scalars, self._diagonals).unsqueeze(2).unbind(1)
         past.addcmul_(damping, past_damped)
         predicted = torch.div(known.add_(past), denominator, out=states[:, 2, slot])
-        explicit, activity = self.equation.explicit(predicted)
+        explicit, largest = self.equation.explicit(predicted)
         self.evaluations += 1
         states[:, 1, slot] = explicit
         correction = past.neg_().addcmul_(explicit, scalars[:, 0, 1, None, None]).addcmul_(stabilising, predicted)
         correction.div_(denominator)
         torch.add(predicted, correction, out=states[:, 0, slot])
         square = (correction.square_() @ self.equation.basis.weights).sum(-1)
-        summary = torch.cat([square[None], activity]).cpu().numpy()
+        summary = torch.stack([square, self._scale(predicted), largest]).cpu().numpy()
         return self._control_one(summary, slot) if len(self.time) == 1 else self._control(summary.astype(float), slot)
 
     def _set_weights(self) -> None:
@@ -144,13 +146,12 @@ class AdaptiveMultistep:
 
     def _control_one(self, summary: np.ndarray, slot: int) -> np.ndarray:
         """:meth:`_control` for a batch of one, in plain numbers."""
-        square, moment, largest = summary[:, 0].tolist()
-        magnitude = max(float(self.equation.magnitude(moment, self._mean_square)[0]), 1e-300)
-        error = math.sqrt(square / magnitude) if math.isfinite(square) and math.isfinite(moment) else math.inf
+        square, scale, largest = summary[:, 0].tolist()
+        error = math.sqrt(square / max(scale, _TINY)) if math.isfinite(square + scale) else math.inf
         if error > _REJECT * self.step_tolerance:
             return self._control(summary.astype(float), slot)
         exponent = 1.0 / (min(int(self._count[0]), _ORDER) + 1.0)
-        ratio = (self.step_tolerance / max(error, 1e-300)) ** exponent
+        ratio = (self.step_tolerance / max(error, _TINY)) ** exponent
         self.time += self.step_size
         self._stabiliser = self.equation.stabiliser(np.array([largest]))
         self._count += 1
@@ -162,13 +163,12 @@ class AdaptiveMultistep:
 
     def _control(self, summary: np.ndarray, slot: int) -> np.ndarray:
         """Accepts or rejects, commits times and history, sets the next steps."""
-        square, moment, largest = summary
+        square, scale, largest = summary
         with np.errstate(all="ignore"):
-            magnitude = np.maximum(self.equation.magnitude(moment, self._mean_square), 1e-300)
-            error = np.sqrt(square / magnitude)
+            error = np.sqrt(square / np.maximum(scale, _TINY))
             accepted = (error <= _REJECT * self.step_tolerance) & ~self.diverged  # false for NaN
             exponent = 1.0 / (np.minimum(self._count, _ORDER) + 1.0)
-            ratio = np.nan_to_num((self.step_tolerance / np.maximum(error, 1e-300)) ** exponent)
+            ratio = np.nan_to_num((self.step_tolerance / np.maximum(error, _TINY)) ** exponent)
         self.time = np.where(accepted, self.time + self.step_size, self.time)
         self._times[:, slot] = self.time
         self._stabiliser = np.where(accepted, self.equation.stabiliser(largest), self._stabiliser)

@@ -18,11 +18,13 @@ class Equation(Protocol):
 
     ``stiff`` (batch or 1, 1, F) is diagonal and non-negative. A further part s * damping * u, s chosen by
     :meth:`stabiliser`, is added on both sides: implicit on the left, explicit on the right. It changes stability,
-    not the solution. *Activity* is the mean and the largest value over the box of sum_components u^2.
+    not the solution. ``scale_weights`` (batch or 1, F, 1) say what local errors are measured against: the sum of
+    weight * coefficient^2 over all components.
     """
 
     stiff: torch.Tensor
     damping: torch.Tensor
+    scale_weights: torch.Tensor
     conserves_mean: bool
 
     @property
@@ -30,11 +32,7 @@ class Equation(Protocol):
         """Basis of the coefficients."""
 
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """N(u) (batch, component, F), and the activity (2, batch)."""
-
-    def magnitude(self, second_moment: np.ndarray, mean_square: np.ndarray) -> np.ndarray:
-        """The mean square (batch,) that local errors are measured against, from the mean of sum_components u^2 and
-        the sum of the squared means of the components."""
+        """N(u) (batch, component, F), and the largest sum_components u^2 in the box (batch,)."""
 
     def stabiliser(self, largest: np.ndarray) -> np.ndarray:
         """s (batch,), from the largest sum_components u^2."""
@@ -43,7 +41,12 @@ class Equation(Protocol):
         """The equation of the samples in ``keep`` (indices)."""
 
 
-def mean_and_max(square: torch.Tensor) -> torch.Tensor:
-    """The activity (2, batch) of sum_components u^2 given cell by cell, (batch, ...)."""
-    flat = square.flatten(1)
-    return torch.stack([flat.mean(1), flat.amax(1)])
+def resolved_scale(basis: Basis, kappa: torch.Tensor) -> torch.Tensor:
+    """Scale weights (batch or 1, F, 1) that count a mode by how much of it outlives the first moments.
+
+    White noise has most of its norm in modes far above the interface's wavenumber, gone before anything grows:
+    measured against all of it, errors in the modes that do grow would look ten times too small.
+    """
+    rows = kappa[:1] if bool((kappa == kappa[0]).all()) else kappa
+    decay = (rows.to(basis.k2)[:, None] * basis.k2).square()
+    return (basis.weights / (1.0 + decay)).unsqueeze(-1)
