@@ -177,16 +177,18 @@ def grain_sizes(data: SweepData, points: list[int]) -> Figure:
     chosen = points if len(points) <= 3 else [points[0], points[len(points) // 2], points[-1]]
     figure = style.new_figure(height=3.0)
     axes = figure.subplots(1, len(chosen), squeeze=False, sharey=True)[0]
-    for panel, point in zip(axes, chosen, strict=True):
-        values = quantile(data.values("grain_area_quantile", [point])[0], 0.5, axis=0)
-        ends = []
-        for column, colour in zip(range(len(levels)), style.ordered_colours(len(levels)), strict=True):
-            panel.plot(data.times, values[:, column], color=colour, lw=1.6)
-            ends.append((_last(values[:, column]), f"{100 * levels[column]:g} %", colour))
-        style.tidy(panel)
-        panel.margins(x=0)
+    curves = [quantile(data.values("grain_area_quantile", [point])[0], 0.5, axis=0) for point in chosen]
+    colours = style.ordered_colours(len(levels))
+    for panel, values, point in zip(axes, curves, chosen, strict=True):
+        for column, colour in zip(values.T, colours, strict=True):
+            panel.plot(data.times, column, color=colour, lw=1.6)
+        style.tidy(panel).margins(x=0)
         panel.set_title(data.point_label(point), **style.text_style(loc="left"))
         panel.set_xlabel("time", **style.text_style())
-        style.label_ends(panel, [e for e in ends if np.isfinite(e[0])])
+    # Only now are the limits, which the panels share, final.
+    texts = [f"{100 * level:g} %" for level in levels]
+    for panel, values in zip(axes, curves, strict=True):
+        ends = zip([_last(column) for column in values.T], texts, colours, strict=True)
+        style.label_ends(panel, [end for end in ends if np.isfinite(end[0])])
     axes[0].set_ylabel(data.label("grain_area_quantile"), **style.text_style())
     return figure

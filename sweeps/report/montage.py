@@ -68,9 +68,9 @@ def _grid_tiles(data: SweepData, times: np.ndarray) -> Tiles:
 
 
 def colour_limits(data: SweepData) -> tuple[float, float]:
-    """The two phases for Cahn-Hilliard, 0 to 1 for phi."""
+    """The two phases for Cahn-Hilliard; for phi from just below what triple junctions have to a grain's 1."""
     if data.process == "grain_growth":
-        return 0.0, 1.0
+        return 0.2, 1.0
     well = data.config.get("well") or {}
     return float(well.get("ca", -1.0)), float(well.get("cb", 1.0))
 
@@ -81,7 +81,7 @@ def montage(data: SweepData, tiles: Tiles) -> Figure:
     columns, rows = len(tiles.column_labels), len(tiles.row_labels)
     tile = min(1.75, (style.WIDTH - 1.6) / max(columns, 4))
     height, width = tile * rows * shape[0] / shape[1] + 0.55, tile * columns + 1.6
-    figure = style.new_figure(height, width, gap=0.03, space=0.0)
+    figure = style.new_figure(height, width, tight=True)
     axes = figure.subplots(rows, columns, squeeze=False)
     low, high = colour_limits(data)
     colours = style.FIELD_COLOURS[data.process]

@@ -308,9 +308,7 @@ class TestGrains:
     def test_boundary_of_a_polycrystal_does_not_depend_on_the_resolution(self):
         fine = voronoi_map(256, 16, 4)
         coarse = fine[::4, ::4].contiguous()
-        lengths = [
-            float(qois.boundary_density(m, Grid(tuple(m.shape), 256 / m.shape[0]))) for m in (fine, coarse)
-        ]
+        lengths = [float(qois.boundary_density(m, Grid(tuple(m.shape), 256 / m.shape[0]))) for m in (fine, coarse)]
         # About 50 straight boundaries of random orientation: 2 % each way at the coarse end.
         assert lengths[1] == pytest.approx(lengths[0], rel=0.03)
 
@@ -357,7 +355,7 @@ class TestLabelGrains:
         assert (qois.label_grains(torch.zeros(2, 8, 8), Grid((8, 8))) == -1).all()
 
     def test_threshold_lies_between_boundary_and_grain(self):
-        assert qois.boundary_threshold(1.5) == 0.75
+        assert qois.boundary_threshold(1.5) == 0.625
         assert 2 / 3 < qois.boundary_threshold(1.0) < 1
 
 
