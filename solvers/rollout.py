@@ -78,6 +78,26 @@ def rollout(
             after_step(stepper)
 
 
+def gathered(stream: Iterator[States], frames: int = 64) -> Iterator[States]:
+    """The same states, some steps at a time: transforms and writes cost less for many frames together."""
+    waiting: list[States] = []
+    for states in stream:
+        waiting.append(states)
+        if sum(len(w.samples) for w in waiting) >= frames:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(parts: list[States]) -> States:
+    return States(
+        np.concatenate([p.samples for p in parts]),
+        np.concatenate([p.times for p in parts]),
+        torch.cat([p.coefficients for p in parts]),
+    )
+
+
 def _initial_states(initial: torch.Tensor, reached: np.ndarray) -> Iterator[States]:
     samples = np.repeat(np.arange(len(reached)), reached)
     if len(samples):

@@ -16,7 +16,7 @@ from solvers.grain_growth import GrainGrowth
 from solvers.grid import Grid
 from solvers.integrators import AdaptiveMultistep
 from solvers.resampling import resample
-from solvers.rollout import chunks, rollout
+from solvers.rollout import chunks, gathered, rollout
 from solvers.spectral import basis_for
 
 Problem = CahnHilliard | GrainGrowth
@@ -141,7 +141,7 @@ def _solve_group(
         def count(stepper: AdaptiveMultistep, index: np.ndarray = index) -> None:
             solution.evaluations[index] = stepper.evaluations
 
-        for states in rollout(equation, start, times, step_tolerance, count):
+        for states in gathered(rollout(equation, start, times, step_tolerance, count)):
             fields = unscaled(problem, basis.inverse(states.coefficients))
             where = index[states.samples]
             solution.states[where, states.times] = resample(fields, grid.shape, grid.boundary)

@@ -267,6 +267,7 @@ def lagrange_weights(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """(point, node) weights of polynomial interpolation from values at ``nodes``."""
     weights = np.ones((len(points), len(nodes)))
     for j, node in enumerate(nodes):
-        for other in np.delete(nodes, j):
-            weights[:, j] *= (points - other) / (node - other)
+        for m, other in enumerate(nodes):
+            if m != j:
+                weights[:, j] *= (points - other) / (node - other)
     return weights
