@@ -11,7 +11,7 @@ import xarray as xr
 from solvers.errors import InputError
 from sweeps.store import local_path, open_store
 
-# Points to a dask chunk at least: many small batches make many small tasks.
+# Bytes to a dask chunk, about: many small batches make many small tasks.
 CHUNK_BYTES = 64 * 2**20
 
 
@@ -37,36 +37,43 @@ def open_sweep(path: str, unstack: bool = False) -> xr.Dataset:
         raise InputError(f"{path}: unstack needs a grid design with a varied parameter; this store has none")
     location = local_path(str(path)) or str(path)
     try:
-        lazy = xr.open_zarr(location, consolidated=None, chunks=None)
-        ds = lazy.chunk({name: _chunks(lazy, root, name) for name in lazy.sizes})
+        ds = xr.open_zarr(location, consolidated=None, chunks=None)
+        order = np.argsort(ds["point"].values, kind="stable")
+        ds = ds.assign({name: _ordered(ds[name], root[name], order) for name in ds.data_vars}).assign_coords(
+            {name: ds[name].variable.load()[order] for name in ds.coords if ds[name].dims == ("point",)}
+        )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: the store is damaged: {error}") from None
-    order = np.argsort(np.asarray(ds["point"].values), kind="stable")
-    if unstack:
-        return _unstacked(ds, order, {str(n): int(c) for n, c in axes.items()})
-    return ds if np.array_equal(order, np.arange(len(order))) else ds.isel(point=order)
+    return _unstacked(ds, {str(n): int(c) for n, c in axes.items()}) if unstack else ds
 
 
-def _chunks(lazy: xr.Dataset, root: Any, dim: str) -> int:
-    """Whole batches along point, everything along the rest."""
-    if dim != "point":
-        return lazy.sizes[dim]
-    batch = int(root["free_energy"].chunks[0])
-    largest = max(v.nbytes / max(1, lazy.sizes["point"]) for v in lazy.variables.values() if "point" in v.dims)
-    return batch * max(1, int(CHUNK_BYTES / max(1.0, largest * batch)))
+def _ordered(lazy: xr.DataArray, array: Any, order: np.ndarray) -> xr.Variable:
+    """A variable as a dask array, its points in the order of the design.
+
+    Chunks take whole objects where an object can only be read whole. Of a sharded one single points can be read, so
+    points are put in order before chunks are cut, and no task waits for the shards of others.
+    """
+    variable = lazy.variable
+    if "point" not in variable.dims:
+        return variable.chunk()
+    in_order = bool((np.diff(order) > 0).all())
+    rows = (array.shards or array.chunks)[0]
+    points = rows * max(1, int(CHUNK_BYTES * len(order) / max(1, variable.nbytes * rows)))
+    if in_order or array.shards:
+        return (variable if in_order else variable.isel(point=order)).chunk({"point": points})
+    return variable.chunk({"point": points}).isel(point=order)
 
 
-def _unstacked(ds: xr.Dataset, order: np.ndarray, axes: dict[str, int]) -> xr.Dataset:
+def _unstacked(ds: xr.Dataset, axes: dict[str, int]) -> xr.Dataset:
     """(point, ...) -> (mobility, kappa, ..., ...), the first parameter of the design slowest."""
     shape, names = tuple(axes.values()), tuple(axes)
-    grid = order.reshape(shape)
+    grid = np.arange(math.prod(shape)).reshape(shape)
     variables: dict[str, Any] = {}
     coordinates: dict[str, Any] = {}
     for i, name in enumerate(names):
         line = grid[tuple(slice(None) if j == i else 0 for j in range(len(names)))]
         coordinates[name] = xr.Variable((name,), ds[name].values[line], ds[name].attrs)
-    ordered = ds.isel(point=order)
-    for name, variable in ((str(n), v) for n, v in ordered.variables.items()):
+    for name, variable in ((str(n), v) for n, v in ds.variables.items()):
         if name in names:
             continue
         target = coordinates if name in ds.coords else variables
