@@ -162,6 +162,7 @@ class VariableMobilityEquation:
         self._kappa_k2 = kappa.to(basis.k2)[:, None, None] * basis.k2
         self._contrast = contrast.to(basis.k2).reshape([-1] + [1] * (len(basis.shape) + 1))
         self._derivatives = basis.derivatives()
+        self._below_nyquist = basis.below_nyquist()
 
     def select(self, keep: torch.Tensor) -> VariableMobilityEquation:
         """The equation of the samples in ``keep`` (indices)."""
@@ -178,7 +179,10 @@ class VariableMobilityEquation:
         for derivative in self._derivatives:
             flux = mobility * basis.inverse(basis.differentiate(potential, derivative))
             divergence += basis.differentiate(basis.forward(flux), derivative)
-        return divergence + self.stiff * coefficients, square.flatten(1).amax(1)
+        # First derivatives vanish at Nyquist modes while stiff does not: what is added back there would not cancel,
+        # and extrapolating it is unstable. Left to stiff alone those modes decay.
+        explicit = (divergence + self.stiff * coefficients).mul_(self._below_nyquist)
+        return explicit, square.flatten(1).amax(1)
 
     def stabiliser(self, largest: np.ndarray) -> np.ndarray:
         """As for constant mobility, the largest mobility being the same."""

@@ -37,7 +37,7 @@ def check_times(times: Times, batch: int) -> np.ndarray:
     Raises:
         InputError: unless finite, >= 0 and increasing (non-decreasing in the (batch, time) form).
     """
-    rows = torch.as_tensor(times).detach().cpu().double().numpy() if len(times) else np.zeros(0)
+    rows = torch.as_tensor(times, dtype=torch.float64).detach().cpu().numpy() if len(times) else np.zeros(0)
     if rows.ndim not in (1, 2) or rows.size == 0 or (rows.ndim == 2 and len(rows) != batch):
         raise InputError(f"times: (time,) or ({batch}, time), at least one, but got shape {rows.shape}")
     if not np.isfinite(rows).all() or rows.min() < 0:

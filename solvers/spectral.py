@@ -95,6 +95,14 @@ class PeriodicBasis:
             )
         return symbols
 
+    def below_nyquist(self) -> torch.Tensor:
+        """(F,) 0 at the modes that are the Nyquist mode of some axis (even sizes have one), 1 elsewhere."""
+        keep = torch.ones(self._half, dtype=torch.float64)
+        for axis, n in enumerate(self.shape):
+            if n % 2 == 0:
+                keep.select(axis, n // 2).zero_()
+        return keep.reshape(-1).repeat_interleave(2).to(self.k2)
+
     def differentiate(self, coefficients: torch.Tensor, derivative: torch.Tensor) -> torch.Tensor:
         """Coefficients (..., F) of the derivative along the axis that ``derivative`` belongs to."""
         pairs = coefficients.reshape(*coefficients.shape[:-1], *self._half, 2)
