@@ -131,3 +131,15 @@ def _workers_without_main() -> Iterator[None]:
     finally:
         for name, value in hidden.items():
             setattr(main, name, value)
+
+
+@contextlib.contextmanager
+def _quiet_web_server() -> Iterator[None]:
+    """A browser tab closed while the dashboard loads must not print a traceback into the progress bar."""
+    logger = logging.getLogger("tornado.application")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
