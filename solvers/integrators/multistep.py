@@ -35,6 +35,7 @@ _LEAST_GROWTH = 0.5
 _SHRINK = 0.3
 _REJECT = 1.5  # accepted up to this multiple of the step tolerance
 _ACCEPTED = np.ones(1, dtype=bool)
+_SCALE_EVERY = 4  # the magnitude that errors are measured against changes slowly
 _GIVE_UP = 40  # rejections in a row before a sample counts as diverged
 
 
@@ -87,12 +88,14 @@ class AdaptiveMultistep:
         self._scalars = np.zeros((batch, 2, 3), dtype=kind)
         self._scalars[:, 0, 0] = 1.0
         self._rows = self._history.view(batch * 3, _SLOTS, -1)
-        self._states = self._history.view(batch, 3, _SLOTS, *self._shape)
+        states = self._history.view(batch, 3, _SLOTS, *self._shape)
+        self._slots = [[states[:, kind, slot] for slot in range(_SLOTS)] for kind in range(3)]
 
     def _first_step(self, initial: torch.Tensor, explicit: torch.Tensor) -> np.ndarray:
         """A first step whose first-order error stays within the step tolerance: from |du/dt| / |u|."""
         rate = (explicit - self.equation.stiff * initial).square() @ self.equation.basis.weights
-        relative = (rate.sum(-1) / self._scale(initial).clamp_min(_TINY)).sqrt().double().cpu().numpy()
+        self._magnitude = self._scale(initial).double().cpu().numpy()
+        relative = np.sqrt(rate.sum(-1).double().cpu().numpy() / np.maximum(self._magnitude, _TINY))
         return 0.5 * np.sqrt(self.step_tolerance) / np.maximum(relative, 1e-12)
 
     def _scale(self, coefficients: torch.Tensor) -> torch.Tensor:
@@ -102,26 +105,27 @@ class AdaptiveMultistep:
     def step(self) -> np.ndarray:
         """Attempts one step of every sample; returns which were accepted (batch,)."""
         slot = (self._newest + 1) % _SLOTS
-        states, damping = self._states, self.equation.damping
+        corrected, terms, predicted = (self._slots[kind][slot] for kind in range(3))
+        damping, device = self.equation.damping, self._history.device
         self._set_weights()
-        device = self._history.device
         scalars = torch.from_numpy(self._scalars).to(device)
-        # Sums over the history: a u; b h e N; b h s e u*. A row of weights for each kind: a product with all twelve
+        # Sums over the history: a u; -b h e N; -b h s e u*. A row of weights for each kind: a product with all twelve
         # rows would be four times the work.
         sums = torch.bmm(torch.from_numpy(self._weights).to(device).view(-1, 1, _SLOTS), self._rows)
-        known, past, past_damped = sums.view(-1, 3, *self._shape).unbind(1)
+        known, minus_past, minus_damped = sums.view(-1, 3, *self._shape).unbind(1)
         # 1 + b h (stiff + s D) and b h s D
         denominator, stabilising = torch.matmul(scalars, self._diagonals).unsqueeze(2).unbind(1)
-        past.addcmul_(damping, past_damped)
-        predicted = torch.div(known.add_(past), denominator, out=states[:, 2, slot])
+        minus_past.addcmul_(damping, minus_damped)
+        torch.div(known.sub_(minus_past), denominator, out=predicted)
         explicit, largest = self.equation.explicit(predicted)
-        self.evaluations += 1
-        states[:, 1, slot] = explicit
-        correction = past.neg_().addcmul_(explicit, scalars[:, 0, 1, None, None]).addcmul_(stabilising, predicted)
-        correction.div_(denominator)
-        torch.add(predicted, correction, out=states[:, 0, slot])
+        terms.copy_(explicit)
+        correction = minus_past.addcmul_(explicit, scalars[:, 0, 1, None, None]).addcmul_(stabilising, predicted)
+        torch.add(predicted, correction.div_(denominator), out=corrected)
         square = (correction.square_() @ self.equation.basis.weights).sum(-1)
-        summary = torch.stack([square, self._scale(predicted), largest]).cpu().numpy()
+        if self.evaluations % _SCALE_EVERY == 1:
+            self._magnitude = self._scale(predicted).double().cpu().numpy()
+        self.evaluations += 1
+        summary = torch.stack([square, largest]).cpu().numpy()
         return self._control_one(summary, slot) if len(self.time) == 1 else self._control(summary.astype(float), slot)
 
     def _set_weights(self) -> None:
@@ -139,15 +143,15 @@ class AdaptiveMultistep:
         weights[:, :, (self._newest + 1) % _SLOTS] = 0.0
         for j, row in enumerate(recent):
             weights[:, 0, row] = bdf[j]
-            weights[:, 1, row] = beta_h * extrapolation[j]
-            weights[:, 2, row] = beta_h_s * extrapolation[j]
+            weights[:, 1, row] = -beta_h * extrapolation[j]
+            weights[:, 2, row] = -beta_h_s * extrapolation[j]
         scalars[:, 0, 1] = beta_h
         scalars[:, 0, 2] = scalars[:, 1, 2] = beta_h_s
 
     def _control_one(self, summary: np.ndarray, slot: int) -> np.ndarray:
         """:meth:`_control` for a batch of one, in plain numbers."""
-        square, scale, largest = summary[:, 0].tolist()
-        error = math.sqrt(square / max(scale, _TINY)) if math.isfinite(square + scale) else math.inf
+        square, largest = summary[:, 0].tolist()
+        error = math.sqrt(square / max(float(self._magnitude[0]), _TINY)) if math.isfinite(square) else math.inf
         if error > _REJECT * self.step_tolerance:
             return self._control(summary.astype(float), slot)
         exponent = 1.0 / (min(int(self._count[0]), _ORDER) + 1.0)
@@ -163,9 +167,9 @@ class AdaptiveMultistep:
 
     def _control(self, summary: np.ndarray, slot: int) -> np.ndarray:
         """Accepts or rejects, commits times and history, sets the next steps."""
-        square, scale, largest = summary
+        square, largest = summary
         with np.errstate(all="ignore"):
-            error = np.sqrt(square / np.maximum(scale, _TINY))
+            error = np.sqrt(square / np.maximum(self._magnitude, _TINY))
             accepted = (error <= _REJECT * self.step_tolerance) & ~self.diverged  # false for NaN
             exponent = 1.0 / (np.minimum(self._count, _ORDER) + 1.0)
             ratio = np.nan_to_num((self.step_tolerance / np.maximum(error, _TINY)) ** exponent)
@@ -216,7 +220,7 @@ class AdaptiveMultistep:
         self._history = self._history[index]
         self._mean = self._mean[index]
         self.equation = self.equation.select(torch.from_numpy(samples))
-        for name in ("time", "diverged", "_times", "_count", "_rejections", "_stabiliser", "step_size"):
+        for name in ("time", "diverged", "_times", "_count", "_rejections", "_stabiliser", "_magnitude", "step_size"):
             setattr(self, name, getattr(self, name)[samples])
         self._prepare()
 
