@@ -168,7 +168,7 @@ class TestRequestedTimes:
         problem = CahnHilliard(GRID)
         dense = solve(problem, start(), [0.0, 1.0, 10.0, 30.0], TOLERANCE).free_energy
         alone = solve(problem, start(), [10.0], TOLERANCE).free_energy
-        assert distance(alone[:, 0], dense[:, 2]) < ROUNDING
+        assert float((alone[:, 0] / dense[:, 2] - 1.0).abs()) < ROUNDING
 
     def test_a_run_ends_at_its_last_time_but_steps_do_not(self):
         """Stopping earlier does not change what was reached before."""
