@@ -109,6 +109,7 @@ class CahnHilliardEquation:
 
     components = 1
     conserves_mean = True
+    order = np.array([3])
 
     def __init__(self, basis: Basis, kappa: torch.Tensor) -> None:
         self.basis = basis
@@ -142,6 +143,9 @@ class CahnHilliardEquation:
         return STABILISER_SHARE * (3.0 * largest - 1.0)
 
 
+_THIRD_ORDER_CONTRAST = 0.6  # above it the third order needs tiny steps
+
+
 class VariableMobilityEquation:
     """du/dt = div( m(u) grad mu ), m = max(0, 1 - a u^2), mu = u^3 - u - kappa lap u, in flux form.
 
@@ -162,6 +166,9 @@ class VariableMobilityEquation:
         self._kappa_k2 = kappa.to(basis.k2)[:, None, None] * basis.k2
         self._contrast = contrast.to(basis.k2).reshape([-1] + [1] * (len(basis.shape) + 1))
         self._derivatives = basis.derivatives()
+        # The explicit part is (1 - m) of the implicit one at short waves; extrapolated at order 3 that is stable for
+        # (1 - m) <= 1/2 only, at order 2 up to 1.
+        self.order = np.where(contrast.numpy() > _THIRD_ORDER_CONTRAST, 2, 3)
         self._below_nyquist = basis.below_nyquist()
 
     def select(self, keep: torch.Tensor) -> VariableMobilityEquation:

@@ -94,6 +94,7 @@ class GrainGrowthEquation:
     """
 
     conserves_mean = False
+    order = np.array([3])
 
     def __init__(self, basis: Basis, kappa: torch.Tensor, gamma: torch.Tensor) -> None:
         self.basis = basis

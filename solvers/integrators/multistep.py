@@ -25,7 +25,6 @@ import torch
 from solvers.integrators.protocol import Equation
 
 _SLOTS = 4  # three of history and the one being written
-_ORDER = 3
 _FAR_PAST = 1e200
 _RECENT = [[(newest - j) % _SLOTS for j in range(_SLOTS - 1)] for newest in range(_SLOTS)]
 _TINY = 1e-30  # keeps 0 / 0 of a uniform state at 0, in float32 too
@@ -83,6 +82,9 @@ class AdaptiveMultistep:
         rows = torch.stack([torch.ones_like(stiff), stiff, damping.expand_as(stiff)], dim=-2)
         # (batch or 1, 3, F): 1, stiff and damping, so that one product makes both diagonal operators of a step.
         self._diagonals = rows.reshape(rows.shape[0], 3, -1)
+        self._order = np.broadcast_to(self.equation.order, batch)
+        # An order of 2 moves the oldest state out of reach.
+        self._beyond = np.where(self._order < 3, 3 * _FAR_PAST, 0.0)
         kind = np.float32 if self._history.dtype == torch.float32 else np.float64
         self._weights = np.zeros((batch, 3, _SLOTS), dtype=kind)
         self._scalars = np.zeros((batch, 2, 3), dtype=kind)
@@ -134,10 +136,13 @@ class AdaptiveMultistep:
         weights, scalars = self._weights, self._scalars
         if len(self.time) == 1:  # plain numbers are several times faster than arrays of one
             now, times = float(self.time[0]), self._times[0].tolist()
-            one = multistep_weights(float(self.step_size[0]), [now - times[row] for row in recent])
+            ages_of_one = [now - times[row] for row in recent]
+            ages_of_one[2] += float(self._beyond[0])
+            one = multistep_weights(float(self.step_size[0]), ages_of_one)
             extrapolation, bdf, beta_h = cast("Weights", one)
         else:
             ages = self.time - self._times.T[recent]
+            ages[2] += self._beyond
             extrapolation, bdf, beta_h = multistep_weights(self.step_size, list(ages))
         beta_h_s = beta_h * self._stabiliser
         weights[:, :, (self._newest + 1) % _SLOTS] = 0.0
@@ -154,7 +159,7 @@ class AdaptiveMultistep:
         error = math.sqrt(square / max(float(self._magnitude[0]), _TINY)) if math.isfinite(square) else math.inf
         if error > _REJECT * self.step_tolerance:
             return self._control(summary.astype(float), slot)
-        exponent = 1.0 / (min(int(self._count[0]), _ORDER) + 1.0)
+        exponent = 1.0 / (min(int(self._count[0]), int(self._order[0])) + 1.0)
         ratio = (self.step_tolerance / max(error, _TINY)) ** exponent
         self.time += self.step_size
         self._stabiliser = self.equation.stabiliser(np.array([largest]))
@@ -171,7 +176,7 @@ class AdaptiveMultistep:
         with np.errstate(all="ignore"):
             error = np.sqrt(square / np.maximum(self._magnitude, _TINY))
             accepted = (error <= _REJECT * self.step_tolerance) & ~self.diverged  # false for NaN
-            exponent = 1.0 / (np.minimum(self._count, _ORDER) + 1.0)
+            exponent = 1.0 / (np.minimum(self._count, self._order) + 1.0)
             ratio = np.nan_to_num((self.step_tolerance / np.maximum(error, _TINY)) ** exponent)
         self.time = np.where(accepted, self.time + self.step_size, self.time)
         self._times[:, slot] = self.time

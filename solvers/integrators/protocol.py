@@ -16,6 +16,7 @@ STABILISER_SHARE = 0.75
 class Equation(Protocol):
     """du/dt = N(u) - stiff * u in spectral coefficients (batch, component, F).
 
+    ``order`` (batch or 1,) is the highest order, 2 or 3, at which its explicit part may be extrapolated.
     ``stiff`` (batch or 1, 1, F) is diagonal and non-negative. A further part s * damping * u, s chosen by
     :meth:`stabiliser`, is added on both sides: implicit on the left, explicit on the right. It changes stability,
     not the solution. ``scale_weights`` (batch or 1, F, 1) say what local errors are measured against: the sum of
@@ -26,6 +27,7 @@ class Equation(Protocol):
     damping: torch.Tensor
     scale_weights: torch.Tensor
     conserves_mean: bool
+    order: np.ndarray
 
     @property
     def basis(self) -> Basis:
