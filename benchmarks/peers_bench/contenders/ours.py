@@ -66,10 +66,10 @@ def _build_fixed_step(setting: Setting) -> Solver:
 def _fixed_step_settings() -> tuple[Setting, ...]:
     rows: list[Setting] = []
     for scheme, stabilisation, counts in (
-        ("etdrk2", -1.0, (212, 225, 300, 400)),
-        ("etdrk4", -1.0, (190, 200, 225)),
-        ("sbdf2", 1.0, (500, 1000, 2000)),
-        ("sbdf3", 1.0, (500, 1000)),
+        ("etdrk2", -1.0, (225, 300)),
+        ("etdrk4", -1.0, (200,)),
+        ("sbdf2", 0.0, (200, 250, 300)),
+        ("sbdf3", 1.0, (90, 100, 110, 125, 150, 200, 250, 300)),
     ):
         rows += [
             {"scheme": scheme, "stabilisation": stabilisation, "cells": cells, "steps": steps, "dtype": "float32"}
