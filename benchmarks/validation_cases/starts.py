@@ -19,10 +19,10 @@ def smooth_noise(shape: tuple[int, ...], std: float, mean: float, seed: int, wav
     spectrum = np.fft.fftn(draw) * np.exp(-sum(np.square(k) for k in axes))
     spectrum.flat[0] = 0.0
     field = np.fft.ifftn(spectrum).real
-    return mean + std * field / field.std()
+    return np.asarray(mean + std * field / field.std())
 
 
 def cosines(shape: tuple[int, int], mean: float, waves: list[tuple[int, int, float]]) -> Array:
     """mean + sum of amplitude cos(2 pi (p y / L_y + q x / L_x)) for (p, q, amplitude) in ``waves``."""
     y, x = (np.arange(n) / n for n in shape)
-    return mean + sum(a * np.cos(2 * np.pi * (p * y[:, None] + q * x[None, :])) for p, q, a in waves)
+    return np.asarray(mean + sum(a * np.cos(2 * np.pi * (p * y[:, None] + q * x[None, :])) for p, q, a in waves))
