@@ -54,7 +54,7 @@ def _store_path(path: str, info: ValidationInfo) -> str:
 
 InputFile = Annotated[str, AfterValidator(_beside_the_file)]
 InputStore = Annotated[str, AfterValidator(_store_path)]
-Tolerance = Annotated[float, Field(gt=0, le=0.1, allow_inf_nan=False)]
+Tolerance = Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)]
 
 
 class GridConfig(StrictModel):

@@ -60,7 +60,7 @@ WRONG = {
     "one axis": ("[16, 16]", "[16]", 4, "grid.shape", "at least 2"),
     "half a cell": ("[16, 16]", "[16, 16.5]", 4, "grid.shape.1", "whole number"),
     "boundary": ("spacing: 1.0", "boundary: periodc", 4, "grid.boundary", "did you mean 'periodic'"),
-    "tolerance": ("1.0e-2", "2", 11, "engine.tolerance", "found 2, allowed a number <= 0.1"),
+    "tolerance": ("1.0e-2", "2", 11, "engine.tolerance", "found 2, allowed a number <= 0.5"),
     "rounding": ("1.0e-2", "1e-5, dtype: float32", 11, "engine.tolerance", "dtype float64"),
     "name": ("name: small", "name: a/b", 2, "name", "found 'a/b'"),
     "number as name": ("name: small", "name: 7", 2, "name", "found 7, allowed text"),
