@@ -69,7 +69,7 @@ def _fixed_step_settings() -> tuple[Setting, ...]:
         ("etdrk2", -1.0, (225, 300)),
         ("etdrk4", -1.0, (200,)),
         ("sbdf2", 0.0, (200, 250, 300)),
-        ("sbdf3", 1.0, (90, 100, 110, 125, 150, 200, 250, 300)),
+        ("sbdf3", 1.0, (70, 80, 90, 100, 125, 150, 200, 250, 300)),
     ):
         rows += [
             {"scheme": scheme, "stabilisation": stabilisation, "cells": cells, "steps": steps, "dtype": "float32"}
