@@ -15,8 +15,9 @@ from scipy import fft
 Array = np.ndarray
 
 SPACING = 0.5  # cell size over sqrt(kappa / W), at most: leaves a relative error of about 1e-7
-STEP = 0.05  # step times M W, at most, once the phases have separated
-EARLY, EARLY_STEP = 20.0, 0.0125  # until then: most of the error at any later time is made while they separate
+# Steps in units of 1 / (M W), and of kappa / (M W^2), the time in which an interface diffuses, where that is shorter.
+STEP = 0.05
+EARLY, EARLY_STEP = 20.0, 0.0125  # until then: most of the error at any later time is made while phases separate
 
 
 def fourier_matrix(source: int, target: int) -> Array:
@@ -163,6 +164,7 @@ def cahn_hilliard(
     ky, kx = wavenumbers(fine, lengths)
     linear = -material.mobility * material.kappa * (ky**2 + kx**2) ** 2
     scale = material.mobility * material.well_height
+    refine = refine * max(1.0, material.well_height / material.kappa)
     start = fft.rfft2(interpolate(initial, fine))
     states = march(start, linear, material.nonlinear(fine, lengths), times, scale, refine)
     return np.stack([interpolate(fft.irfft2(v, s=fine), shape) for v in states])

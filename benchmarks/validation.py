@@ -1,0 +1,71 @@
+"""Checks of the solvers against independent solutions: ``python benchmarks/validation.py [SELECTION ...]``.
+
+Prints each table and writes ``docs/benchmarks/validation.md``. Without a selection all of it runs, which takes about
+an hour on one core the first time: the converged references, kept in ``benchmarks/.cache``, are most of that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from validation_cases import growth, manufactured, pfhub, tolerance  # noqa: E402
+from validation_cases.table import Table  # noqa: E402
+
+CASES: dict[str, Callable[[], list[Table]]] = {
+    "tolerance": tolerance.error_over_tolerance,
+    "equations": tolerance.other_equations,
+    "pfhub-1a": pfhub.benchmark_1a,
+    "pfhub-7a": manufactured.benchmark_7a,
+    "growth": growth.growth_law,
+}
+PAGE = ROOT / "docs" / "benchmarks" / "validation.md"
+PARTS = ROOT / "benchmarks" / ".cache" / "validation"
+
+
+def run(name: str) -> int:
+    """Runs one selection, keeps its section for the page, and returns how many bounds failed."""
+    print(f"{name}:", flush=True)
+    began = time.perf_counter()
+    tables = CASES[name]()
+    seconds = time.perf_counter() - began
+    PARTS.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(table.markdown() for table in tables)
+    command = f"`python benchmarks/validation.py {name}`, {seconds:.0f} s on one thread"
+    (PARTS / f"{name}.md").write_text(f"{text}\n{command}.\n", encoding="utf-8")
+    return sum(table.failures for table in tables)
+
+
+def write_page() -> None:
+    """Puts the sections of this and earlier runs together."""
+    head = "# Validation\n\nWhat the solvers answer, against solutions that share no code with them.\n"
+    sections = [(PARTS / f"{name}.md") for name in CASES]
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    body = [part.read_text(encoding="utf-8") for part in sections if part.exists()]
+    PAGE.write_text("\n".join([head, *body]), encoding="utf-8")
+
+
+def main() -> int:
+    """Runs the selected cases; 1 if any bound failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("selection", nargs="*", metavar="SELECTION", help=f"any of {', '.join(CASES)}; default all")
+    chosen = parser.parse_args().selection or list(CASES)
+    if unknown := set(chosen) - set(CASES):
+        parser.error(f"SELECTION: any of {', '.join(CASES)}, but got {', '.join(sorted(unknown))}")
+    torch.set_num_threads(1)
+    failures = sum(run(name) for name in chosen)
+    write_page()
+    print(f"{failures} bounds missed; {PAGE.relative_to(ROOT)} written")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
