@@ -112,8 +112,8 @@ def error_over_tolerance() -> list[Table]:
         f"over mobilities {MOBILITIES}, times {TIMES} and starts. Generic: {', '.join([*GENERIC, WHITE])}. Symmetric: "
         f"{', '.join(SYMMETRIC)}. The symmetric ones pass through unstable states at which the differential equation "
         "itself magnifies any perturbation up to the size of the solution. They are shown as found, and divided by "
-        "that magnification (measured with a relative push of 1e-9, times of more than 1e6 left out), without a promise. "
-        "Evaluations of the right-hand side: the most for any start.",
+        "that magnification (measured with a relative push of 1e-9, times of more than 1e6 left out), without a "
+        "promise. Evaluations of the right-hand side: the most for any start.",
         [
             *("precision", "tolerance", "kappa", "generic", "worst start", "at M t"),
             *("symmetric", "symmetric / magnification", "cells", "evaluations"),
