@@ -34,6 +34,7 @@ _LEAST_GROWTH = 0.5
 _SHRINK = 0.3
 _REJECT = 1.5  # accepted up to this multiple of the step tolerance
 _ACCEPTED = np.ones(1, dtype=bool)
+_ROUNDING = 4.0  # rounding of a step, in units of epsilon times the size of u; no step size lowers it
 _SCALE_EVERY = 4  # the magnitude that errors are measured against changes slowly
 _GIVE_UP = 40  # rejections in a row before a sample counts as diverged
 
@@ -101,8 +102,12 @@ class AdaptiveMultistep:
         return 0.5 * np.sqrt(self.step_tolerance) / np.maximum(relative, 1e-12)
 
     def _scale(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Mean square (batch,) that errors are measured against."""
-        return (coefficients.square() @ self.equation.scale_weights).sum((1, 2))
+        """Mean square (batch,) that errors are measured against: at least what makes the step tolerance attainable in
+        this precision, for what is measured may die out (noise outside the spinodal) while the mean stays."""
+        square = coefficients.square()
+        attainable = (_ROUNDING * torch.finfo(square.dtype).eps / self.step_tolerance) ** 2
+        floor = attainable * (square @ self.equation.basis.weights).sum(-1)
+        return torch.maximum((square @ self.equation.scale_weights).sum((1, 2)), floor)
 
     def step(self) -> np.ndarray:
         """Attempts one step of every sample; returns which were accepted (batch,)."""
@@ -186,6 +191,10 @@ class AdaptiveMultistep:
         self.diverged |= self._rejections > _GIVE_UP
         onward = np.clip(_SAFETY * ratio, _LEAST_GROWTH, _GROW)
         self.step_size = self.step_size * np.where(accepted, onward, np.clip(0.8 * ratio, _SHRINK, 0.8))
+        overflown = np.flatnonzero(~np.isfinite(error))
+        if len(overflown):  # a weight of zero does not silence infinity
+            for kind in self._slots:
+                kind[slot][torch.from_numpy(overflown).to(self._history.device)] = 0.0
         if accepted.any():
             if not accepted.all():
                 self._keep_history_of(np.flatnonzero(~accepted), slot)
