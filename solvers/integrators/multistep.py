@@ -8,9 +8,10 @@ With history u_j and N_j = N(u*_j) at the last three times, step to t + h:
 
 with A = stiff + s D, variable-step BDF weights a_j, b and extrapolation weights e_j (Ascher, Ruuth and Wetton 1995,
 doi:10.1137/0732037; Wang and Ruuth 2008 for variable steps). N* then enters the history, so that the correction is
-free, divides the error by two to four, and u - u* estimates the local error. The stabilisation s may change from
-step to step because the history keeps N and u* apart. Every sample of a batch has its own time and step, so an
-answer does not depend on what else is in the batch.
+free, divides the error by two to four, and u - u* estimates the local error. The stabilisation s follows the solution;
+when it changes, the stored N + s D u* are changed with it, u* being stored too (with u in its place the scheme is
+unstable at long steps). Every sample of a batch has its own time and step, so an answer does not depend on what else is
+in the batch.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _REJECT = 1.5  # accepted up to this multiple of the step tolerance
 _ACCEPTED = np.ones(1, dtype=bool)
 _ROUNDING = 4.0  # rounding of a step, in units of epsilon times the size of u; no step size lowers it
 _SCALE_EVERY = 4  # the magnitude that errors are measured against changes slowly
+_LAG, _SLACK = 0.02, 0.1  # how far the stabilisation may fall short of, and exceed, what is wanted
 _GIVE_UP = 40  # rejections in a row before a sample counts as diverged
 
 
@@ -62,7 +64,10 @@ class AdaptiveMultistep:
         self.evaluations = 1
         self._shape = (components, size)
         self._mean = initial[:, :, 0].clone()
-        self._history = initial.new_zeros((batch, 3 * _SLOTS, components * size))
+        # Per sample: the last states u, then the last explicit terms Q = N(u*) + s D u*; and apart from them, as no
+        # step reads them, the last predictions u*.
+        self._history = initial.new_zeros((batch, 2 * _SLOTS, components * size))
+        self._predictions = initial.new_zeros((batch, _SLOTS, components * size))
         # Absent history lies in the far past, where its weights vanish.
         self._times = np.tile(-_FAR_PAST * np.arange(_SLOTS, 0, -1.0), (batch, 1))
         self._times[:, 0] = 0.0
@@ -70,29 +75,34 @@ class AdaptiveMultistep:
         self._count = np.ones(batch, dtype=np.int64)
         self._rejections = np.zeros(batch, dtype=np.int64)
         explicit, largest = equation.explicit(initial)
-        for kind, rows in enumerate((initial, explicit, initial)):
-            self._history[:, kind * _SLOTS] = rows.reshape(batch, -1)
-        self._prepare()
         self._stabiliser = equation.stabiliser(largest.double().cpu().numpy())
+        self._prepare()
+        self._slots[0][0].copy_(initial)
+        self._slots[2][0].copy_(initial)
+        torch.addcmul(explicit, self._held, initial, out=self._slots[1][0])
         self.step_size = self._first_step(initial, explicit)
 
     def _prepare(self) -> None:
         """Work arrays that depend on who is in the batch."""
         batch = len(self.time)
-        stiff, damping = self.equation.stiff, self.equation.damping
-        rows = torch.stack([torch.ones_like(stiff), stiff, damping.expand_as(stiff)], dim=-2)
-        # (batch or 1, 3, F): 1, stiff and damping, so that one product makes both diagonal operators of a step.
-        self._diagonals = rows.reshape(rows.shape[0], 3, -1)
         self._order = np.broadcast_to(self.equation.order, batch)
         # An order of 2 moves the oldest state out of reach.
         self._beyond = np.where(self._order < 3, 3 * _FAR_PAST, 0.0)
         kind = np.float32 if self._history.dtype == torch.float32 else np.float64
-        self._weights = np.zeros((batch, 3, _SLOTS), dtype=kind)
-        self._scalars = np.zeros((batch, 2, 3), dtype=kind)
-        self._scalars[:, 0, 0] = 1.0
-        self._rows = self._history.view(batch * 3, _SLOTS, -1)
-        states = self._history.view(batch, 3, _SLOTS, *self._shape)
-        self._slots = [[states[:, kind, slot] for slot in range(_SLOTS)] for kind in range(3)]
+        self._weights = np.zeros((batch, 2, _SLOTS), dtype=kind)
+        self._beta_h = np.zeros((batch, 1, 1), dtype=kind)
+        self._rows = self._history.view(batch * 2, _SLOTS, -1)
+        states = self._history.view(batch, 2, _SLOTS, *self._shape)
+        predictions = self._predictions.view(batch, _SLOTS, *self._shape)
+        self._slots = [[states[:, kind, slot] for slot in range(_SLOTS)] for kind in range(2)]
+        self._slots.append([predictions[:, slot] for slot in range(_SLOTS)])
+        self._hold()
+
+    def _hold(self) -> None:
+        """The implicit operators of the present stabilisation, (batch, 1, F): s D and stiff + s D."""
+        s = torch.from_numpy(self._stabiliser).to(self._history)[:, None, None]
+        self._held = s * self.equation.damping
+        self._implicit = self.equation.stiff + self._held
 
     def _first_step(self, initial: torch.Tensor, explicit: torch.Tensor) -> np.ndarray:
         """A first step whose first-order error stays within the step tolerance: from |du/dt| / |u|."""
@@ -113,32 +123,29 @@ class AdaptiveMultistep:
         """Attempts one step of every sample; returns which were accepted (batch,)."""
         slot = (self._newest + 1) % _SLOTS
         corrected, terms, predicted = (self._slots[kind][slot] for kind in range(3))
-        damping, device = self.equation.damping, self._history.device
+        device = self._history.device
         self._set_weights()
-        scalars = torch.from_numpy(self._scalars).to(device)
-        # Sums over the history: a u; -b h e N; -b h s e u*. A row of weights for each kind: a product with all twelve
-        # rows would be four times the work.
+        beta_h = torch.from_numpy(self._beta_h).to(device)
+        # sum a u and b h sum e Q over the history; a row of weights for each, as one product with all rows would be
+        # twice the work.
         sums = torch.bmm(torch.from_numpy(self._weights).to(device).view(-1, 1, _SLOTS), self._rows)
-        known, minus_past, minus_damped = sums.view(-1, 3, *self._shape).unbind(1)
-        # 1 + b h (stiff + s D) and b h s D
-        denominator, stabilising = torch.matmul(scalars, self._diagonals).unsqueeze(2).unbind(1)
-        minus_past.addcmul_(damping, minus_damped)
-        torch.div(known.sub_(minus_past), denominator, out=predicted)
+        known, past = sums.view(-1, 2, *self._shape).unbind(1)
+        denominator = (self._implicit * beta_h).add_(1.0)
+        torch.div(past.add_(known), denominator, out=predicted)
         explicit, largest = self.equation.explicit(predicted)
-        terms.copy_(explicit)
-        correction = minus_past.addcmul_(explicit, scalars[:, 0, 1, None, None]).addcmul_(stabilising, predicted)
-        torch.add(predicted, correction.div_(denominator), out=corrected)
-        square = (correction.square_() @ self.equation.basis.weights).sum(-1)
+        torch.addcmul(explicit, self._held, predicted, out=terms)
+        torch.div(known.addcmul_(terms, beta_h), denominator, out=corrected)
+        square = ((predicted - corrected).square_() @ self.equation.basis.weights).sum(-1)
         if self.evaluations % _SCALE_EVERY == 1:
-            self._magnitude = self._scale(predicted).double().cpu().numpy()
+            self._magnitude = self._scale(corrected).double().cpu().numpy()
         self.evaluations += 1
         summary = torch.stack([square, largest]).cpu().numpy()
         return self._control_one(summary, slot) if len(self.time) == 1 else self._control(summary.astype(float), slot)
 
     def _set_weights(self) -> None:
-        """Weights of the history and of the diagonal operators for the next step."""
+        """Weights of the history, and b h, for the next step."""
         recent = _RECENT[self._newest]
-        weights, scalars = self._weights, self._scalars
+        weights = self._weights
         if len(self.time) == 1:  # plain numbers are several times faster than arrays of one
             now, times = float(self.time[0]), self._times[0].tolist()
             ages_of_one = [now - times[row] for row in recent]
@@ -149,14 +156,23 @@ class AdaptiveMultistep:
             ages = self.time - self._times.T[recent]
             ages[2] += self._beyond
             extrapolation, bdf, beta_h = multistep_weights(self.step_size, list(ages))
-        beta_h_s = beta_h * self._stabiliser
         weights[:, :, (self._newest + 1) % _SLOTS] = 0.0
         for j, row in enumerate(recent):
             weights[:, 0, row] = bdf[j]
-            weights[:, 1, row] = -beta_h * extrapolation[j]
-            weights[:, 2, row] = -beta_h_s * extrapolation[j]
-        scalars[:, 0, 1] = beta_h
-        scalars[:, 0, 2] = scalars[:, 1, 2] = beta_h_s
+            weights[:, 1, row] = beta_h * extrapolation[j]
+        self._beta_h[:, 0, 0] = beta_h
+
+    def _restabilise(self, wanted: np.ndarray, accepted: np.ndarray) -> None:
+        """Takes up a new stabilisation where it has moved: rarely, as the history must be told."""
+        # Too little costs stability at once, too much a little accuracy: up without delay, down with hysteresis.
+        moved = accepted & ((wanted > self._stabiliser + _LAG) | (wanted < self._stabiliser - _SLACK))
+        if not moved.any():
+            return
+        change = torch.from_numpy(np.where(moved, wanted - self._stabiliser, 0.0)).to(self._history)[:, None, None]
+        for terms, predicted in zip(*self._slots[1:], strict=True):
+            terms.addcmul_(predicted, change * self.equation.damping)
+        self._stabiliser = np.where(moved, wanted, self._stabiliser)
+        self._hold()
 
     def _control_one(self, summary: np.ndarray, slot: int) -> np.ndarray:
         """:meth:`_control` for a batch of one, in plain numbers."""
@@ -167,12 +183,14 @@ class AdaptiveMultistep:
         exponent = 1.0 / (min(int(self._count[0]), int(self._order[0])) + 1.0)
         ratio = (self.step_tolerance / max(error, _TINY)) ** exponent
         self.time += self.step_size
-        self._stabiliser = self.equation.stabiliser(np.array([largest]))
         self._count += 1
         self._rejections[0] = 0
         self._times[0, slot] = self.time[0]
         self.step_size *= min(max(_SAFETY * ratio, _LEAST_GROWTH), _GROW)
         self._newest = slot
+        wanted = self.equation.stabiliser(np.array([largest]))
+        if not -_SLACK <= float(wanted[0]) - float(self._stabiliser[0]) <= _LAG:
+            self._restabilise(wanted, _ACCEPTED)
         return _ACCEPTED
 
     def _control(self, summary: np.ndarray, slot: int) -> np.ndarray:
@@ -185,7 +203,6 @@ class AdaptiveMultistep:
             ratio = np.nan_to_num((self.step_tolerance / np.maximum(error, _TINY)) ** exponent)
         self.time = np.where(accepted, self.time + self.step_size, self.time)
         self._times[:, slot] = self.time
-        self._stabiliser = np.where(accepted, self.equation.stabiliser(largest), self._stabiliser)
         self._count += accepted
         self._rejections = np.where(accepted, 0, self._rejections + 1)
         self.diverged |= self._rejections > _GIVE_UP
@@ -199,6 +216,7 @@ class AdaptiveMultistep:
             if not accepted.all():
                 self._keep_history_of(np.flatnonzero(~accepted), slot)
             self._newest = slot
+            self._restabilise(self.equation.stabiliser(largest), accepted)
         return accepted
 
     def _keep_history_of(self, rejected: np.ndarray, slot: int) -> None:
@@ -208,7 +226,7 @@ class AdaptiveMultistep:
             to, source = (slot - j) % _SLOTS, (slot - j - 1) % _SLOTS
             self._times[rejected, to] = self._times[rejected, source]
             for kind in range(3):
-                self._history[rows, kind * _SLOTS + to] = self._history[rows, kind * _SLOTS + source]
+                self._slots[kind][to][rows] = self._slots[kind][source][rows]
 
     def interpolate(self, sample: int, times: np.ndarray) -> torch.Tensor:
         """State of one sample at ``times`` (m,), within its last accepted step, as (m, component, F).
@@ -232,6 +250,7 @@ class AdaptiveMultistep:
         """Goes on with these samples alone (indices)."""
         index = torch.from_numpy(samples).to(self._history.device)
         self._history = self._history[index]
+        self._predictions = self._predictions[index]
         self._mean = self._mean[index]
         self.equation = self.equation.select(torch.from_numpy(samples))
         for name in ("time", "diverged", "_times", "_count", "_rejections", "_stabiliser", "_magnitude", "step_size"):
@@ -243,10 +262,10 @@ class AdaptiveMultistep:
 
         For changes of representation that commute with the dynamics (a re-assignment of order parameters).
         """
-        batch, rows, _ = self._history.shape
-        changed = transform(self._history.reshape(batch * rows, *self._shape))
-        self._shape = (changed.shape[1], changed.shape[2])
-        self._history = changed.reshape(batch, rows, -1)
+        batch, stored = len(self.time), (self._history, self._predictions)
+        changed = [transform(part.reshape(-1, *self._shape)) for part in stored]
+        self._shape = (changed[0].shape[1], changed[0].shape[2])
+        self._history, self._predictions = (part.reshape(batch, -1, math.prod(self._shape)) for part in changed)
         self._mean = self._history[:, self._newest].reshape(batch, *self._shape)[:, :, 0].clone()
         self._prepare()
 
