@@ -137,7 +137,8 @@ class AdaptiveMultistep:
         torch.div(known.addcmul_(terms, beta_h), denominator, out=corrected)
         square = ((predicted - corrected).square_() @ self.equation.basis.weights).sum(-1)
         if self.evaluations % _SCALE_EVERY == 1:
-            self._magnitude = self._scale(corrected).double().cpu().numpy()
+            magnitude = self._scale(corrected).double().cpu().numpy()
+            self._magnitude = np.where(np.isfinite(magnitude), magnitude, self._magnitude)
         self.evaluations += 1
         summary = torch.stack([square, largest]).cpu().numpy()
         return self._control_one(summary, slot) if len(self.time) == 1 else self._control(summary.astype(float), slot)
