@@ -60,13 +60,13 @@ class TestCahnHilliard:
         means = solution.states.mean((-1, -2))
         expected = torch.tensor([make().mean() for make in STARTS.values()]).repeat_interleave(len(MOBILITIES))
         drift = (means - expected[:, None]).abs().max()
-        if solution.shapes[0][0] < 2 * CELLS:
+        if solution.shapes[0][0] < 2 * CELLS or tolerance >= 1e-3:
             # The integrator pins the mean; what is left is round-off of transforms and sampling.
             assert drift <= 1e-13
         else:
             # Cells too coarse for the interface: the mean of point samples is not the mean of the solution, whose
-            # modes at multiples of the sampling wavenumber fold onto it.
-            assert drift <= 1e-3
+            # modes at multiples of the sampling wavenumber fold onto it. It is put right only far below the tolerance.
+            assert drift <= tolerance
 
 
 def test_energy_of_sampled_frames_falls_where_the_cells_resolve_the_interface():
