@@ -86,16 +86,12 @@ def bare(config: dict[str, Any]) -> float:
 
 def on_dask(config: dict[str, Any]) -> float:
     """Seconds for ``Sweep.run``, cluster start apart."""
-    from distributed import Client, LocalCluster
-
     from sweeps import Sweep
+    from sweeps.cluster import open_client
 
-    with (
-        LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as client,
-    ):
+    sweep = Sweep.from_config(config)
+    with open_client(sweep.config.cluster, WORKERS) as client:
         client.run(_warm)
-        sweep = Sweep.from_config(config)
         started = time.perf_counter()
         sweep.run(client=client, progress=False)
         return time.perf_counter() - started
@@ -132,18 +128,16 @@ def peak_mebibytes() -> float:
 
 def measure_memory(points: int) -> None:
     """Runs a sweep of ``points`` in this process and prints the peaks of driver and workers as JSON."""
-    from distributed import Client, LocalCluster
-
     from sweeps import Sweep
+    from sweeps.cluster import open_client
 
-    with (
-        tempfile.TemporaryDirectory() as name,
-        LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as client,
-    ):
+    with tempfile.TemporaryDirectory() as name:
         config = configuration(Path(name), "memory", **many_points(points), grid={"shape": [32, 32]})
-        Sweep.from_config(config).run(client=client, progress=False)
-        print(json.dumps({"driver": peak_mebibytes(), "worker": max(client.run(peak_mebibytes).values())}))
+        sweep = Sweep.from_config(config)
+        with open_client(sweep.config.cluster, WORKERS) as client:
+            sweep.run(client=client, progress=False)
+            worker = max(client.run(peak_mebibytes).values())
+        print(json.dumps({"driver": peak_mebibytes(), "worker": worker}))
 
 
 def memory(sizes: tuple[int, int]) -> list[tuple[str, list[float], float]]:
