@@ -164,7 +164,7 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp())
     try:
-        rounds = 1 if options.quick else 2
+        rounds = 1
         rows = [overhead(folder, 128 if options.quick else 1024, rounds)]
         rows.append(collapse(folder, 8 if options.quick else 32, rounds))
         rows += memory((64, 256) if options.quick else (256, 4096))
