@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import shutil
 import statistics
@@ -71,10 +72,13 @@ def _compute(task: Any) -> None:
 def bare(config: dict[str, Any]) -> float:
     """Seconds for all batches in plain processes, imports and store template apart."""
     from sweeps import Sweep
+    from sweeps.cluster import WORKER_MEMORY
     from sweeps.resume import make_tasks, prepare
 
     sweep = Sweep.from_config(config)
     tasks = make_tasks(prepare(sweep.store, sweep.plan()))
+    # The same memory settings as the engine gives its workers, or the comparison flatters the engine.
+    os.environ.update({name: str(value) for name, value in WORKER_MEMORY.items()})
     with multiprocessing.get_context("spawn").Pool(WORKERS, initializer=_warm) as pool:
         pool.map(_compute, [], chunksize=1)
         pool.map(time.sleep, [3.0] * WORKERS, chunksize=1)  # every process is up and has imported
@@ -157,6 +161,7 @@ def memory(sizes: tuple[int, int]) -> list[tuple[str, list[float], float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, one round; no page")
+    parser.add_argument("--only-overhead", action="store_true", help="the first figure alone; no page")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of:
@@ -166,6 +171,8 @@ def main() -> None:
     try:
         rounds = 1
         rows = [overhead(folder, 128 if options.quick else 1024, rounds)]
+        if options.only_overhead:
+            return
         rows.append(collapse(folder, 8 if options.quick else 32, rounds))
         rows += memory((64, 256) if options.quick else (256, 4096))
     finally:
