@@ -126,7 +126,7 @@ def report(
     from sweeps.report import write_report
 
     store = _store(file, overrides)
-    typer.echo(str(write_report(store, out or _beside(store))))
+    typer.echo(str(write_report(store, out)))
     return 0
 
 
@@ -157,12 +157,6 @@ def _store(target: str, overrides: Sequence[str] | None) -> str:
     from sweeps.yaml_source import load_yaml
 
     return load_yaml(target, SweepConfig, overrides or ()).output.path
-
-
-def _beside(store: str) -> Path:
-    """Report folder for a store: ``runs/a.zarr`` -> ``runs/a-report``; remote stores report here."""
-    name = store.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") + "-report"
-    return Path(name) if "://" in store else Path(store).parent / name
 
 
 def _outcome(result: RunResult) -> int:

@@ -37,6 +37,7 @@ def open_client(cluster: cluster_config.Cluster, tasks: int) -> Iterator[Client]
         return
     with contextlib.ExitStack() as stack:
         stack.enter_context(_workers_without_main())
+        stack.enter_context(_quiet_web_server())
         if isinstance(cluster, cluster_config.SlurmCluster):
             started = stack.enter_context(_slurm(cluster))
         else:

@@ -156,7 +156,7 @@ class Sweep:
         """Write an HTML report from the store alone; returns its path."""
         from sweeps.report import write_report
 
-        return write_report(self.store, Path(out_dir) if out_dir else Path(f"{self.store}-report"))
+        return write_report(self.store, Path(out_dir) if out_dir else None)
 
 
 class Runner:
