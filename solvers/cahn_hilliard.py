@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
+from solvers.forces import compilable, double_well_force
 from solvers.grid import Grid
 from solvers.integrators.protocol import STABILISER_SHARE, resolved_scale
 from solvers.parameters import Parameter, checked, per_sample, taken, trailing
@@ -117,7 +118,7 @@ class CahnHilliardEquation:
         # One row serves all when kappa is common: broadcasting is cheaper than reading a row per sample.
         rows = kappa[:1] if bool((kappa == kappa[0]).all()) else kappa
         self.stiff = (rows.to(basis.k2)[:, None] * basis.k2.square())[:, None, :]
-        self.damping = basis.k2[None, None, :]
+        self.damping = basis.k2
         self.scale_weights = _without_mean(resolved_scale(basis, kappa))
         self._minus_k2 = -basis.k2
 
@@ -128,10 +129,13 @@ class CahnHilliardEquation:
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """N(u) (batch, 1, F), and the largest u^2 (batch,)."""
         u = self.basis.inverse(coefficients)
+        if compilable(u):
+            largest = u.new_empty(len(u))
+            u = u.contiguous()
+            double_well_force(u.view(len(u), -1).numpy(), largest.numpy())
+            return self.basis.forward(u).mul_(self._minus_k2), largest
         square = u * u
-        largest = square.flatten(1).amax(1)
-        force = square.sub_(1.0).mul_(u)
-        return self.basis.forward(force).mul_(self._minus_k2), largest
+        return self.basis.forward((square - 1.0).mul_(u)).mul_(self._minus_k2), square.flatten(1).amax(1)
 
     def stabiliser(self, largest: np.ndarray) -> np.ndarray:
         """The share s of damping k^2 u that is treated implicitly, from the largest u^2.
@@ -161,7 +165,7 @@ class VariableMobilityEquation:
         self.kappa = kappa
         self.contrast = contrast
         self.stiff = (kappa.to(basis.k2)[:, None] * basis.k2.square())[:, None, :]
-        self.damping = basis.k2[None, None, :]
+        self.damping = basis.k2
         self.scale_weights = _without_mean(resolved_scale(basis, kappa))
         self._kappa_k2 = kappa.to(basis.k2)[:, None, None] * basis.k2
         self._contrast = contrast.to(basis.k2).reshape([-1] + [1] * (len(basis.shape) + 1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from solvers.forces import compilable, grain_force
 from solvers.grid import Grid
 from solvers.integrators.protocol import STABILISER_SHARE, resolved_scale
 from solvers.parameters import Parameter, checked, per_sample, taken, trailing
@@ -102,7 +103,7 @@ class GrainGrowthEquation:
         self.gamma = gamma
         rows = kappa[:1] if bool((kappa == kappa[0]).all()) else kappa
         self.stiff = (rows.to(basis.k2)[:, None] * basis.k2)[:, None, :]
-        self.damping = torch.ones_like(basis.k2)[None, None, :]
+        self.damping = torch.ones_like(basis.k2)
         self.scale_weights = resolved_scale(basis, kappa)
         self._gamma = gamma.to(basis.k2).reshape([-1] + [1] * (len(basis.shape) + 1))
         # Decay rate of whatever is not the local grain, against 2 for the grain itself.
@@ -115,6 +116,12 @@ class GrainGrowthEquation:
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """N(eta) (batch, grain, F), and the largest phi (batch,)."""
         eta = self.basis.inverse(coefficients)
+        if compilable(eta):
+            eta = eta.contiguous()
+            cells = eta.flatten(2)
+            largest, phi = eta.new_empty(len(eta)), eta.new_empty(cells.shape[2])
+            grain_force(cells.numpy(), self._gamma.flatten().numpy(), phi.numpy(), largest.numpy())
+            return self.basis.forward(eta), largest
         square = eta * eta
         phi = square.sum(1, keepdim=True)
         rate = square.mul_(2.0 * self._gamma - 1.0).add_(1.0 - 2.0 * self._gamma * phi)

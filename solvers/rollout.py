@@ -57,23 +57,29 @@ def rollout(
 
     States of a sample that diverged are simply never yielded.
     """
-    batch, count = times.shape
+    batch = len(times)
     samples = np.arange(batch)
     reached = np.array([np.searchsorted(row, 0.0, side="right") for row in times])
     yield from _initial_states(initial, reached)
     stepper = AdaptiveMultistep(equation, initial, step_tolerance)
     padded = np.concatenate([times, np.full((batch, 1), np.inf)], axis=1)
+    next_time = padded[samples, reached[samples]]  # inf for a sample that is done
+    changed = True
     while True:
-        active = (reached[samples] < count) & ~stepper.diverged
-        if not active.any():
-            return
-        if active.sum() <= 0.75 * len(samples):
-            stepper.keep(np.flatnonzero(active))
-            samples = samples[active]
+        if changed:
+            active = np.isfinite(next_time) & ~stepper.diverged
+            if not active.any():
+                return
+            if active.sum() <= 0.75 * len(samples):
+                stepper.keep(np.flatnonzero(active))
+                samples, next_time = samples[active], next_time[active]
         accepted = stepper.step()
-        due = accepted & (padded[samples, reached[samples]] <= stepper.time)
+        changed = stepper.diverged_now
+        due = accepted & (next_time <= stepper.time)
         if due.any():
             yield _collect(stepper, samples, times, reached, np.flatnonzero(due))
+            next_time = padded[samples, reached[samples]]
+            changed = True
         if after_step is not None:
             after_step(stepper)
 

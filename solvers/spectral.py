@@ -78,7 +78,11 @@ class PeriodicBasis:
         """Coefficients (..., F) to cell values (..., *shape)."""
         pairs = coefficients.reshape(*coefficients.shape[:-1], *self._half, 2)
         spectrum = torch.view_as_complex(pairs)
-        return torch.fft.irfftn(spectrum, s=self.shape, dim=self._axes, norm="forward")
+        # One axis after the other: torch's complex-to-real transform of several axes copies its input once more,
+        # which for one 64 x 64 field is half of the time.
+        if len(self.shape) > 1:
+            spectrum = torch.fft.ifftn(spectrum, dim=self._axes[:-1], norm="forward")
+        return torch.fft.irfft(spectrum, n=self.shape[-1], dim=-1, norm="forward")
 
     def derivatives(self) -> list[torch.Tensor]:
         """Per axis the (1, ..., *half) imaginary symbol k; 0 at the Nyquist mode, whose derivative vanishes."""

@@ -36,7 +36,7 @@ class ManufacturedAllenCahn:
         self.basis = PeriodicBasis(shape, (1.0, 1.0), torch.float64, torch.device("cpu"))
         self.stiff = KAPPA * self.basis.k2[None, None]
         # No damping of the means: one of them is the time, which must advance exactly from the first step on.
-        self.damping = (self.basis.k2 > 0).double()[None, None]
+        self.damping = (self.basis.k2 > 0).double()
         self.scale_weights = self.basis.weights[None, :, None]
         y, x = (torch.arange(n, dtype=torch.float64) / n for n in shape)
         self._y = torch.minimum(y, 1.0 - y)[:, None]

@@ -17,10 +17,10 @@ class Equation(Protocol):
     """du/dt = N(u) - stiff * u in spectral coefficients (batch, component, F).
 
     ``order`` (batch or 1,) is the highest order, 2 or 3, at which its explicit part may be extrapolated.
-    ``stiff`` (batch or 1, 1, F) is diagonal and non-negative. A further part s * damping * u, s chosen by
-    :meth:`stabiliser`, is added on both sides: implicit on the left, explicit on the right. It changes stability,
-    not the solution. ``scale_weights`` (batch or 1, F, 1) say what local errors are measured against: the sum of
-    weight * coefficient^2 over all components.
+    ``stiff`` (batch or 1, 1, F) is diagonal and non-negative; ``damping`` is (F,). A further part s * damping * u,
+    s chosen by :meth:`stabiliser`, is added on both sides: implicit on the left, explicit on the right. It changes
+    stability, not the solution. ``scale_weights`` (batch or 1, F, 1) say what local errors are measured against:
+    the sum of weight * coefficient^2 over all components.
     """
 
     stiff: torch.Tensor

@@ -10,10 +10,10 @@ import pytest
 import torch
 from validation_cases.starts import smooth_noise
 
-from solvers import CahnHilliard, GrainGrowth, Grid, InputError
-from solvers.integrators import SCHEMES, AdaptiveMultistep, make_scheme
+from solvers import CahnHilliard, GrainGrowth, Grid, InputError, forces
+from solvers.integrators import SCHEMES, AdaptiveMultistep, kernels, make_scheme, passes
 from solvers.integrators.fixed_step import phi_functions
-from solvers.integrators.multistep import lagrange_weights, multistep_weights
+from solvers.integrators.multistep import lagrange_weights
 from solvers.rollout import rollout
 from solvers.spectral import basis_for
 
@@ -32,10 +32,16 @@ class TestWeights:
         first, second = (step * np.exp(rng.uniform(-1.4, 1.4, batch)) for _ in range(2))
         return step, np.stack([np.zeros(batch), first, first + second])
 
+    @staticmethod
+    def weights(step: np.ndarray, ages: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Extrapolation and BDF weights (3, batch) and b h (batch,)."""
+        rows = [kernels.multistep_weights(*row) for row in zip(step, ages[1], ages[2], strict=True)]
+        return tuple(np.array([row[i] for row in rows]).T for i in range(3))
+
     @pytest.mark.parametrize("seed", range(4))
     def test_extrapolation_is_exact_for_degree_two_and_bdf_for_degree_three(self, seed):
         step, ages = self.history(seed)
-        extrapolation, bdf, beta_h = multistep_weights(step, ages)
+        extrapolation, bdf, beta_h = self.weights(step, ages)
         for degree in range(4):
             # Monomials about the present time, in units of the step, so that every value is of order one.
             past = [(-age / step) ** degree for age in ages]
@@ -50,16 +56,14 @@ class TestWeights:
                 assert np.all(np.abs(ahead - 1.0) <= 1e-14 * scale)
 
     def test_equal_steps_give_the_textbook_weights(self):
-        extrapolation, bdf, beta_h = multistep_weights(np.array([0.5]), np.array([[0.0], [0.5], [1.0]]))
+        extrapolation, bdf, beta_h = self.weights(np.array([0.5]), np.array([[0.0], [0.5], [1.0]]))
         assert np.concatenate(extrapolation) == pytest.approx([3.0, -3.0, 1.0], rel=1e-14)
         assert np.concatenate(bdf) == pytest.approx([18 / 11, -9 / 11, 2 / 11], rel=1e-14)
         assert beta_h[0] == pytest.approx(0.5 * 6 / 11, rel=1e-14)
 
     def test_history_that_does_not_exist_lowers_the_order(self):
         far = 1e200
-        extrapolation, bdf, beta_h = multistep_weights(
-            np.full(2, 0.5), np.array([[0.0, 0.0], [0.5, far], [far, 2 * far]])
-        )
+        extrapolation, bdf, beta_h = self.weights(np.full(2, 0.5), np.array([[0.0, 0.0], [0.5, far], [far, 2 * far]]))
         np.testing.assert_allclose(np.stack(extrapolation), [[2.0, 1.0], [-1.0, 0.0], [0.0, 0.0]], atol=1e-15)
         np.testing.assert_allclose(np.stack(bdf), [[4 / 3, 1.0], [-1 / 3, 0.0], [0.0, 0.0]], atol=1e-15)
         assert beta_h == pytest.approx([1 / 3, 0.5], rel=1e-14)
@@ -270,6 +274,69 @@ class TestAdaptiveSteps:
         # The order of additions may differ between a batch and a single sample.
         assert relative(together.newest()[0], alone.newest()[0]) < 1e-12
         assert together.time[0] == pytest.approx(alone.time[0], rel=1e-9)
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+    @pytest.mark.parametrize("components", [1, 3])
+    def test_compiled_and_torch_passes_are_the_same_sums(self, dtype, components):
+        """The second are for GPUs; on the CPU both can run."""
+        rng = torch.Generator().manual_seed(0)
+        grid, batch = Grid((12, 10)), 3
+        basis = basis_for(grid, dtype)
+        kappa = torch.tensor([0.5, 1.0, 2.0])
+        equation = (
+            CahnHilliard(grid, kappa=kappa).equation(basis, batch)
+            if components == 1
+            else GrainGrowth(grid, kappa=kappa).equation(basis, batch)
+        )
+        size = components * basis.size
+        arrays = [torch.randn(batch, rows, size, generator=rng, dtype=dtype) for rows in (8, 4)]
+        both = [kind(equation, *(a.clone() for a in arrays)) for kind in (passes.CompiledPasses, passes.TorchPasses)]
+        held = [(b._history, b._predictions) for b in both[:1]]
+        explicit = torch.randn(batch, components, basis.size, generator=rng, dtype=dtype)
+        kind = np.float32 if dtype == torch.float32 else np.float64
+        weights = np.random.default_rng(0).standard_normal((batch, 2, 4)).astype(kind)
+        weights[:, :, 1] = 0.0
+        beta_h = np.array([0.1, 0.5, 2.0], dtype=kind)
+        answers = []
+        for passing in both:
+            passing.stabilise(np.array([0.5, 0.2, 1.0]))
+            passing.stabilise(np.array([0.7, 0.2, 0.5]), np.array([0.2, 0.0, -0.5]))
+            predicted = passing.predict(weights, beta_h, 1)
+            square = passing.correct(explicit.clone(), beta_h, 1)
+            magnitude = np.zeros(batch)
+            passing.scale(0.3, 1, magnitude)
+            answers.append([predicted.numpy().copy(), square.copy(), magnitude])
+        close = 50 * torch.finfo(dtype).eps
+        for compiled, plain in zip(*answers, strict=True):
+            np.testing.assert_allclose(compiled, plain, rtol=close, atol=close * np.abs(plain).max())
+        states = both[1]._states.numpy().reshape(batch, 4, size), both[1]._terms.numpy().reshape(batch, 4, size)
+        np.testing.assert_allclose(held[0][0], np.concatenate(states, axis=1), rtol=close, atol=20 * close)
+
+    @pytest.mark.parametrize("shape", [(9, 8), (5, 6, 7)])
+    def test_compiled_forces_are_those_of_torch(self, shape, monkeypatch):
+        grid = Grid(shape)
+        basis = basis_for(grid)
+        rng = torch.Generator().manual_seed(1)
+        for components, problem in ((1, CahnHilliard(grid)), (4, GrainGrowth(grid, gamma=torch.tensor([1.5, 1.0])))):
+            equation = problem.equation(basis, 2)
+            start = basis.forward(torch.randn(2, components, *shape, generator=rng, dtype=torch.float64))
+            compiled = equation.explicit(start)
+            for module in ("solvers.cahn_hilliard", "solvers.grain_growth"):
+                monkeypatch.setattr(f"{module}.compilable", lambda _: False)
+            plain = equation.explicit(start)
+            monkeypatch.undo()
+            for a, b in zip(compiled, plain, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+    def test_the_largest_value_is_not_finite_where_a_field_is_not(self):
+        for value in (np.inf, -np.inf, np.nan):
+            u = np.full((1, 40), 0.5)
+            u[0, 17] = value
+            largest = np.zeros(1)
+            forces.double_well_force(u.copy(), largest)
+            assert not np.isfinite(largest[0])
+            forces.grain_force(u[:, None], np.array([1.5]), np.empty(40), largest)
+            assert not np.isfinite(largest[0])
 
     def test_the_mean_is_pinned(self):
         stepper = self.stepper(2)

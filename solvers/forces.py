@@ -1,0 +1,60 @@
+"""The explicit forces at each cell, compiled for the CPU: one pass, in place. Elsewhere the equations use torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from solvers.integrators.kernels import jit
+
+
+def compilable(field: torch.Tensor) -> bool:
+    """Whether the compiled forces apply: on the CPU, where no gradient is asked for."""
+    return field.device.type == "cpu" and not field.requires_grad
+
+
+@jit  # type: ignore[untyped-decorator]
+def double_well_force(u: np.ndarray, largest: np.ndarray) -> None:
+    """u (batch, cell) becomes u^3 - u; ``largest`` (batch,) the largest u^2, NaN where any is."""
+    kind = largest.dtype.type
+    for b in range(u.shape[0]):
+        row = u[b]
+        top = kind(0.0)
+        broken = kind(0.0)
+        for i in range(len(row)):
+            square = row[i] * row[i]
+            top = max(top, square)
+            broken += kind(0.0) * square  # NaN for infinity and NaN, which a maximum may pass over
+            row[i] *= square - kind(1.0)
+        largest[b] = top + broken
+
+
+@jit  # type: ignore[untyped-decorator]
+def grain_force(eta: np.ndarray, gamma: np.ndarray, phi: np.ndarray, largest: np.ndarray) -> None:
+    """eta (batch, grain, cell) becomes eta (1 - 2 gamma phi + (2 gamma - 1) eta^2).
+
+    Args:
+        eta: changed in place.
+        gamma: (batch,).
+        phi: (cell,) work array.
+        largest: (batch,) filled with the largest phi = sum eta^2, NaN where any is.
+    """
+    kind = phi.dtype.type
+    one, two = kind(1.0), kind(2.0)
+    for b in range(eta.shape[0]):
+        double = two * gamma[b]
+        phi[:] = kind(0.0)
+        for g in range(eta.shape[1]):
+            row = eta[b, g]
+            for i in range(len(row)):
+                phi[i] += row[i] * row[i]
+        top, broken = kind(0.0), kind(0.0)
+        for i in range(len(phi)):
+            top = max(top, phi[i])
+            broken += kind(0.0) * phi[i]
+            phi[i] = one - double * phi[i]
+        largest[b] = top + broken
+        for g in range(eta.shape[1]):
+            row = eta[b, g]
+            for i in range(len(row)):
+                row[i] *= phi[i] + (double - one) * row[i] * row[i]

@@ -1,0 +1,251 @@
+"""The multistep scheme's arithmetic on the CPU, compiled: each pass over memory does all there is to do with it.
+
+The same sums in plain torch (:mod:`solvers.integrators.passes`) take a dozen passes, and several microseconds for each
+call, which at 64 x 64 cells is most of the time. Loops over modes write one array each: with more outputs the compiler
+gives up on proving that arrays do not overlap, and does not vectorise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+SLOTS = 4  # three of history and the one being written
+_TINY = 1e-30  # keeps 0 / 0 of a uniform state at 0, in float32 too
+_SAFETY = 0.9
+_GROW = 2.0
+_LEAST_GROWTH = 0.5
+_SHRINK = 0.3
+_LARGEST_SHRINK = 0.8
+REJECT = 1.5  # accepted up to this multiple of the step tolerance
+
+# Sums may be reordered and products fused; infinities and NaN keep their meaning. The order does not depend on the
+# batch, so neither does an answer.
+jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def multistep_weights(
+    step: float, age1: float, age2: float
+) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
+    """Variable-step weights of order 3 for the step from t to t + step.
+
+    Args:
+        step: step size h.
+        age1, age2: t - t_j of the second and third states of the history, positive and growing; the newest has age 0.
+            History that does not exist yet may be given huge, distinct ages: its weights vanish and the order falls by
+            one for each.
+
+    Returns:
+        extrapolation weights e_j and BDF weights a_j, three each, and b h, such that
+        u_new = sum a_j u_j + b h du/dt(t + h).
+    """
+    h2, h3 = step + age1, step + age2
+    r12, r13, r23 = step / h2, step / h3, h2 / h3
+    c12, c13, c23 = 1.0 - r12, 1.0 - r13, 1.0 - r23
+    e0 = 1.0 / (c12 * c13)
+    e1 = -r12 / (c12 * c23)
+    e2 = r13 * r23 / (c13 * c23)
+    # b h = 1 / (1/h + 1/h2 + 1/h3), and a_j = e_j b h / h_j.
+    share = 1.0 / (1.0 + r12 + r13)
+    return (e0, e1, e2), (e0 * share, e1 * r12 * share, e2 * r13 * share), step * share
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def set_weights(
+    time: np.ndarray,
+    times: np.ndarray,
+    step: np.ndarray,
+    order: np.ndarray,
+    far: float,
+    slot: int,
+    weights: np.ndarray,
+    beta_h: np.ndarray,
+) -> None:
+    """Fills ``weights`` (batch, 2, slot) with a_j and b h e_j, and ``beta_h`` (batch,), for the step into ``slot``."""
+    first, second, third = (slot - 1) % SLOTS, (slot - 2) % SLOTS, (slot - 3) % SLOTS
+    for b in range(len(time)):
+        # An order of 2 moves the oldest state out of reach.
+        beyond = far if order[b] < 3 else 0.0
+        extrapolation, bdf, share = multistep_weights(
+            step[b], time[b] - times[b, second], time[b] - times[b, third] + beyond
+        )
+        weights[b, :, slot] = 0.0
+        for j, row in enumerate((first, second, third)):
+            weights[b, 0, row] = bdf[j]
+            weights[b, 1, row] = share * extrapolation[j]
+        beta_h[b] = share
+
+
+@jit  # type: ignore[untyped-decorator]
+def predict(
+    history: np.ndarray,
+    predictions: np.ndarray,
+    known: np.ndarray,
+    weights: np.ndarray,
+    beta_h: np.ndarray,
+    stiff: np.ndarray,
+    damping: np.ndarray,
+    stabiliser: np.ndarray,
+    slot: int,
+) -> None:
+    """known = sum a u (batch, n), and the prediction into its slot; arrays as :class:`AdaptiveMultistep` keeps them."""
+    batch, _, size = history.shape
+    modes = len(damping)
+    one = beta_h.dtype.type(1.0)
+    r0, r1, r2 = (slot - 1) % SLOTS, (slot - 2) % SLOTS, (slot - 3) % SLOTS
+    for b in range(batch):
+        a0, a1, a2 = weights[b, 0, r0], weights[b, 0, r1], weights[b, 0, r2]
+        e0, e1, e2 = weights[b, 1, r0], weights[b, 1, r1], weights[b, 1, r2]
+        h, s = beta_h[b], stabiliser[b]
+        decay = stiff[b if stiff.shape[0] > 1 else 0]
+        for low in range(0, size, modes):
+            high = low + modes
+            u0, u1, u2 = history[b, r0, low:high], history[b, r1, low:high], history[b, r2, low:high]
+            k = known[b, low:high]
+            for i in range(modes):
+                k[i] = a0 * u0[i] + a1 * u1[i] + a2 * u2[i]
+            q0 = history[b, SLOTS + r0, low:high]
+            q1 = history[b, SLOTS + r1, low:high]
+            q2 = history[b, SLOTS + r2, low:high]
+            p = predictions[b, slot, low:high]
+            for i in range(modes):
+                past = k[i] + e0 * q0[i] + e1 * q1[i] + e2 * q2[i]
+                p[i] = past / (one + h * (decay[i] + s * damping[i]))
+
+
+@jit  # type: ignore[untyped-decorator]
+def correct(
+    history: np.ndarray,
+    predictions: np.ndarray,
+    known: np.ndarray,
+    explicit: np.ndarray,
+    beta_h: np.ndarray,
+    stiff: np.ndarray,
+    damping: np.ndarray,
+    stabiliser: np.ndarray,
+    error_weights: np.ndarray,
+    slot: int,
+    square: np.ndarray,
+) -> None:
+    """Explicit terms and corrected states into their slot; ``square`` (batch,) is the mean square of u - u*."""
+    batch, _, size = history.shape
+    modes = len(damping)
+    one = beta_h.dtype.type(1.0)
+    for b in range(batch):
+        h, s = beta_h[b], stabiliser[b]
+        decay = stiff[b if stiff.shape[0] > 1 else 0]
+        total = 0.0
+        for low in range(0, size, modes):
+            high = low + modes
+            q, n = history[b, SLOTS + slot, low:high], explicit[b, low:high]
+            u, p, k = history[b, slot, low:high], predictions[b, slot, low:high], known[b, low:high]
+            for i in range(modes):
+                q[i] = n[i] + s * damping[i] * p[i]
+            for i in range(modes):
+                u[i] = (k[i] + h * q[i]) / (one + h * (decay[i] + s * damping[i]))
+            part = beta_h.dtype.type(0.0)
+            for i in range(modes):
+                difference = u[i] - p[i]
+                part += error_weights[i] * difference * difference
+            total += part
+        square[b] = total
+
+
+@jit  # type: ignore[untyped-decorator]
+def restabilise(history: np.ndarray, predictions: np.ndarray, damping: np.ndarray, change: np.ndarray) -> None:
+    """Adds change (batch,) * damping * u* to every stored explicit term."""
+    batch, _, size = predictions.shape
+    modes = len(damping)
+    for b in range(batch):
+        if change[b] == 0.0:
+            continue
+        for slot in range(SLOTS):
+            for low in range(0, size, modes):
+                q = history[b, SLOTS + slot, low : low + modes]
+                p = predictions[b, slot, low : low + modes]
+                for i in range(modes):
+                    q[i] += change[b] * damping[i] * p[i]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def stabilisation_change(
+    wanted: np.ndarray, stabiliser: np.ndarray, accepted: np.ndarray, lag: float, slack: float, change: np.ndarray
+) -> bool:
+    """Moves ``stabiliser`` (batch,) to what is wanted where it is off, ``change`` says by how much; whether any did.
+
+    Too little costs stability at once, too much a little accuracy: up without delay, down with hysteresis.
+    """
+    moved = False
+    for b in range(len(wanted)):
+        off = wanted[b] - stabiliser[b]
+        change[b] = off if accepted[b] and (off > lag or off < -slack) else 0.0
+        stabiliser[b] += change[b]
+        moved = moved or change[b] != 0.0
+    return moved
+
+
+@jit  # type: ignore[untyped-decorator]
+def scale(
+    history: np.ndarray,
+    scale_weights: np.ndarray,
+    error_weights: np.ndarray,
+    attainable: float,
+    slot: int,
+    magnitude: np.ndarray,
+) -> None:
+    """Mean square (batch,) that errors of the states in ``slot`` are measured against, where finite."""
+    batch, _, size = history.shape
+    modes = len(error_weights)
+    for b in range(batch):
+        weights = scale_weights[b if scale_weights.shape[0] > 1 else 0]
+        measured, all_of = 0.0, 0.0
+        for low in range(0, size, modes):
+            u = history[b, slot, low : low + modes]
+            part, floor = error_weights.dtype.type(0.0), error_weights.dtype.type(0.0)
+            for i in range(modes):
+                part += weights[i] * u[i] * u[i]
+                floor += error_weights[i] * u[i] * u[i]
+            measured += part
+            all_of += floor
+        largest = max(measured, attainable * all_of)
+        if math.isfinite(largest):
+            magnitude[b] = largest
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def control(
+    square: np.ndarray,
+    magnitude: np.ndarray,
+    step_tolerance: float,
+    order: np.ndarray,
+    slot: int,
+    time: np.ndarray,
+    times: np.ndarray,
+    step: np.ndarray,
+    count: np.ndarray,
+    rejections: np.ndarray,
+    diverged: np.ndarray,
+    give_up: int,
+    accepted: np.ndarray,
+) -> bool:
+    """Accepts or rejects each sample's step, moves its time and sets its next step; whether all were accepted."""
+    everyone = True
+    for b in range(len(time)):
+        error = math.sqrt(square[b] / max(magnitude[b], _TINY)) if math.isfinite(square[b]) else math.inf
+        ratio = (step_tolerance / max(error, _TINY)) ** (1.0 / (min(count[b], order[b]) + 1.0))
+        accepted[b] = error <= REJECT * step_tolerance and not diverged[b]
+        if accepted[b]:
+            time[b] += step[b]
+            count[b] += 1
+            rejections[b] = 0
+            step[b] *= min(max(_SAFETY * ratio, _LEAST_GROWTH), _GROW)
+        else:
+            everyone = False
+            rejections[b] += 1
+            diverged[b] = diverged[b] or rejections[b] > give_up
+            step[b] *= min(max(_LARGEST_SHRINK * ratio, _SHRINK), _LARGEST_SHRINK)
+        times[b, slot] = time[b]
+    return everyone
