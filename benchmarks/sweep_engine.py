@@ -94,6 +94,8 @@ def on_dask(config: dict[str, Any]) -> float:
     from sweeps.cluster import open_client
 
     sweep = Sweep.from_config(config)
+    _warm()
+    sweep.plan()  # imports, as in the plain processes
     with open_client(sweep.config.cluster, WORKERS) as client:
         client.run(_warm)
         started = time.perf_counter()

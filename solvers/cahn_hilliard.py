@@ -58,20 +58,22 @@ class CahnHilliard:
         """Whether M does not depend on c."""
         return not bool((torch.as_tensor(self.mobility_contrast) > 0).any())
 
-    def free_energy(self, composition: torch.Tensor) -> torch.Tensor:
+    def free_energy(self, composition: torch.Tensor, gradient: torch.Tensor | None = None) -> torch.Tensor:
         """Total free energy F[c] over the box.
 
         Args:
             composition: (batch, ..., *shape), on a grid of this box with any number of cells.
+            gradient: (batch, ...) mean of |grad c|^2, where it is known already.
 
         Returns:
             (batch, ...) energies. The gradient term is spectral, hence exact for the trigonometric interpolant.
         """
         grid = self.grid
         shape = tuple(composition.shape[-grid.ndim :])
-        basis = basis_for(grid, composition.dtype, composition.device, shape)
-        bulk = self.well.energy_density(composition).flatten(-grid.ndim).mean(-1)
-        gradient = basis.forward(composition).square() @ (basis.weights * basis.k2)
+        bulk = self.well.mean_energy(composition, grid.ndim)
+        if gradient is None:
+            basis = basis_for(grid, composition.dtype, composition.device, shape)
+            gradient = basis.forward(composition).square() @ (basis.weights * basis.k2)
         volume = math.prod(grid.lengths)
         return volume * (bulk + 0.5 * trailing(self.kappa, gradient) * gradient)
 

@@ -1,4 +1,4 @@
-"""The explicit forces at each cell, compiled for the CPU: one pass, in place. Elsewhere the equations use torch."""
+"""What the physics does at each cell, compiled for the CPU in one pass; on other devices the callers use torch."""
 
 from __future__ import annotations
 
@@ -58,3 +58,39 @@ def grain_force(eta: np.ndarray, gamma: np.ndarray, phi: np.ndarray, largest: np
             row = eta[b, g]
             for i in range(len(row)):
                 row[i] *= phi[i] + (double - one) * row[i] * row[i]
+
+
+@jit  # type: ignore[untyped-decorator]
+def double_well_mean(composition: np.ndarray, rho: float, ca: float, cb: float, mean: np.ndarray) -> None:
+    """``mean`` (row,) of rho (c - ca)^2 (cb - c)^2 over the cells of ``composition`` (row, cell)."""
+    kind = composition.dtype.type
+    low, high = kind(ca), kind(cb)
+    for b in range(composition.shape[0]):
+        row = composition[b]
+        total = kind(0.0)
+        for i in range(len(row)):
+            product = (row[i] - low) * (high - row[i])
+            total += product * product
+        mean[b] = kind(rho) * total / kind(len(row))
+
+
+@jit  # type: ignore[untyped-decorator]
+def weighted_squares(coefficients: np.ndarray, weights: np.ndarray, sums: np.ndarray) -> None:
+    """``sums`` (row,) of weight * coefficient^2, coefficients (row, component, F) and weights (F,)."""
+    kind = weights.dtype.type
+    for b in range(coefficients.shape[0]):
+        total = kind(0.0)
+        for g in range(coefficients.shape[1]):
+            row = coefficients[b, g]
+            for i in range(len(weights)):
+                total += weights[i] * row[i] * row[i]
+        sums[b] = total
+
+
+def mean_square(coefficients: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sum over components and modes of weight * coefficient^2, (row, component, F) to (row,)."""
+    if not compilable(coefficients):
+        return (coefficients.square() @ weights).sum(-1)
+    sums = coefficients.new_empty(len(coefficients))
+    weighted_squares(coefficients.contiguous().numpy(), weights.contiguous().numpy(), sums.numpy())
+    return sums

@@ -44,19 +44,21 @@ class GrainGrowth:
         object.__setattr__(self, "kappa", checked(self.kappa, "kappa", 0.0, math.inf, low_open=True))
         object.__setattr__(self, "gamma", checked(self.gamma, "gamma", 0.5, math.inf, low_open=True))
 
-    def free_energy(self, order_parameters: torch.Tensor) -> torch.Tensor:
+    def free_energy(self, order_parameters: torch.Tensor, gradient: torch.Tensor | None = None) -> torch.Tensor:
         """Total free energy over the box.
 
         Args:
             order_parameters: (batch, ..., grain, *shape), on a grid of this box with any number of cells.
+            gradient: (batch, ...) mean of sum_i |grad eta_i|^2, where it is known already.
 
         Returns:
             (batch, ...) energies.
         """
         grid = self.grid
         eta = order_parameters
-        basis = basis_for(grid, eta.dtype, eta.device, tuple(eta.shape[-grid.ndim :]))
-        gradient = (basis.forward(eta).square() @ (basis.weights * basis.k2)).sum(-1)
+        if gradient is None:
+            basis = basis_for(grid, eta.dtype, eta.device, tuple(eta.shape[-grid.ndim :]))
+            gradient = (basis.forward(eta).square() @ (basis.weights * basis.k2)).sum(-1)
         square = eta.square()
         phi = square.sum(-grid.ndim - 1)
         quartic = square.square().sum(-grid.ndim - 1)

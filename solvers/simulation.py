@@ -12,6 +12,7 @@ import torch
 from solvers.accuracy import check_tolerance, internal_shape, model_of
 from solvers.cahn_hilliard import CahnHilliard
 from solvers.checks import Times, check_fields, check_times
+from solvers.forces import mean_square
 from solvers.grain_growth import GrainGrowth
 from solvers.grid import Grid
 from solvers.integrators import AdaptiveMultistep
@@ -130,6 +131,9 @@ def _solve_group(
     """Solves the samples ``members``, which share an internal grid, chunk by chunk, into ``solution``."""
     grid = problem.grid
     basis = basis_for(grid, initial.dtype, initial.device, shape)
+    gradient_weights = basis.weights * basis.k2
+    if isinstance(problem, CahnHilliard):
+        gradient_weights = gradient_weights * problem.well.half_width**2
     components = 1 if isinstance(problem, CahnHilliard) else initial.shape[1]
     for part in chunks(len(members), components, basis.size, initial.element_size()):
         index = members[part]
@@ -145,11 +149,17 @@ def _solve_group(
         for states in gathered(rollout(equation, start, times, step_tolerance, count)):
             fields = unscaled(problem, basis.inverse(states.coefficients))
             where = index[states.samples]
-            sampled = resample(fields, grid.shape, grid.boundary)
+            # Where the internal grid is finer, the modes are sampled at the user's points: cheaper than values.
+            sampled = (
+                fields if shape == grid.shape else unscaled(problem, basis.sample(states.coefficients, grid.shape))
+            )
+            gradient = mean_square(states.coefficients, gradient_weights)
             if isinstance(problem, CahnHilliard):
                 sampled = _with_mean_of(initial[where], sampled, tolerance)
             solution.states[where, states.times] = sampled
-            solution.free_energy[where, states.times] = problem.take(torch.from_numpy(where)).free_energy(fields)
+            solution.free_energy[where, states.times] = problem.take(torch.from_numpy(where)).free_energy(
+                fields, gradient
+            )
     for sample in members:  # time 0 is what the user gave, to the last bit
         solution.states[sample, rows[sample] == 0.0] = initial[sample]
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from solvers.grid import Grid
+from solvers.resampling import resample
 
 # Below this many cells an axis, a cosine transform by matrix product beats one by FFT on CPU and GPU.
 _MATRIX_COSINE_LIMIT = 128
@@ -40,6 +41,9 @@ class Basis(Protocol):
 
     def inverse(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients (..., F) to cell values (..., *shape)."""
+
+    def sample(self, coefficients: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        """Coefficients (..., F) to values (..., *shape) at the cells of another grid of the box."""
 
 
 class PeriodicBasis:
@@ -84,6 +88,20 @@ class PeriodicBasis:
             spectrum = torch.fft.ifftn(spectrum, dim=self._axes[:-1], norm="forward")
         return torch.fft.irfft(spectrum, n=self.shape[-1], dim=-1, norm="forward")
 
+    def sample(self, coefficients: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        """Coefficients (..., F) to values (..., *shape) at the cells of another grid of the box.
+
+        The same as :func:`solvers.resampling.resample` of the values, at a fifth of its cost.
+        """
+        if any(not m <= n <= 2 * m for n, m in zip(self.shape, shape, strict=True)):
+            return resample(self.inverse(coefficients), shape, "periodic")
+        pairs = coefficients.reshape(*coefficients.shape[:-1], *self._half, 2)
+        spectrum = torch.view_as_complex(pairs)
+        for axis, m in zip(self._axes[:-1], shape[:-1], strict=True):
+            spectrum = torch.fft.ifft(_folded(spectrum, axis, m), dim=axis, norm="forward")
+        spectrum = _folded_half(spectrum, self.shape[-1], shape[-1])
+        return torch.fft.irfft(spectrum, n=shape[-1], dim=-1, norm="forward")
+
     def derivatives(self) -> list[torch.Tensor]:
         """Per axis the (1, ..., *half) imaginary symbol k; 0 at the Nyquist mode, whose derivative vanishes."""
         symbols = []
@@ -111,6 +129,54 @@ class PeriodicBasis:
         """Coefficients (..., F) of the derivative along the axis that ``derivative`` belongs to."""
         pairs = coefficients.reshape(*coefficients.shape[:-1], *self._half, 2)
         return torch.view_as_real(torch.view_as_complex(pairs) * derivative).reshape(coefficients.shape)
+
+
+def _folded(spectrum: torch.Tensor, axis: int, m: int) -> torch.Tensor:
+    """Modes of one complex axis of n entries onto those that m <= n <= 2 m points tell apart."""
+    n = spectrum.shape[axis]
+    if n == m:
+        return spectrum
+    modes = spectrum.movedim(axis, 0)
+    out = modes.new_zeros((m, *modes.shape[1:]))
+    # Frequencies 0 ... above (n odd) or n/2 (shared by both signs, as a cosine, for n even); and the negative ones.
+    positive = (n + 1) // 2
+    out[:positive] += modes[:positive] if positive <= m else modes[:m]
+    if positive > m:
+        out[: positive - m] += modes[m:positive]
+    negative = n - 1 - n // 2
+    below = modes[n - negative :]  # frequencies -negative ... -1
+    if negative <= m:
+        out[m - negative :] += below
+    else:
+        out += below[negative - m :]
+        out[2 * m - negative :] += below[: negative - m]
+    if n % 2 == 0:
+        half = 0.5 * modes[n // 2]
+        out[(n // 2) % m] += half
+        out[(-(n // 2)) % m] += half
+    return out.movedim(0, axis)
+
+
+def _folded_half(spectrum: torch.Tensor, n: int, m: int) -> torch.Tensor:
+    """Half-spectrum (..., n // 2 + 1) of a real axis onto the (..., m // 2 + 1) of m <= n <= 2 m points."""
+    if n == m:
+        return spectrum
+    last = (n - 1) // 2  # the largest frequency that has a partner of the other sign
+    kept = m // 2
+    out = spectrum[..., : kept + 1].clone()
+    if n % 2 == 0 and kept == n // 2:
+        out[..., kept] *= 0.5
+    # f > m/2 is seen as f - m < 0, whose partner is m - f.
+    first = kept + 1
+    if last >= first:
+        out[..., m - last : m - first + 1] += spectrum[..., first : last + 1].flip(-1).conj()
+    if m % 2 == 0 and kept <= last:
+        out[..., kept] = 2.0 * spectrum[..., kept].real  # +m/2 and -m/2 are one
+    if n % 2 == 0:
+        nyquist = spectrum[..., n // 2].real
+        partner = m - n // 2
+        out[..., partner] += nyquist if partner == 0 else 0.5 * nyquist
+    return out
 
 
 class CosineBasis:
@@ -151,6 +217,10 @@ class CosineBasis:
         for axis, transform in enumerate(self._transforms):
             field = transform.inverse(field.movedim(axis - len(self.shape), -1)).movedim(-1, axis - len(self.shape))
         return field
+
+    def sample(self, coefficients: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        """Coefficients (..., F) to values (..., *shape) at the cells of another grid of the box."""
+        return resample(self.inverse(coefficients), shape, "no_flux")
 
 
 class _MatrixCosine:

@@ -63,11 +63,14 @@ def local_workers(cluster: cluster_config.LocalCluster, tasks: int) -> int:
 # Dask tells workers to give every freed 64 KiB back to the system: an integrator that allocates and frees such arrays
 # thousands of times a second then spends more time on page faults than on arithmetic.
 WORKER_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32 * 2**20}
+# Dask looks into its workers a hundred times a second to draw the dashboard's profile. Each look takes the
+# interpreter from the task, which here is a tenth of the worker's time; ten a second draw the same picture.
+WORKER_WATCH = {"distributed.worker.profile.interval": "100ms", "distributed.admin.tick.interval": "100ms"}
 
 
 def _local(cluster: cluster_config.LocalCluster, tasks: int) -> LocalCluster:
     settings = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MEMORY.items()}
-    with dask.config.set(settings):
+    with dask.config.set({**settings, **WORKER_WATCH}):
         return LocalCluster(
             n_workers=local_workers(cluster, tasks),
             threads_per_worker=cluster.threads_per_worker,

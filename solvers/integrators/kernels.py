@@ -249,3 +249,35 @@ def control(
             step[b] *= min(max(_LARGEST_SHRINK * ratio, _SHRINK), _LARGEST_SHRINK)
         times[b, slot] = time[b]
     return everyone
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def interpolation_weights(
+    times: np.ndarray, count: np.ndarray, newest: int, owners: np.ndarray, wanted: np.ndarray, weights: np.ndarray
+) -> None:
+    """``weights`` (row, slot) of the polynomial through the last states (up to four) of ``owners`` (row,), at the
+    times ``wanted`` (row,)."""
+    weights[:] = 0.0
+    for k in range(len(owners)):
+        nodes = min(count[owners[k]], SLOTS)
+        of_owner = times[owners[k]]
+        for j in range(nodes):
+            node = of_owner[(newest - j) % SLOTS]
+            weight = 1.0
+            for m in range(nodes):
+                if m != j:
+                    other = of_owner[(newest - m) % SLOTS]
+                    weight *= (wanted[k] - other) / (node - other)
+            weights[k, (newest - j) % SLOTS] = weight
+
+
+@jit  # type: ignore[untyped-decorator]
+def combine(history: np.ndarray, owners: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """``out`` (row, n): the states of ``owners`` (row,), each slot times its weight, weights (row, slot)."""
+    for k in range(len(owners)):
+        states = history[owners[k]]
+        w0, w1, w2, w3 = weights[k, 0], weights[k, 1], weights[k, 2], weights[k, 3]
+        u0, u1, u2, u3 = states[0], states[1], states[2], states[3]
+        row = out[k]
+        for i in range(len(row)):
+            row[i] = w0 * u0[i] + w1 * u1[i] + w2 * u2[i] + w3 * u3[i]

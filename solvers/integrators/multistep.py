@@ -164,18 +164,16 @@ class AdaptiveMultistep:
             for kind in range(3):
                 self._slots[kind][to][rows] = self._slots[kind][source][rows]
 
-    def interpolate(self, sample: int, times: np.ndarray) -> torch.Tensor:
-        """State of one sample at ``times`` (m,), within its last accepted step, as (m, component, F).
+    def interpolate(self, samples: np.ndarray, times: np.ndarray) -> torch.Tensor:
+        """States at ``times`` (m,) of ``samples`` (m,), each within its last accepted step, as (m, component, F).
 
         A polynomial through the last four states (fewer at the start), whose error is that of the step.
         """
-        slots = [(self._newest - j) % SLOTS for j in range(SLOTS)]
-        nodes = self._times[sample, slots[: min(int(self._count[sample]), SLOTS)]]
-        weights = lagrange_weights(nodes, np.asarray(times))
-        rows = self._history[sample, slots[: len(nodes)]]
-        states = (torch.from_numpy(weights).to(rows) @ rows).reshape(len(times), *self._shape)
+        weights = np.empty((len(samples), SLOTS))
+        kernels.interpolation_weights(self._times, self._count, self._newest, samples, times, weights)
+        states = self._passes.combine(samples, weights).view(len(samples), *self._shape)
         if self.equation.conserves_mean:
-            states[:, :, 0] = self._mean[sample]
+            states[:, :, 0] = self._mean[torch.from_numpy(samples).to(states.device)]
         return states
 
     def newest(self) -> torch.Tensor:
@@ -204,13 +202,3 @@ class AdaptiveMultistep:
         self._history, self._predictions = (part.reshape(batch, -1, math.prod(self._shape)) for part in changed)
         self._mean = self._history[:, self._newest].reshape(batch, *self._shape)[:, :, 0].clone()
         self._prepare()
-
-
-def lagrange_weights(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(point, node) weights of polynomial interpolation from values at ``nodes``."""
-    weights = np.ones((len(points), len(nodes)))
-    for j, node in enumerate(nodes):
-        for m, other in enumerate(nodes):
-            if m != j:
-                weights[:, j] *= (points - other) / (node - other)
-    return weights

@@ -28,6 +28,9 @@ class Passes(Protocol):
     def scale(self, attainable: float, slot: int, magnitude: np.ndarray) -> None:
         """Updates the mean square (batch,) that errors are measured against, where it is finite."""
 
+    def combine(self, owners: np.ndarray, weights: np.ndarray) -> torch.Tensor:
+        """States (row, n) of the samples ``owners`` (row,), each slot times its weight, weights (row, slot)."""
+
 
 def passes_for(equation: Equation, history: torch.Tensor, predictions: torch.Tensor) -> Passes:
     """The passes for arrays (batch, 2 * slot, n) and (batch, slot, n), on whatever device they are."""
@@ -85,6 +88,12 @@ class CompiledPasses:
         """See :class:`Passes`."""
         kernels.scale(self._history, self._scale_weights, self._error_weights, attainable, slot, magnitude)
 
+    def combine(self, owners: np.ndarray, weights: np.ndarray) -> torch.Tensor:
+        """See :class:`Passes`."""
+        out = np.empty((len(owners), self._history.shape[2]), dtype=self._history.dtype)
+        kernels.combine(self._history, owners, weights.astype(self._history.dtype), out)
+        return torch.from_numpy(out)
+
 
 class TorchPasses:
     """Each pass a few operations on whatever device the arrays are."""
@@ -135,3 +144,8 @@ class TorchPasses:
         floor = attainable * (square @ self._equation.basis.weights).sum(-1)
         largest = torch.maximum(measured, floor).double().cpu().numpy()
         magnitude[:] = np.where(np.isfinite(largest), largest, magnitude)
+
+    def combine(self, owners: np.ndarray, weights: np.ndarray) -> torch.Tensor:
+        """See :class:`Passes`."""
+        rows = self._states[torch.from_numpy(owners).to(self._rows.device)].flatten(2)
+        return (torch.from_numpy(weights).to(rows)[:, None] @ rows)[:, 0]

@@ -13,7 +13,6 @@ from validation_cases.starts import smooth_noise
 from solvers import CahnHilliard, GrainGrowth, Grid, InputError, forces
 from solvers.integrators import SCHEMES, AdaptiveMultistep, kernels, make_scheme, passes
 from solvers.integrators.fixed_step import phi_functions
-from solvers.integrators.multistep import lagrange_weights
 from solvers.rollout import rollout
 from solvers.spectral import basis_for
 
@@ -73,7 +72,12 @@ class TestWeights:
         rng = np.random.default_rng(count)
         nodes = np.sort(rng.uniform(0, 2, count))[::-1]
         points = np.append(rng.uniform(nodes[-1], nodes[0], 7), nodes)
-        weights = lagrange_weights(nodes, points)
+        times = np.full((1, kernels.SLOTS), np.nan)
+        times[0, [(2 - j) % kernels.SLOTS for j in range(count)]] = nodes  # the newest is in slot 2
+        by_slot = np.empty((len(points), kernels.SLOTS))
+        owners = np.zeros(len(points), dtype=int)
+        kernels.interpolation_weights(times, np.array([count]), 2, owners, points, by_slot)
+        weights = by_slot[:, [(2 - j) % kernels.SLOTS for j in range(count)]]
         assert weights[-count:] == pytest.approx(np.eye(count), abs=1e-13)
         for degree in range(count):
             # Random nodes may lie close: rounding is amplified by the size of the weights.
@@ -141,7 +145,7 @@ class TestOrder:
             stepper = AdaptiveMultistep(self.equation(), self.start(), step_tolerance)
             while stepper.time[0] < self.stop:
                 stepper.step()
-            errors.append(relative(stepper.interpolate(0, np.array([self.stop])), exact))
+            errors.append(relative(stepper.interpolate(np.array([0]), np.array([self.stop]))[0], exact))
             costs.append(stepper.evaluations)
         # Third order, an estimate of fourth: evaluations go as tolerance^(-1/4), errors as tolerance^(3/4).
         order = math.log(errors[0] / errors[1]) / math.log(costs[1] / costs[0])
@@ -343,7 +347,7 @@ class TestAdaptiveSteps:
         before = stepper.newest()[:, :, 0].clone()
         for _ in range(50):
             stepper.step()
-        states = torch.cat([stepper.interpolate(i, stepper.time[i : i + 1]) for i in range(2)])
+        states = stepper.interpolate(np.arange(2), stepper.time)
         assert torch.equal(states[:, :, 0], before)
 
     def test_interpolation_lies_within_the_last_step_and_meets_its_end(self):
@@ -353,7 +357,7 @@ class TestAdaptiveSteps:
             start = float(stepper.time[0])
             stepper.step()
         end = float(stepper.time[0])
-        found = stepper.interpolate(0, np.array([start, 0.5 * (start + end), end]))
+        found = stepper.interpolate(np.zeros(3, dtype=int), np.array([start, 0.5 * (start + end), end]))
         # Interpolation through stored states: round-off at the nodes.
         assert relative(found[0], before[0]) < 1e-13
         assert relative(found[2], stepper.newest()[0]) < 1e-13
