@@ -94,3 +94,20 @@ def mean_square(coefficients: torch.Tensor, weights: torch.Tensor) -> torch.Tens
     sums = coefficients.new_empty(len(coefficients))
     weighted_squares(coefficients.contiguous().numpy(), weights.contiguous().numpy(), sums.numpy())
     return sums
+
+
+@jit  # type: ignore[untyped-decorator]
+def shift_means(target: np.ndarray, fields: np.ndarray, share: float) -> None:
+    """Shifts each row of ``fields`` (row, cell) to the mean of that of ``target``, in place, where the difference is at
+    most ``share`` of its root mean square."""
+    for b in range(len(fields)):
+        row, other = fields[b], target[b]
+        drift, square = 0.0, 0.0
+        for i in range(len(row)):
+            drift += np.float64(row[i]) - np.float64(other[i])
+            square += np.float64(row[i]) * np.float64(row[i])
+        drift /= len(row)
+        if abs(drift) <= share * np.sqrt(square / len(row)):
+            shift = row.dtype.type(drift)
+            for i in range(len(row)):
+                row[i] -= shift

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import torch
 
@@ -84,7 +85,7 @@ def rollout(
             after_step(stepper)
 
 
-def gathered(stream: Iterator[States], frames: int = 64) -> Iterator[States]:
+def gathered(stream: Iterator[States], frames: int = 24) -> Iterator[States]:
     """The same states, some steps at a time: transforms and writes cost less for many frames together."""
     waiting: list[States] = []
     for states in stream:
@@ -115,10 +116,44 @@ def _collect(
     stepper: AdaptiveMultistep, samples: np.ndarray, times: np.ndarray, reached: np.ndarray, due: np.ndarray
 ) -> States:
     """States of the samples at positions ``due``, at their times up to the step just made."""
-    stops = [int(np.searchsorted(times[samples[p]], stepper.time[p], side="right")) for p in due]
-    starts = reached[samples[due]]
-    reached[samples[due]] = stops
-    counts = np.array(stops) - starts
-    positions, owners = np.repeat(due, counts), np.repeat(samples[due], counts)
-    indices = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
-    return States(owners, indices, stepper.interpolate(positions, times[owners, indices]))
+    count = passed(stepper.time, samples, times, reached, due)
+    positions, owners, indices = (np.empty(count, dtype=np.int64) for _ in range(3))
+    wanted = np.empty(count)
+    take_passed(stepper.time, samples, times, reached, due, positions, owners, indices, wanted)
+    return States(owners, indices, stepper.interpolate(positions, wanted))
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def passed(time: np.ndarray, samples: np.ndarray, times: np.ndarray, reached: np.ndarray, due: np.ndarray) -> int:
+    """How many requested times the samples at positions ``due`` have passed since they were last looked at."""
+    count = 0
+    for position in due:
+        row = times[samples[position]]
+        i = reached[samples[position]]
+        while i < len(row) and row[i] <= time[position]:
+            i += 1
+            count += 1
+    return count
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def take_passed(
+    time: np.ndarray,
+    samples: np.ndarray,
+    times: np.ndarray,
+    reached: np.ndarray,
+    due: np.ndarray,
+    positions: np.ndarray,
+    owners: np.ndarray,
+    indices: np.ndarray,
+    wanted: np.ndarray,
+) -> None:
+    """Lists these times in the last four arrays, and moves ``reached`` past them."""
+    k = 0
+    for position in due:
+        sample = samples[position]
+        while reached[sample] < times.shape[1] and times[sample, reached[sample]] <= time[position]:
+            positions[k], owners[k], indices[k] = position, sample, reached[sample]
+            wanted[k] = times[sample, reached[sample]]
+            reached[sample] += 1
+            k += 1

@@ -12,7 +12,7 @@ import torch
 from solvers.accuracy import check_tolerance, internal_shape, model_of
 from solvers.cahn_hilliard import CahnHilliard
 from solvers.checks import Times, check_fields, check_times
-from solvers.forces import mean_square
+from solvers.forces import compilable, mean_square, shift_means
 from solvers.grain_growth import GrainGrowth
 from solvers.grid import Grid
 from solvers.integrators import AdaptiveMultistep
@@ -147,19 +147,17 @@ def _solve_group(
             solution.evaluations[index] = stepper.evaluations
 
         for states in gathered(rollout(equation, start, times, step_tolerance, count)):
-            fields = unscaled(problem, basis.inverse(states.coefficients))
             where = index[states.samples]
-            # Where the internal grid is finer, the modes are sampled at the user's points: cheaper than values.
-            sampled = (
-                fields if shape == grid.shape else unscaled(problem, basis.sample(states.coefficients, grid.shape))
-            )
+            fields = unscaled(problem, basis.inverse(states.coefficients))
             gradient = mean_square(states.coefficients, gradient_weights)
+            energy = problem.take(torch.from_numpy(where)).free_energy(fields, gradient)
+            solution.free_energy[where, states.times] = energy
+            # Where the internal grid is finer, the modes are sampled at the user's points: cheaper than values.
+            if shape != grid.shape:
+                fields = unscaled(problem, basis.sample(states.coefficients, grid.shape))
             if isinstance(problem, CahnHilliard):
-                sampled = _with_mean_of(initial[where], sampled, tolerance)
-            solution.states[where, states.times] = sampled
-            solution.free_energy[where, states.times] = problem.take(torch.from_numpy(where)).free_energy(
-                fields, gradient
-            )
+                fields = _with_mean_of(initial[where], fields.contiguous(), tolerance)
+            solution.states[where, states.times] = fields
     for sample in members:  # time 0 is what the user gave, to the last bit
         solution.states[sample, rows[sample] == 0.0] = initial[sample]
 
@@ -170,6 +168,9 @@ def _with_mean_of(initial: torch.Tensor, sampled: torch.Tensor, tolerance: float
     The solution's mean is conserved, but that of its values at cells too coarse for the interface need not be: modes
     at multiples of the sampling wavenumber fold onto it (4e-6 at spacing 1, kappa 0.5).
     """
+    if compilable(sampled):
+        shift_means(initial.flatten(1).numpy(), sampled.view(len(sampled), -1).numpy(), 0.5 * tolerance)
+        return sampled
     axes = tuple(range(1, sampled.ndim))
     drift = (sampled.mean(axes, keepdim=True) - initial.mean(axes, keepdim=True)).double()
     size = sampled.double().square().mean(axes, keepdim=True).sqrt()

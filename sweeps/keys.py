@@ -12,7 +12,7 @@ import numpy as np
 from sweeps.config import FileInitial, SweepConfig, TableDesign
 
 #: Raised when the numbers that the program produces from the same file change.
-NUMBERS_VERSION = 1
+NUMBERS_VERSION = 2
 #: Decide where and how a sweep runs, or what it is called; never a number in its result.
 EXECUTION_ONLY = ("name", "cluster", "verify", "reuse")
 
