@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import torch
 
@@ -111,3 +112,25 @@ def shift_means(target: np.ndarray, fields: np.ndarray, share: float) -> None:
             shift = row.dtype.type(drift)
             for i in range(len(row)):
                 row[i] -= shift
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _largest_component(values: np.ndarray, winners: np.ndarray) -> None:
+    for b in range(values.shape[0]):
+        best = values[b, 0].copy()
+        for g in range(1, values.shape[1]):
+            row = values[b, g]
+            for i in range(len(row)):
+                if row[i] > best[i]:
+                    best[i] = row[i]
+                    winners[b, i] = g
+
+
+def largest_component(values: torch.Tensor) -> np.ndarray:
+    """The component (row, cell) that is largest at each cell of ``values`` (row, component, *shape)."""
+    if not compilable(values):
+        return values.argmax(1).flatten(1).cpu().numpy()
+    flat = values.flatten(2).contiguous().numpy()
+    winners = np.zeros((flat.shape[0], flat.shape[2]), dtype=np.int64)
+    _largest_component(flat, winners)
+    return winners

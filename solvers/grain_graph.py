@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numba
 import numpy as np
 
 from solvers.grid import Boundary
@@ -97,22 +98,26 @@ def near_pairs(
     positions = np.unravel_index(cells.edge_cells(owner), cells.shape)
     edge = sum((p + m) * s for p, m, s in zip(positions, margins, strides, strict=True))
     flat = padded.reshape(-1).astype(np.int64)
-    colours = flat if colour is None else colour[flat]
-    here, here_colour = flat[edge], colours[edge]
-    count = int(flat.max()) + 1
-    found = []
-    for offset in offsets:
-        if tuple(offset) < (0,) * len(offset):
-            continue  # the opposite offset finds the same pairs
-        other = edge + int(offset @ strides)
-        there = flat[other]
-        keep = here != there
-        if colour is not None:
-            keep &= here_colour == colours[other]
-        low, high = np.minimum(here[keep], there[keep]), np.maximum(here[keep], there[keep])
-        found.append(low * count + high)
-    codes = np.unique(np.concatenate(found))
-    return np.stack([codes // count, codes % count], axis=1)
+    steps = offsets @ strides
+    ahead = steps[steps > 0]  # the opposite offset finds the same pairs
+    # Numbers without gaps, for a table of all pairs.
+    present = np.bincount(flat) > 0
+    grains, compact = np.flatnonzero(present), (np.cumsum(present) - 1)[flat]
+    colours = np.full(len(grains), -1) if colour is None else np.asarray(colour)[grains]
+    near = np.zeros((len(grains), len(grains)), dtype=np.bool_)
+    _mark_near(compact, edge, ahead, colours, near)
+    return grains[np.argwhere(near)]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _mark_near(owner: np.ndarray, edge: np.ndarray, ahead: np.ndarray, colour: np.ndarray, near: np.ndarray) -> None:
+    """Marks pairs (smaller, larger) of one colour that some cell of ``edge`` and one ``ahead`` of it belong to."""
+    for cell in edge:
+        here = owner[cell]
+        for step in ahead:
+            there = owner[cell + step]
+            if here != there and colour[here] == colour[there]:
+                near[min(here, there), max(here, there)] = True
 
 
 def graph_of(pairs: np.ndarray) -> Graph:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from solvers.forces import largest_component
 from solvers.grain_graph import CellMap, Graph, colouring, graph_of, near_pairs, nearest_cells
 from solvers.grid import Grid
 from solvers.integrators import AdaptiveMultistep
@@ -105,7 +106,7 @@ class GrainTracker:
     def grain_map(self, fields: torch.Tensor) -> np.ndarray:
         """Values (state, field, *user shape) to the grain that dominates each cell, (state, *user shape)."""
         base = nearest_cells(self.cells.shape, self._grid.shape, self._grid.boundary).reshape(-1)
-        winners = fields.argmax(1).cpu().numpy().reshape(len(fields), -1)
+        winners = largest_component(fields)
         return np.stack([self.owners(winner, base).reshape(self._grid.shape) for winner in winners])
 
     def after_step(self, stepper: AdaptiveMultistep) -> None:
@@ -116,7 +117,7 @@ class GrainTracker:
         self.checks += 1
         self._next_check = time + self._interval
         values = self.basis.inverse(stepper.newest()[0])
-        winner = values.argmax(0).cpu().numpy().reshape(-1)
+        winner = largest_component(values[None])[0]
         self.owner = self._followed(values, winner)
         present = np.unique(self.owner)
         members = {field: present[self.field_of[present] == field] for field in range(self.fields)}
