@@ -149,7 +149,7 @@ class CahnHilliardEquation:
         return STABILISER_SHARE * (3.0 * largest - 1.0)
 
 
-_THIRD_ORDER_CONTRAST = 0.6  # above it the third order needs tiny steps
+_THIRD_ORDER_CONTRAST = 0.4  # above it the third order needs tiny steps
 
 
 class VariableMobilityEquation:

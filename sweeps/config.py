@@ -98,10 +98,15 @@ class TableDesign(StrictModel):
 
 
 class Realizations(StrictModel):
-    """How many starts each point gets, and the seed that, with the number of the start, makes it."""
+    """How many starts each point gets, and the seed that, with the number of the start, makes it.
+
+    ``independent``: a start of its own for each point (training data), not the same starts for all (which shows the
+    effect of a parameter with less noise). Points that differ in mobility alone always share theirs.
+    """
 
     count: Count = 1
     seed: Seed = 0
+    independent: bool = False
 
 
 class NoiseInitial(StrictModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,28 @@ def realization_seeds(config: SweepConfig) -> list[int]:
     return [_seed(config.realizations.seed, r) for r in range(config.realizations.count)]
 
 
-def _seed(seed: int, realization: int) -> int:
-    digest = hashlib.blake2b(f"realization:{seed}:{realization}".encode(), digest_size=8).digest()
+def sample_seeds(config: SweepConfig, samples: Mapping[str, Any], realizations: Sequence[int]) -> list[int]:
+    """The seed of each sample's start.
+
+    Args:
+        config: the sweep.
+        samples: parameter name -> values (batch,); mobility does not matter.
+        realizations: (batch,) number of the start.
+    """
+    common = realization_seeds(config)
+    if not config.realizations.independent:
+        return [common[r] for r in realizations]
+    names = sorted(n for n in samples if n != "mobility")
+    rows = np.stack([np.asarray(samples[n], dtype="<f8") + 0.0 for n in names], axis=1)
+    return [
+        _seed(config.realizations.seed, r, hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest())
+        for r, row in zip(realizations, rows, strict=True)
+    ]
+
+
+def _seed(seed: int, realization: int, of_point: str = "") -> int:
+    text = f"realization:{seed}:{realization}" + (f":{of_point}" if of_point else "")
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

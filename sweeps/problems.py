@@ -9,7 +9,7 @@ from solvers.errors import InputError
 from solvers.initial import from_file, noise, voronoi
 from solvers.wells import DoubleWell
 from sweeps.config import FileInitial, NoiseInitial, SweepConfig, VoronoiInitial
-from sweeps.keys import realization_seeds
+from sweeps.keys import sample_seeds
 
 Samples = dict[str, torch.Tensor]
 
@@ -46,7 +46,7 @@ def build_start(config: SweepConfig, samples: Samples, realizations: torch.Tenso
         InputError: for a start file that does not fit.
     """
     grid, initial = config.grid.build(), config.initial
-    seeds = [realization_seeds(config)[r] for r in realizations.tolist()]
+    seeds = sample_seeds(config, samples, realizations.tolist())
     if isinstance(initial, NoiseInitial):
         return noise(grid, samples["composition"], initial.amplitude, seeds)
     if isinstance(initial, VoronoiInitial):

@@ -1,0 +1,1 @@
+"""Networks: pure torch modules that know shapes and nothing of files, sweeps or physics."""

@@ -1,0 +1,136 @@
+"""The jump network: one look at a frame, then the change after any number of times up to its reach.
+
+A trunk reads the frame and the dimensionless groups once; a light head turns its features and a step length into the
+increment, so that frames between two steps cost a few per cent of a step. All of it is convolutional with circular
+padding: trained on 64 x 64 cells it runs on any box whose sides are multiples of the patch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+@dataclass(frozen=True)
+class JumpSettings:
+    """The shape of a :class:`JumpNet`.
+
+    Attributes:
+        groups: dimensionless groups that condition it.
+        width: channels at a ``patch``-fold coarser grid.
+        blocks: residual blocks; each sees ``kernel // 2`` coarse cells further.
+        expansion: inner width of a block, in units of ``width``.
+        kernel: side of the depthwise convolution, odd.
+        patch: cells a side that one coarse cell holds.
+        reach: longest step, in the process's scaled time.
+        conserve: whether the mean of an increment is exactly zero.
+    """
+
+    groups: int
+    width: int = 64
+    blocks: int = 6
+    expansion: int = 2
+    kernel: int = 5
+    patch: int = 4
+    reach: float = 20.0
+    conserve: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the model file."""
+        return asdict(self)
+
+
+def circular_pad(x: torch.Tensor, margin: int) -> torch.Tensor:
+    """(..., y, x) with ``margin`` cells wrapped around on each side; twice as fast as torch's own here."""
+    # A box narrower than the margin wraps more than once, which torch's own refuses.
+    while margin > min(x.shape[-2:]):
+        x = x.repeat(1, 1, *(2 if n < margin else 1 for n in x.shape[-2:])) if x.ndim == 4 else x
+    x = torch.cat([x[..., -margin:], x, x[..., :margin]], -1)
+    return torch.cat([x[..., -margin:, :], x, x[..., :margin, :]], -2)
+
+
+class _Block(nn.Module):
+    """Depthwise convolution, modulation by the groups, two pointwise layers, shortcut (after Liu et al. 2022,
+    "A ConvNet for the 2020s", doi:10.1109/CVPR52688.2022.01167, without its normalisation)."""
+
+    def __init__(self, settings: JumpSettings, condition: int) -> None:
+        super().__init__()
+        width, inner = settings.width, settings.width * settings.expansion
+        self.margin = settings.kernel // 2
+        self.spread = nn.Conv2d(width, width, settings.kernel, groups=width)
+        self.modulate = nn.Linear(condition, 2 * width)
+        self.expand = nn.Conv2d(width, inner, 1)
+        self.contract = nn.Conv2d(inner, width, 1)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+        # Near identity at first: deep stacks without normalisation need it.
+        nn.init.normal_(self.contract.weight, std=0.02)
+        nn.init.zeros_(self.contract.bias)
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """(batch, width, y, x) and (batch, condition) to (batch, width, y, x)."""
+        scale, shift = self.modulate(condition)[:, :, None, None].chunk(2, 1)
+        y = self.spread(circular_pad(x, self.margin))
+        y = torch.addcmul(shift, y, 1.0 + scale)
+        return x + self.contract(F.silu(self.expand(y)))
+
+
+class JumpNet(nn.Module):
+    """See the module's text.
+
+    Args:
+        settings: the shape.
+    """
+
+    def __init__(self, settings: JumpSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        width, cells, condition = settings.width, settings.patch**2, 32
+        self.embed = nn.Sequential(nn.Linear(settings.groups, condition), nn.SiLU(), nn.Linear(condition, condition))
+        self.stem = nn.Conv2d(cells, width, 3)
+        self.blocks = nn.ModuleList(_Block(settings, condition) for _ in range(settings.blocks))
+        self.length = nn.Sequential(nn.Linear(2, condition), nn.SiLU(), nn.Linear(condition, 2 * width))
+        self.mix = nn.Conv2d(width, width, 1)
+        self.head = nn.Conv2d(width, cells, 3)
+        nn.init.normal_(self.head.weight, std=1e-3)
+        nn.init.zeros_(self.head.bias)
+
+    def features(self, field: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """(batch, y, x) scaled field and (batch, group) to (batch, width, y / patch, x / patch)."""
+        x = F.pixel_unshuffle(field[:, None], self.settings.patch)
+        if field.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last)
+        condition = self.embed(groups)
+        x = self.stem(circular_pad(x, 1))
+        for block in self.blocks:
+            x = block(x, condition)
+        return x
+
+    def increments(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Changes of the field after each step length.
+
+        Args:
+            features: (batch, width, ...) from :meth:`features`.
+            lengths: (batch, step) in (0, reach], scaled time.
+
+        Returns:
+            (batch, step, y, x).
+        """
+        batch, steps = lengths.shape
+        share = (lengths / self.settings.reach).reshape(-1, 1)
+        scale, shift = self.length(torch.cat([share, share.sqrt()], 1))[:, :, None, None].chunk(2, 1)
+        x = features.repeat_interleave(steps, 0) if steps > 1 else features
+        x = F.silu(self.mix(torch.addcmul(shift, x, 1.0 + scale)))
+        x = F.pixel_shuffle(self.head(circular_pad(x, 1)), self.settings.patch)[:, 0]
+        x = x * share[:, :, None]
+        if self.settings.conserve:
+            x = x - x.mean((1, 2), keepdim=True)
+        return x.unflatten(0, (batch, steps))
+
+    def forward(self, field: torch.Tensor, groups: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The field after each step length: (batch, y, x), (batch, group), (batch, step) to (batch, step, y, x)."""
+        return field[:, None] + self.increments(self.features(field, groups), lengths)

@@ -1,0 +1,82 @@
+"""The parameter tables of the training sweeps: ``python -m surrogate.recipes.points`` writes them again, bit for bit.
+
+Points are spread by scrambled Sobol sequences over boxes of kappa / (W dx^2), mean composition, mobility contrast and
+gamma. Mobilities are chosen such that one unit of time moves interfaces about as far at every kappa: boundaries of
+grains move at a speed proportional to M kappa, those of coarsening domains to M sqrt(kappa).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import qmc
+
+FOLDER = Path(__file__).parent
+KAPPA = (0.25, 2.0)
+# Tables: name -> process, points, seed, ranges of composition and contrast (Cahn-Hilliard) or of gamma (grains).
+# Shallow quenches separate from small noise; deep in the metastable range it takes large noise to make droplets.
+CAHN_HILLIARD = {
+    "ch-train-spinodal": (160, 1, (-0.4, 0.4), (0.0, 1.0)),
+    "ch-train-droplets": (96, 2, (0.35, 0.62), (0.0, 1.0)),
+    "ch-validation": (32, 3, (-0.4, 0.4), (0.0, 1.0)),
+    "ch-validation-droplets": (16, 4, (0.35, 0.6), (0.0, 1.0)),
+}
+GRAIN_GROWTH = {"gg-train": (240, 5, (1.0, 2.0)), "gg-validation": (32, 6, (1.0, 2.0))}
+
+
+def unit(count: int, dimensions: int, seed: int) -> np.ndarray:
+    """(count, dimensions) in [0, 1), scrambled Sobol (Owen 1998, doi:10.1006/jcom.1998.0487)."""
+    return qmc.Sobol(dimensions, seed=seed).random(2 ** math.ceil(math.log2(count)))[:count]
+
+
+def _log_between(low: float, high: float, share: np.ndarray) -> np.ndarray:
+    return low * (high / low) ** share
+
+
+def cahn_hilliard_table(
+    count: int, seed: int, composition: tuple[float, float], contrast: tuple[float, float]
+) -> list[dict[str, float]]:
+    """Rows of mobility, kappa, composition and mobility_contrast; half of them have constant mobility."""
+    shares = unit(count, 3, seed)
+    kappa = _log_between(*KAPPA, shares[:, 0])
+    mean = composition[0] + (composition[1] - composition[0]) * shares[:, 1]
+    # The lower half of the share is constant mobility, which most users have.
+    upper = np.maximum(0.0, 2.0 * shares[:, 2] - 1.0)
+    varied = np.where(shares[:, 2] < 0.5, 0.0, contrast[0] + (contrast[1] - contrast[0]) * upper)
+    return [
+        {"mobility": _short(k**-0.5), "kappa": _short(k), "composition": _short(c), "mobility_contrast": _short(a)}
+        for k, c, a in zip(kappa, mean, varied, strict=True)
+    ]
+
+
+def grain_growth_table(count: int, seed: int, gamma: tuple[float, float]) -> list[dict[str, float]]:
+    """Rows of mobility, kappa and gamma."""
+    shares = unit(count, 2, seed)
+    kappa = _log_between(*KAPPA, shares[:, 0])
+    repulsion = gamma[0] + (gamma[1] - gamma[0]) * shares[:, 1]
+    return [
+        {"mobility": _short(1.0 / k), "kappa": _short(k), "gamma": _short(g)}
+        for k, g in zip(kappa, repulsion, strict=True)
+    ]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def write(folder: Path = FOLDER) -> None:
+    """Writes all tables into ``folder``."""
+    tables = {name: cahn_hilliard_table(*row) for name, row in CAHN_HILLIARD.items()}
+    tables |= {name: grain_growth_table(*row) for name, row in GRAIN_GROWTH.items()}
+    for name, rows in tables.items():
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    write()
