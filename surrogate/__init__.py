@@ -1,1 +1,33 @@
-"""Learned steppers and the emulator of statistics. Nothing is shipped yet: see the changelog."""
+"""Learned steppers and the emulator of statistics: networks, training, shipped weights with model cards, trust.
+
+Names are imported when they are first used: torch takes a second to load.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surrogate.models import Surrogate, load_surrogate
+    from surrogate.prediction import Prediction
+    from surrogate.weights_file import shipped
+
+_HOME = {
+    "Prediction": "prediction",
+    "Surrogate": "models",
+    "load_surrogate": "models",
+    "shipped": "weights_file",
+}
+
+__all__ = ["Prediction", "Surrogate", "load_surrogate", "shipped"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'surrogate' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"surrogate.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

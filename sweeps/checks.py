@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.inputs.strict import problem
 from sweeps.parameters import PROCESS_PARAMETERS, Range, extremes
-from sweeps.strict import problem
 
 if TYPE_CHECKING:
     from sweeps.config import SweepConfig
@@ -27,7 +27,7 @@ def check_sweep(config: SweepConfig) -> None:
     """Raise the first misfit between the blocks of a sweep.
 
     Raises:
-        PydanticCustomError: see :func:`sweeps.strict.problem`.
+        PydanticCustomError: see :func:`solvers.inputs.strict.problem`.
     """
     _check_start(config)
     _check_well(config)

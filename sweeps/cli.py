@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from solvers.errors import InputError
-from sweeps.yaml_source import located
+from solvers.inputs.yaml_source import located
 
 if TYPE_CHECKING:
     from sweeps.sweep import RunResult, Sweep
@@ -41,11 +41,11 @@ def add_commands(app: typer.Typer) -> None:
 
 def lint(file: File, overrides: Overrides = None) -> int:
     """Check a YAML file without running anything."""
+    from solvers.inputs.yaml_source import apply_override, check, read_source
     from sweeps.config import SweepConfig
     from sweeps.describe import many
     from sweeps.designs import design_points
     from sweeps.schema import kind_of
-    from sweeps.yaml_source import apply_override, check, read_source
 
     source = read_source(file)
     for override in overrides or ():
@@ -153,8 +153,8 @@ def _store(target: str, overrides: Sequence[str] | None) -> str:
         if overrides:
             raise InputError(f"--set {overrides[0]}: found a store, {target}, allowed with a YAML file")
         return target
+    from solvers.inputs.yaml_source import load_yaml
     from sweeps.config import SweepConfig
-    from sweeps.yaml_source import load_yaml
 
     return load_yaml(target, SweepConfig, overrides or ()).output.path
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints
 
-from sweeps.strict import Count, StrictModel
+from solvers.inputs.strict import Count, StrictModel
 
 MemorySize = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? *([kKMGT]i?)?B$")]
 

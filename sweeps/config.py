@@ -1,7 +1,7 @@
 """The sweep YAML as frozen models: what may be written, the defaults, and nothing else.
 
 Each model is one block of the file. What a single block cannot know (does the start fit the process, is
-every ``fields_at`` among the times) is in :mod:`sweeps.checks`; :mod:`sweeps.yaml_source` reads a file.
+every ``fields_at`` among the times) is in :mod:`sweeps.checks`; :mod:`solvers.inputs.yaml_source` reads a file.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pydantic import (
 )
 
 from solvers.grid import Grid
+from solvers.inputs.strict import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem
 from sweeps.cluster_config import Cluster, LocalCluster
 from sweeps.parameters import PROCESS_PARAMETERS, Parameters, Spec
-from sweeps.strict import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem
 
 Process = Literal["cahn_hilliard", "grain_growth"]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]

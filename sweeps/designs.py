@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from solvers.errors import InputError
+from solvers.inputs.strict import suggestion
 from sweeps.checks import bounds_violation
 from sweeps.config import SamplerDesign, SweepConfig, TableDesign
-from sweeps.strict import suggestion
 
 
 def design_points(config: SweepConfig) -> dict[str, np.ndarray]:

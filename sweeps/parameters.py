@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from sweeps.strict import Finite, StrictModel, problem, unknown_key
+from solvers.inputs.strict import Finite, StrictModel, problem, unknown_key
 
 #: Every scalar parameter of every process, in storage order.
 PARAMETERS = ("mobility", "kappa", "composition", "mobility_contrast", "gamma")

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from solvers.errors import InputError
-from sweeps.strict import suggestion
+from solvers.inputs.strict import suggestion
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def register(kind: Kind) -> None:
 
 
 register(Kind("sweep", "sweeps.config:SweepConfig", "design"))
+register(Kind("recipe", "surrogate.training.recipe:Recipe", "training"))
 
 
 def kind_of(data: Any) -> Kind:

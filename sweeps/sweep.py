@@ -72,14 +72,14 @@ class Sweep:
         Raises:
             InputError: naming file, line and key, what was found and what is allowed.
         """
-        from sweeps.yaml_source import load_yaml
+        from solvers.inputs.yaml_source import load_yaml
 
         return cls(load_yaml(Path(path), SweepConfig, overrides=tuple(overrides)))
 
     @classmethod
     def from_config(cls, config: SweepConfig | dict[str, Any]) -> Sweep:
         """From a configuration, or the dictionary a file would hold."""
-        from sweeps.yaml_source import from_mapping
+        from solvers.inputs.yaml_source import from_mapping
 
         if isinstance(config, SweepConfig):
             return cls(config)

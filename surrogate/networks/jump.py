@@ -69,7 +69,7 @@ class _Block(nn.Module):
         nn.init.zeros_(self.modulate.bias)
         # Near identity at first: deep stacks without normalisation need it.
         nn.init.normal_(self.contract.weight, std=0.02)
-        nn.init.zeros_(self.contract.bias)
+        _zero_bias(self.contract)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """(batch, width, y, x) and (batch, condition) to (batch, width, y, x)."""
@@ -77,6 +77,11 @@ class _Block(nn.Module):
         y = self.spread(circular_pad(x, self.margin))
         y = torch.addcmul(shift, y, 1.0 + scale)
         return x + self.contract(F.silu(self.expand(y)))
+
+
+def _zero_bias(layer: nn.Conv2d) -> None:
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
 
 
 class JumpNet(nn.Module):
@@ -97,7 +102,7 @@ class JumpNet(nn.Module):
         self.mix = nn.Conv2d(width, width, 1)
         self.head = nn.Conv2d(width, cells, 3)
         nn.init.normal_(self.head.weight, std=1e-3)
-        nn.init.zeros_(self.head.bias)
+        _zero_bias(self.head)
 
     def features(self, field: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
         """(batch, y, x) scaled field and (batch, group) to (batch, width, y / patch, x / patch)."""

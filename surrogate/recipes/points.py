@@ -16,6 +16,8 @@ from scipy.stats import qmc
 
 FOLDER = Path(__file__).parent
 KAPPA = (0.25, 2.0)
+# The paper's network is told no kappa: it has to read it off the images, and gets the range of the fixed protocol.
+KAPPA_OF = {"gsta-spinodal": (0.5, 2.0), "gsta-grain": (0.5, 2.0)}
 # Tables: name -> process, points, seed, ranges of composition and contrast (Cahn-Hilliard) or of gamma (grains).
 # Shallow quenches separate from small noise; deep in the metastable range it takes large noise to make droplets.
 CAHN_HILLIARD = {
@@ -23,8 +25,13 @@ CAHN_HILLIARD = {
     "ch-train-droplets": (96, 2, (0.35, 0.62), (0.0, 1.0)),
     "ch-validation": (32, 3, (-0.4, 0.4), (0.0, 1.0)),
     "ch-validation-droplets": (16, 4, (0.35, 0.6), (0.0, 1.0)),
+    "gsta-spinodal": (96, 7, (-0.1, 0.1), (0.0, 0.0)),
 }
-GRAIN_GROWTH = {"gg-train": (240, 5, (1.0, 2.0)), "gg-validation": (32, 6, (1.0, 2.0))}
+GRAIN_GROWTH = {
+    "gg-train": (240, 5, (1.0, 2.0)),
+    "gg-validation": (32, 6, (1.0, 2.0)),
+    "gsta-grain": (96, 8, (1.5, 1.5)),
+}
 
 
 def unit(count: int, dimensions: int, seed: int) -> np.ndarray:
@@ -37,11 +44,15 @@ def _log_between(low: float, high: float, share: np.ndarray) -> np.ndarray:
 
 
 def cahn_hilliard_table(
-    count: int, seed: int, composition: tuple[float, float], contrast: tuple[float, float]
+    count: int,
+    seed: int,
+    composition: tuple[float, float],
+    contrast: tuple[float, float],
+    kappas: tuple[float, float] = KAPPA,
 ) -> list[dict[str, float]]:
     """Rows of mobility, kappa, composition and mobility_contrast; half of them have constant mobility."""
     shares = unit(count, 3, seed)
-    kappa = _log_between(*KAPPA, shares[:, 0])
+    kappa = _log_between(*kappas, shares[:, 0])
     mean = composition[0] + (composition[1] - composition[0]) * shares[:, 1]
     # The lower half of the share is constant mobility, which most users have.
     upper = np.maximum(0.0, 2.0 * shares[:, 2] - 1.0)
@@ -52,10 +63,12 @@ def cahn_hilliard_table(
     ]
 
 
-def grain_growth_table(count: int, seed: int, gamma: tuple[float, float]) -> list[dict[str, float]]:
+def grain_growth_table(
+    count: int, seed: int, gamma: tuple[float, float], kappas: tuple[float, float] = KAPPA
+) -> list[dict[str, float]]:
     """Rows of mobility, kappa and gamma."""
     shares = unit(count, 2, seed)
-    kappa = _log_between(*KAPPA, shares[:, 0])
+    kappa = _log_between(*kappas, shares[:, 0])
     repulsion = gamma[0] + (gamma[1] - gamma[0]) * shares[:, 1]
     return [
         {"mobility": _short(1.0 / k), "kappa": _short(k), "gamma": _short(g)}
@@ -69,8 +82,8 @@ def _short(value: float) -> float:
 
 def write(folder: Path = FOLDER) -> None:
     """Writes all tables into ``folder``."""
-    tables = {name: cahn_hilliard_table(*row) for name, row in CAHN_HILLIARD.items()}
-    tables |= {name: grain_growth_table(*row) for name, row in GRAIN_GROWTH.items()}
+    tables = {name: cahn_hilliard_table(*row, KAPPA_OF.get(name, KAPPA)) for name, row in CAHN_HILLIARD.items()}
+    tables |= {name: grain_growth_table(*row, KAPPA_OF.get(name, KAPPA)) for name, row in GRAIN_GROWTH.items()}
     for name, rows in tables.items():
         with (folder / f"{name}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

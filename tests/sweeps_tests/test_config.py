@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 import phasetwin
 from solvers.accuracy import LOWEST_TOLERANCE as SOLVER_LOWEST
+from solvers.inputs.yaml_source import load_yaml
 from sweeps.checks import LOWEST_TOLERANCE
 from sweeps.config import (
     FileInitial,
@@ -21,7 +22,6 @@ from sweeps.config import (
     TimeRange,
 )
 from sweeps.schema import json_schema
-from sweeps.yaml_source import load_yaml
 
 MINIMAL: dict[str, Any] = {
     "schema_version": 1,

@@ -13,10 +13,10 @@ from distributed import Client
 import phasetwin
 from solvers.grid import Grid
 from solvers.initial_pfhub import pfhub_1a
+from solvers.inputs.yaml_source import load_yaml
 from sweeps import Sweep, open_sweep
 from sweeps.config import SweepConfig
 from sweeps.plan import make_plan
-from sweeps.yaml_source import load_yaml
 
 FOLDER = Path(__file__).parents[2] / "sweeps" / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.yaml"))

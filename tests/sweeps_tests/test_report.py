@@ -17,6 +17,7 @@ from matplotlib import rcParams
 from zarr.errors import ZarrUserWarning
 
 from solvers.errors import InputError
+from solvers.inputs.yaml_source import from_mapping
 from sweeps.config import SweepConfig
 from sweeps.layout import DIVERGED, DONE, FAILED, PENDING, Variable, layout_of
 from sweeps.plan import Plan, make_plan
@@ -26,7 +27,6 @@ from sweeps.report.data import quantile, read_store
 from sweeps.report.page import duration
 from sweeps.report.style import cell_edges, spread_indices
 from sweeps.store import create_store, create_variables, write_coordinates
-from sweeps.yaml_source import from_mapping
 
 
 @pytest.fixture(autouse=True)

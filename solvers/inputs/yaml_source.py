@@ -20,7 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from solvers.errors import InputError
-from sweeps.yaml_errors import KeyPath, dotted, one_line
+from solvers.inputs.yaml_errors import KeyPath, dotted, one_line
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 MAX_DEPTH = 32

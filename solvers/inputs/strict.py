@@ -1,6 +1,6 @@
 """The base of every YAML model: frozen, strict, no unknown keys, and errors that know what is allowed.
 
-A check raises :func:`problem`; :mod:`sweeps.yaml_source` turns it into one line with file, line and key.
+A check raises :func:`problem`; :mod:`solvers.inputs.yaml_source` turns it into one line with file, line and key.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pydantic_core import ErrorDetails
 
-from sweeps.strict import PROBLEM, suggestion
+from solvers.inputs.strict import PROBLEM, suggestion
 
 KeyPath = tuple[str | int, ...]
 

@@ -1,0 +1,182 @@
+"""The bands of a calibrated model: half-widths by quantity and lead; :mod:`surrogate.conformal` makes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from solvers.errors import InputError
+from surrogate.difficulty import Difficulty, difficulty_columns
+
+Scale = Literal["relative", "absolute"]
+Values = Mapping[str, Any]
+
+#: ``relative``: half-widths of log(value), a factor either way; ``absolute``: in the units of the value.
+SCALES: dict[str, Scale] = {
+    "free_energy": "relative",
+    "mean": "absolute",
+    "domain_size": "relative",
+    "domain_size_interface": "relative",
+    "interface_density": "relative",
+    "structure_factor": "relative",
+    "grain_count": "relative",
+    "mean_grain_area": "relative",
+    "grain_area_quantile": "relative",
+}
+
+
+@dataclass(frozen=True)
+class QoiBands:
+    """The calibration of one quantity.
+
+    Attributes:
+        scale: see :data:`SCALES`.
+        half_widths: (bin, extra) in units of the difficulty; extra is 1 for a quantity without a further axis.
+        trajectories: (bin, extra) how many calibration trajectories had a known error there.
+        monotone: whether half-widths were raised to their running maximum over lead.
+        difficulty: what errors were divided by, or None for one.
+    """
+
+    scale: Scale
+    half_widths: tuple[tuple[float, ...], ...]
+    trajectories: tuple[tuple[int, ...], ...]
+    monotone: bool
+    difficulty: Difficulty | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Bands of a model, by quantity and lead.
+
+    Attributes:
+        level: nominal coverage.
+        edges: (bin + 1,) leads; bin i holds (edges[i], edges[i + 1]].
+        qois: name -> its calibration.
+    """
+
+    level: float
+    edges: tuple[float, ...]
+    qois: dict[str, QoiBands]
+
+    def bands(
+        self, qois: Values, lead: Any, *, age: Any = None, groups: Mapping[str, Any] | None = None
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Bands around predictions.
+
+        Args:
+            qois: name -> predicted (batch, time) or (batch, time, extra).
+            lead: (batch, time) scaled time since hand-over. At leads of 0 and less the first bin's bands are given;
+                beyond the longest lead of the calibration, and where the lead is NaN, bands are infinite.
+            age: (batch, time) scaled ages, where the calibration was given them.
+            groups: name -> (batch,), where the calibration was given them.
+
+        Returns:
+            name -> (low, high), float64, shaped as the prediction. NaN predictions have NaN bands.
+
+        Raises:
+            InputError: for a quantity that was not calibrated, shapes that do not fit, or missing age or groups.
+        """
+        unknown = sorted(set(qois) - set(self.qois))
+        if unknown:
+            raise InputError(f"bands: no calibration for {', '.join(unknown)}; there is one for {', '.join(self.qois)}")
+        lead = float_array(lead, "lead", 2)
+        found = {}
+        for name, values in qois.items():
+            predicted = qoi_array(values, name, lead.shape)
+            own = self.qois[name]
+            if predicted.ndim == 3 and len(own.half_widths[0]) != predicted.shape[2]:
+                raise InputError(f"{name}: last axis of {len(own.half_widths[0])}, but got {predicted.shape[2]}")
+            found[name] = _around(predicted, self._half_width(own, lead, age, groups), own.scale)
+        return found
+
+    def _half_width(self, own: QoiBands, lead: np.ndarray, age: Any, groups: Any) -> np.ndarray:
+        """(batch, time, extra)."""
+        # One row more for leads beyond the calibration.
+        table = np.vstack([np.asarray(own.half_widths), np.full(len(own.half_widths[0]), np.inf)])
+        width = table[lead_bins(lead, self.edges)]
+        if own.difficulty is None:
+            return width
+        return width * own.difficulty(difficulty_columns(lead, age, groups))[:, :, None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; infinite half-widths become null."""
+        data = asdict(self)
+        data["edges"] = list(self.edges)
+        for own in data["qois"].values():
+            own["half_widths"] = [[w if math.isfinite(w) else None for w in row] for row in own["half_widths"]]
+            own["trajectories"] = [list(row) for row in own["trajectories"]]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+        """The calibration that :meth:`as_dict` wrote.
+
+        Raises:
+            InputError: if something is missing or does not fit.
+        """
+        try:
+            edges = tuple(float(e) for e in data["edges"])
+            qois = {str(name): _qoi_from_dict(own, len(edges) - 1) for name, own in data["qois"].items()}
+            return cls(float(data["level"]), edges, qois)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"calibration: expected what as_dict() wrote, but found {error!r}") from None
+
+
+def _qoi_from_dict(own: Mapping[str, Any], bins: int) -> QoiBands:
+    widths = tuple(tuple(math.inf if w is None else float(w) for w in row) for row in own["half_widths"])
+    counts = tuple(tuple(int(n) for n in row) for row in own["trajectories"])
+    if own["scale"] not in ("relative", "absolute") or len(widths) != bins or len(counts) != bins or bins < 1:
+        raise ValueError(f"{len(widths)} rows of half-widths for {bins} bins, scale {own['scale']!r}")
+    difficulty = own["difficulty"]
+    return QoiBands(
+        own["scale"], widths, counts, bool(own["monotone"]), Difficulty.from_dict(difficulty) if difficulty else None
+    )
+
+
+def lead_bins(lead: np.ndarray, edges: Sequence[float]) -> np.ndarray:
+    """Bin of each lead, int64: the first for leads below it too, and one past the last for longer ones and NaN."""
+    slack = 1e-6 * abs(edges[-1])
+    bins = np.clip(np.searchsorted(edges, lead, side="left") - 1, 0, len(edges) - 2)
+    return np.where(lead <= edges[-1] + slack, bins, len(edges) - 1)
+
+
+def _around(predicted: np.ndarray, width: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+    if predicted.ndim == 2:
+        width = width[:, :, 0]
+    if scale == "absolute":
+        return predicted - width, predicted + width
+    # A prediction without a logarithm has infinite error on this scale.
+    usable = predicted > 0
+    base = np.where(usable, predicted, 1.0)
+    low, high = base * np.exp(-width), base * np.exp(width)
+    low, high = np.where(usable, low, -np.inf), np.where(usable, high, np.inf)
+    unknown = np.isnan(predicted)
+    return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+
+
+def float_array(values: Any, name: str, ndim: int) -> np.ndarray:
+    """``values`` as float64 with that many axes.
+
+    Raises:
+        InputError: for another number of axes.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != ndim:
+        raise InputError(f"{name}: {ndim} axes (trajectory, time), but got shape {array.shape}")
+    return array
+
+
+def qoi_array(values: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """``values`` as float64 (trajectory, time) or (trajectory, time, extra).
+
+    Raises:
+        InputError: for another shape.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim not in (2, 3) or array.shape[:2] != shape:
+        raise InputError(f"{name}: (trajectory, time) = {shape} and at most one more axis, but got {array.shape}")
+    return array

@@ -1,0 +1,82 @@
+"""The surrogate room's verbs: train, models, evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from solvers.errors import InputError
+
+Recipe = Annotated[Path, typer.Argument(help="A training recipe.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set training.batch=32.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this room's verbs to the front door."""
+    for command in (train, models):
+        app.command()(command)
+
+
+def train(
+    recipe: Recipe,
+    minutes: Annotated[float | None, typer.Option(help="Budget of training time; the recipe's by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the model; runs/models/NAME by default.")] = None,
+    threads: Annotated[int, typer.Option(help="Torch threads.", min=1)] = 2,
+    overrides: Overrides = None,
+) -> int:
+    """Train a model; run again, it goes on from its last checkpoint."""
+    from solvers.inputs.yaml_source import load_yaml
+    from surrogate.training.curve import loss_curve
+    from surrogate.training.loop import train as run
+    from surrogate.training.recipe import Prepared, checkpoint_folder
+    from surrogate.training.recipe import Recipe as RecipeModel
+    from surrogate.weights_file import save_model
+
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"--minutes: found {minutes:g}, allowed a positive number")
+    config = load_yaml(recipe, RecipeModel, overrides or ())
+    prepared = Prepared(config, minutes, threads)
+    folder = checkpoint_folder(config)
+    typer.echo(f"{config.name}: {len(prepared.data.fields)} trajectories, checkpoints in {folder}")
+    progress = run(prepared.network, prepared.task, prepared.settings, folder, prepared.identity, typer.echo)
+    target = out or Path("runs") / "models" / config.name
+    history = {"step": progress.step, "minutes": progress.elapsed / 60.0, "score": progress.best}
+    about = {"name": config.name, **prepared.about(), "training": {**history, "curve": progress.history}}
+    save_model(target, prepared.network.state_dict(), about)
+    loss_curve(progress.history, config.name, target / "loss.png")
+    typer.echo(f"{target}: score {progress.best:.4f} after {progress.elapsed / 60:.1f} min, {progress.step} steps")
+    return 0
+
+
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
+    """List the models that come with the program."""
+    from surrogate.weights_file import SHIPPED, read_about, shipped
+
+    rows = []
+    for name in shipped():
+        about = read_about(SHIPPED / name)
+        size = sum(f.stat().st_size for f in (SHIPPED / name).iterdir() if f.is_file())
+        rows.append(
+            {
+                "name": name,
+                "process": about["process"],
+                "kind": about["kind"],
+                "sha256": about["weights_sha256"],
+                "bytes": size,
+                "minutes": about.get("training", {}).get("minutes"),
+                "calibrated": "calibration" in about,
+                "folder": str(SHIPPED / name),
+            }
+        )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return 0
+    for row in rows:
+        bands = "calibrated bands" if row["calibrated"] else "no bands yet"
+        typer.echo(f"{row['name']:12} {row['process']:15} {row['kind']:5} {row['bytes'] / 1e6:6.2f} MB  {bands}")
+    if not rows:
+        typer.echo("no models ship with this version; `phasetwin train RECIPE` makes one")
+    return 0

@@ -1,0 +1,222 @@
+"""What an evaluation leaves behind: the model card, ``results.json``, tables as CSV, pictures."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from surrogate.evaluation import physics, tables
+from surrogate.evaluation.engine import EngineScores
+from surrogate.evaluation.pictures import pictures
+from surrogate.evaluation.score import Scores
+from surrogate.evaluation.tables import Table
+
+_PROCESSES = {"cahn_hilliard": "phase separation (Cahn-Hilliard)", "grain_growth": "grain growth"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A model's figures in one case.
+
+    Attributes:
+        scores: of its forecasts.
+        engine: of its rollouts from the start; None where the model or the case has none.
+    """
+
+    scores: Scores
+    engine: EngineScores | None = None
+
+    def tables(self) -> list[Table]:
+        """All tables."""
+        return tables.tables(self.scores, self.engine)
+
+    def hard_enough(self) -> bool | None:
+        """Whether persistence is as bad as the protocol asks for; None where it asks for nothing."""
+        case = self.scores.case
+        return self.persistence() >= case.persistence if case.persistence else None
+
+    def persistence(self) -> float:
+        """RMSE of persistence over the first horizon."""
+        return float(self.scores.persistence.until(self.scores.case.horizons[0]).rmse.mean())
+
+    def results(self) -> dict[str, Any]:
+        """Every figure, for ``results.json``; missing ones are null."""
+        case = self.scores.case
+        found: dict[str, Any] = {
+            "case": case.name,
+            "description": case.description,
+            "films": case.count,
+            "persistence_rmse": self.persistence(),
+            "persistence_required": case.persistence or None,
+            "growth_exponents": {str(h): e for h, e in tables.exponents(self.scores).items()},
+            "mass_drift": float(self.scores.mass_drift.max()),
+            "ms_per_frame": self.scores.ms_per_frame,
+            "threads": self.scores.threads,
+            "tables": {t.name: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for t in self.tables()},
+        }
+        return dict(_plain(found))
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON has it: NaN and infinity are null."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+def write_reports(
+    folder: Path, model: object, reports: Sequence[Report], command: str, about: Mapping[str, Any] | None = None
+) -> Path:
+    """Writes ``card.md``, ``results.json``, ``CASE-TABLE.csv`` and the pictures.
+
+    Args:
+        folder: made where it is missing; files of the same names are replaced.
+        model: its ``name`` and ``process`` are used.
+        reports: of the cases, at least one.
+        command: the command that made it all.
+        about: the model's description (``model.json``), where it has one.
+
+    Returns:
+        The card.
+    """
+    about = dict(about or {})
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for report in reports:
+        name = report.scores.case.name
+        files[name] = pictures(report.scores, folder)
+        for table in report.tables():
+            (folder / f"{name}-{table.name}.csv").write_text(table.csv())
+    history = about.get("training", {}).get("curve")
+    if history:
+        from surrogate.training.curve import loss_curve
+
+        loss_curve(history, str(about.get("name", "")), folder / "loss.png")
+    results = {
+        "model": getattr(model, "name", ""),
+        "process": getattr(model, "process", ""),
+        "weights_sha256": about.get("weights_sha256"),
+        "data_sha256": about.get("data_sha256"),
+        "command": command,
+        "machine": {"processor": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()},
+        "cases": [report.results() for report in reports],
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    card = folder / "card.md"
+    card.write_text(_card(model, reports, command, about, files, bool(history)))
+    return card
+
+
+def _card(
+    model: object,
+    reports: Sequence[Report],
+    command: str,
+    about: dict[str, Any],
+    files: dict[str, dict[str, Path]],
+    has_loss: bool,
+) -> str:
+    name, process = getattr(model, "name", ""), getattr(model, "process", "")
+    parts = [f"# Model card: {name}", f"Continues films of {_PROCESSES.get(process, process)}. Made by `{command}`."]
+    parts += ["## Domain of validity", _domain(about)]
+    parts += ["## Accuracy"]
+    for report in reports:
+        parts += _accuracy(report, files[report.scores.case.name])
+    parts += ["## Calibration", _calibration(about), "## Limits", _limits(process, reports)]
+    parts += ["## Training", _training(about, has_loss)]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _accuracy(report: Report, files: dict[str, Path]) -> list[str]:
+    case = report.scores.case
+    parts = [f"### {case.name}", case.description]
+    enough = report.hard_enough()
+    if enough is not None:
+        verdict = "as required" if enough else "LESS than required: this case is too easy"
+        parts.append(
+            f"Persistence has an RMSE of {report.persistence():.3f} over {case.n_in} -> {case.horizons[0]} "
+            f"(at least {case.persistence:g} {verdict})."
+        )
+    parts += [table.markdown() for table in report.tables()]
+    parts += [f"![{kind.replace('_', ' ')}]({path.name})" for kind, path in files.items()]
+    return parts
+
+
+def _domain(about: Mapping[str, Any]) -> str:
+    domain = about.get("domain")
+    if not domain:
+        return "Not stated."
+    rows = [f"| {name} | {_range(limits)} |" for name, limits in domain.items()]
+    note = "kappa stands for kappa / (W dx^2), age for the scaled age. Outside the box results are flagged: trust is 0."
+    return "\n".join(["| group | range |", "| --- | --- |", *rows, "", note])
+
+
+def _range(limits: Any) -> str:
+    if isinstance(limits, list | tuple) and len(limits) == 2:
+        return f"{limits[0]:.4g} to {limits[1]:.4g}"
+    return str(limits)
+
+
+def _calibration(about: Mapping[str, Any]) -> str:
+    calibration = about.get("calibration")
+    if not isinstance(calibration, Mapping):
+        return "None: this model's results carry no bands."
+    qois = ", ".join(str(q).replace("_", " ") for q in calibration.get("qois", {}))
+    level = calibration.get("level")
+    nominal = f"{100 * level:g} %" if isinstance(level, float | int) else "unstated"
+    text = f"Split conformal bands, the trajectory as unit, nominal coverage {nominal}: {qois or 'no quantities'}."
+    coverage = about.get("coverage")
+    return f"{text} Measured coverage:\n\n```json\n{json.dumps(coverage, indent=1)}\n```" if coverage else text
+
+
+def _limits(process: str, reports: Sequence[Report]) -> str:
+    """What is known not to hold: in general, and in the figures above."""
+    lines = [
+        "Image metrics say little about statistics over long times; read both tables.",
+        "Periodic boxes; no-flux boxes are run as the quarter of their even extension.",
+    ]
+    if process == "grain_growth":
+        lines.append("Grains are found in phi: counts are a few per cent below what a solver that tracks them reports.")
+    for report in reports:
+        lines += _above_floor(report.scores)
+        if report.hard_enough() is False:
+            lines.append(f"{report.scores.case.name}: persistence is better than the protocol asks for.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _above_floor(scores: Scores) -> list[str]:
+    """The statistics whose error over the longest horizon is above the seed-to-seed floor."""
+    error, floor = physics.errors(scores.forecast, scores.reference), physics.floor(scores.reference)
+    above = [
+        f"{tables.label(scores.case.process, name)} {100 * values.mean():.3g} % "
+        f"(floor {100 * floor[name].mean():.3g} %)"
+        for name, values in error.ensemble.items()
+        if values.mean() > floor[name].mean()
+    ]
+    return [f"{scores.case.name}: errors above the seed-to-seed floor: {'; '.join(above)}."] if above else []
+
+
+def _training(about: Mapping[str, Any], has_loss: bool) -> str:
+    if not about:
+        return "None: a baseline."
+    training = about.get("training", {})
+    lines = [
+        f"- weights sha256 `{about.get('weights_sha256', 'unknown')}`",
+        f"- data sha256 `{about.get('data_sha256', 'unknown')}`",
+        f"- validation data sha256 `{about.get('validation_sha256', 'unknown')}`",
+        f"- trajectories: {about.get('trajectories', 'unknown')}",
+        *(f"- {key}: {training[key]:.6g}" for key in ("minutes", "step", "score") if key in training),
+    ]
+    recipe = json.dumps(about.get("recipe", {}), indent=1)
+    picture = ["", "![loss curve](loss.png)"] if has_loss else []
+    return "\n".join([*lines, "", "Recipe:", "", "```json", recipe, "```", *picture])

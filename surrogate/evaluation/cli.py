@@ -1,0 +1,165 @@
+"""``phasetwin evaluate``: the fixed protocol, or clips of others, for one model."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from solvers.errors import InputError
+
+if TYPE_CHECKING:
+    from surrogate.evaluation.card import Report
+    from surrogate.evaluation.forecasters import Forecaster
+
+_BASELINES = ("persistence:cahn_hilliard", "persistence:grain_growth", "solver:cahn_hilliard")
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help=f"A model's name or folder, or a baseline: {', '.join(_BASELINES)}.",
+        show_default=False,
+    ),
+]
+Protocols = Annotated[
+    list[str] | None,
+    typer.Option("--protocol", metavar="NAME", help="Only this part of the protocol; may be repeated."),
+]
+Trajectories = Annotated[
+    int | None, typer.Option("--trajectories", min=1, help="Trajectories of each part; the protocol's 16 by default.")
+]
+Rollouts = Annotated[
+    int | None,
+    typer.Option(
+        "--rollouts", min=0, help="Trajectories also run from their start, as a sweep does; 16, or 4 at 256 x 256."
+    ),
+]
+Clips = Annotated[
+    Path | None,
+    typer.Option(
+        "--clips", metavar="FILE.npy", help="Clips (samples, frames, y, x) in [0, 1] instead of the protocol."
+    ),
+]
+Boundary = Annotated[str, typer.Option("--boundary", help="Of the clips: no_flux or periodic.")]
+Spacing = Annotated[
+    float | None, typer.Option("--spacing", help="Scaled age between the frames of clips; fitted by default.")
+]
+Kappa = Annotated[float | None, typer.Option("--kappa", help="kappa / (W dx^2) of the clips; fitted by default.")]
+Age = Annotated[float, typer.Option("--age", help="Scaled age of the first frame of clips.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder for card, tables and pictures; runs/evaluation/MODEL by default.")
+]
+Cache = Annotated[Path, typer.Option("--references", help="Folder of the reference trajectories.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Torch threads; as torch chooses by default.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add ``evaluate`` to the front door."""
+    app.command("evaluate")(evaluate_command)
+
+
+def evaluate_command(
+    model: Model,
+    protocol: Protocols = None,
+    trajectories: Trajectories = None,
+    rollouts: Rollouts = None,
+    clips: Clips = None,
+    boundary: Boundary = "no_flux",
+    spacing: Spacing = None,
+    kappa: Kappa = None,
+    age: Age = 20.0,
+    out: Out = None,
+    references: Cache = Path("runs/surrogate/evaluation"),
+    threads: Threads = None,
+) -> int:
+    """Measure a model by the fixed protocol, or on clips; write its card, tables and pictures.
+
+    Reference trajectories are computed once, by the solver, and kept; an interrupted run goes on where it stopped.
+    """
+    import torch
+
+    from surrogate.evaluation.card import write_reports
+
+    _check_options(clips, protocol, trajectories if rollouts is None else rollouts, spacing, kappa, boundary)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = forecaster(model)
+    if clips is not None:
+        reports = [_on_clips(chosen, clips, boundary, spacing, kappa, age)]
+    else:
+        reports = _on_protocol(chosen, protocol, trajectories, rollouts, references)
+    folder = out or Path("runs") / "evaluation" / _folder_name(model, clips)
+    card = write_reports(folder, chosen, reports, _command(), getattr(chosen, "about", None))
+    for report in reports:
+        for table in report.tables():
+            typer.echo(f"\n{report.scores.case.name}")
+            typer.echo(table.markdown())
+    typer.echo(str(card))
+    return 0
+
+
+def _check_options(
+    clips: Path | None,
+    protocol: list[str] | None,
+    number: int | None,
+    spacing: float | None,
+    kappa: float | None,
+    boundary: str,
+) -> None:
+    if clips is None and (spacing is not None or kappa is not None):
+        raise InputError("--spacing, --kappa: allowed with --clips; the protocol knows its own")
+    if clips is not None and (protocol or number is not None):
+        raise InputError("--protocol, --trajectories, --rollouts: not allowed with --clips")
+    if boundary not in ("no_flux", "periodic"):
+        raise InputError(f"--boundary: no_flux or periodic, but got {boundary!r}")
+
+
+def forecaster(name: str) -> Any:
+    """A model by name or folder, or a baseline.
+
+    Raises:
+        InputError: for a name that is neither.
+    """
+    from surrogate.evaluation.forecasters import Persistence, SolverBaseline
+
+    if name in _BASELINES:
+        kind, process = name.split(":")
+        return SolverBaseline() if kind == "solver" else Persistence(process)
+    from surrogate.models import load_surrogate
+
+    return load_surrogate(name)
+
+
+def _on_protocol(
+    model: Forecaster, names: list[str] | None, trajectories: int | None, rollouts: int | None, references: Path
+) -> list[Report]:
+    from surrogate.evaluation.protocol import protocols_for
+    from surrogate.evaluation.run import evaluate
+
+    return [
+        evaluate(model, protocol, trajectories, references, say=typer.echo, rollouts=rollouts)
+        for protocol in protocols_for(model.process, names)
+    ]
+
+
+def _on_clips(
+    model: Forecaster, path: Path, boundary: str, spacing: float | None, kappa: float | None, age: float
+) -> Report:
+    from surrogate.evaluation.run import evaluate_clips
+
+    kind: Literal["no_flux", "periodic"] = "no_flux" if boundary == "no_flux" else "periodic"
+    return evaluate_clips(model, path, kind, spacing, kappa, age, say=typer.echo)
+
+
+def _folder_name(model: str, clips: Path | None) -> str:
+    base = Path(model).name.replace(":", "-")
+    return f"{base}-{clips.stem}" if clips is not None else base
+
+
+def _command() -> str:
+    """The command line as typed, the program by its name alone."""
+    return shlex.join(["phasetwin", *sys.argv[1:]])

@@ -1,0 +1,267 @@
+"""Learned models: load one by name or path, and let it run as an engine or forecast from images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from solvers import CahnHilliard, Frames, GrainGrowth, Grid
+from solvers.errors import InputError
+from solvers.qois import label_grains
+from solvers.qois.grains import boundary_threshold
+from surrogate.energies import EnergyGuard, composition_energy, grain_energy, rises
+from surrogate.handover import Start, composition_start, grain_start
+from surrogate.networks.jump import JumpNet, JumpSettings
+from surrogate.prediction import Prediction
+from surrogate.scales import GRAIN_GROWTH, Problem, age_rate, group_inputs, groups_of, process_of
+from surrogate.stepping import StepSchedule, jump_rollout
+from surrogate.weights_file import folder_of, read_about, read_tensors
+
+
+class Surrogate(Protocol):
+    """A learned model.
+
+    Attributes:
+        name, process, kind: of the model.
+        sha256: of its weights.
+        about: its ``model.json``.
+    """
+
+    name: str
+    process: str
+    kind: str
+    sha256: str
+    about: dict[str, Any]
+
+    def check(self, problem: Problem) -> None:
+        """Raises InputError for a problem of the other process or a grid the model cannot take."""
+
+    def forecast(
+        self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
+    ) -> torch.Tensor:
+        """Later frames from earlier ones alone.
+
+        Args:
+            problem: the material; its grid is that of the frames.
+            frames: (batch, n, y, x) composition or phi.
+            frame_times: (n,) their times.
+            times: (m,) later times, increasing.
+
+        Returns:
+            (batch, m, y, x).
+        """
+
+
+class JumpSurrogate:
+    """A jump network with its schedule; see :class:`Surrogate`.
+
+    Args:
+        about: ``model.json``.
+        tensors: weights by name.
+        device: where it runs.
+
+    Raises:
+        InputError: for weights that do not fit the network's shape.
+    """
+
+    kind = "jump"
+
+    def __init__(self, about: dict[str, Any], tensors: dict[str, torch.Tensor], device: str = "cpu") -> None:
+        self.about = about
+        self.name, self.process = str(about["name"]), str(about["process"])
+        self.sha256 = str(about["weights_sha256"])
+        self.settings = JumpSettings(**about["settings"])
+        plan = about["schedule"]
+        self.schedule = StepSchedule(tuple(plan["ages"]), tuple(plan["lengths"]))
+        self.net = filled(JumpNet(self.settings), tensors, self.name).to(device)
+        self.device = device
+
+    def check(self, problem: Problem) -> None:
+        """See :class:`Surrogate`."""
+        check_process(self, problem)
+        sides = mirrored_grid(problem.grid).shape
+        if len(sides) != 2 or any(n % self.settings.patch for n in sides):
+            raise InputError(
+                f"model {self.name}: found a grid of {' x '.join(map(str, problem.grid.shape))} cells, "
+                f"allowed two axes with multiples of {self.settings.patch}"
+            )
+
+    def forecast(
+        self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
+    ) -> torch.Tensor:
+        """See :class:`Surrogate`; only the last frame is used."""
+        self.check(problem)
+        batch = len(frames)
+        rate = age_rate(problem, batch)
+        start = float(np.asarray(frame_times)[-1]) * rate
+        ages = np.asarray(times, dtype=np.float64)[None] * rate[:, None]
+        return _unscaled(problem, self.advance(problem, _scaled(problem, frames[:, -1]), start, ages))
+
+    def advance(
+        self,
+        problem: Problem,
+        fields: torch.Tensor,
+        start: np.ndarray,
+        ages: np.ndarray,
+        guard: EnergyGuard | None = None,
+    ) -> torch.Tensor:
+        """Scaled fields (batch, y, x) at scaled ages ``start`` (batch,) to (batch, time, y, x) at ``ages``."""
+        whole = mirrored(fields.float(), problem.grid)
+        groups = group_inputs(self.process, groups_of(problem, fields)).to(self.device)
+        out = torch.full((*ages.shape, *fields.shape[1:]), torch.nan)
+        rows, columns = (slice(0, n) for n in fields.shape[1:])
+        steps = jump_rollout(self.net, whole.to(self.device), start, ages, groups, self.schedule, guard)
+        for reached in steps:
+            out[reached.samples, reached.times] = reached.fields[:, rows, columns].cpu()
+        return out
+
+    def rollout(self, problem: Problem, initial: torch.Tensor, times: torch.Tensor) -> Prediction:
+        """Frames from a start, the solver doing the first ones.
+
+        Args:
+            problem: parameters are floats or (batch,).
+            initial: (batch, y, x) composition, or integer grain labels.
+            times: (batch, time), rows never decrease.
+
+        Raises:
+            InputError: see :meth:`check`.
+        """
+        self.check(problem)
+        begin: Callable[..., Start] = grain_start if isinstance(problem, GrainGrowth) else composition_start
+        start = begin(problem, initial, times)
+        ages = times.double().numpy() * age_rate(problem, len(initial))[:, None]
+        later = ages > start.ages[:, None]
+        field, energy = start.early.clone(), start.early_energy.clone()
+        guarded = np.zeros(len(initial), dtype=np.int64)
+        rows = np.flatnonzero(later.any(1))
+        if len(rows):
+            index = torch.from_numpy(rows)
+            part = problem.take(index)
+            guard = self._guard(part, len(rows))
+            # Frames before the hand-over are asked for at the hand-over, and thrown away.
+            asked = np.maximum(ages[rows], start.ages[rows, None])
+            found = self.advance(part, start.fields[index], start.ages[rows], asked, guard)
+            taken = torch.from_numpy(later[rows])
+            frames = _unscaled(part, found)
+            energies = self._energy(part, frames, start.energy[index], start.fields[index])
+            field[index] = torch.where(taken[:, :, None, None], frames.to(field), field[index])
+            energy[index] = torch.where(taken, energies, energy[index])
+            guarded[rows] = guard.replaced if guard is not None else 0
+        grain_id = self._labels(problem, start, field, later)
+        return self._prediction(problem, Frames(field, energy, grain_id), start, guarded)
+
+    def _guard(self, problem: Problem, batch: int) -> EnergyGuard | None:
+        periodic = problem.grid.boundary == "periodic"
+        if isinstance(problem, CahnHilliard) and periodic:
+            return EnergyGuard(problem, batch, self.schedule.at)
+        return None
+
+    @staticmethod
+    def _energy(problem: Problem, frames: torch.Tensor, known: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+        if isinstance(problem, GrainGrowth):
+            return grain_energy(frames, known, first)
+        return composition_energy(problem, frames)
+
+    @staticmethod
+    def _labels(problem: Problem, start: Start, field: torch.Tensor, later: np.ndarray) -> torch.Tensor | None:
+        if not isinstance(problem, GrainGrowth):
+            return None
+        assert start.labels is not None
+        found = label_grains(field, problem.grid, boundary_threshold(problem.gamma))
+        return torch.where(torch.from_numpy(later)[:, :, None, None], found.to(torch.int32), start.labels)
+
+    def _prediction(self, problem: Problem, frames: Frames, start: Start, guarded: np.ndarray) -> Prediction:
+        means = _scaled(problem, frames.field).double().mean((2, 3)).numpy()
+        trust, reasons = self.trusted(problem, start)
+        return Prediction(
+            frames=frames,
+            mass_drift=np.abs(means - means[:, :1]).max(1),
+            energy_rises=rises(frames.free_energy),
+            guarded=guarded,
+            handover=start.ages,
+            trust=trust,
+            reasons=reasons,
+        )
+
+    def trusted(self, problem: Problem, start: Start) -> tuple[np.ndarray, list[str]]:
+        """Trust (batch,) float32 and the reasons against it: whether the groups are in the box of the training data."""
+        groups = groups_of(problem, start.fields)
+        box = self.about["domain"]
+        batch = len(start.fields)
+        reasons = [""] * batch
+        for name, values in groups.items():
+            low, high = box[name]
+            slack = 1e-3 * max(1e-3, high - low)
+            for sample in np.flatnonzero((values < low - slack) | (values > high + slack)):
+                reasons[sample] = reasons[sample] or f"{name} {values[sample]:.3g} outside [{low:.3g}, {high:.3g}]"
+        # A sample that the solver ran to its end needs no trust in a model.
+        solved = ~np.isfinite(start.ages)
+        inside = np.array([not r for r in reasons]) | solved
+        return inside.astype(np.float32), ["" if good else r for good, r in zip(inside, reasons, strict=True)]
+
+
+def check_process(model: Surrogate | JumpSurrogate, problem: Problem) -> None:
+    """Raises InputError where the model is for the other process."""
+    found = process_of(problem)
+    if found != model.process:
+        raise InputError(f"model {model.name}: found a problem of {found}, allowed {model.process}")
+
+
+def filled(net: Any, tensors: dict[str, torch.Tensor], name: str) -> Any:
+    """The network with its weights, ready to run.
+
+    Raises:
+        InputError: for weights that do not fit.
+    """
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError:
+        raise InputError(f"model {name}: the weights do not fit the network that its description names") from None
+    assert isinstance(net, nn.Module)
+    return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def mirrored_grid(grid: Grid) -> Grid:
+    """The periodic grid that a no-flux box becomes by even extension."""
+    if grid.boundary == "periodic":
+        return grid
+    return replace(grid, shape=tuple(2 * n for n in grid.shape), boundary="periodic")
+
+
+def mirrored(fields: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """(batch, y, x) as periodic fields: a no-flux box by its even extension, which a symmetric network keeps nearly."""
+    if grid.boundary == "periodic":
+        return fields
+    for dim in (-2, -1):
+        fields = torch.cat([fields, fields.flip(dim)], dim)
+    return fields
+
+
+def _scaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
+    return fields if isinstance(problem, GrainGrowth) else problem.well.to_scaled(fields)
+
+
+def _unscaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
+    return fields if isinstance(problem, GrainGrowth) else problem.well.from_scaled(fields)
+
+
+KINDS: dict[str, Callable[..., Any]] = {"jump": JumpSurrogate}
+
+
+def load_surrogate(name_or_path: str | Path, device: str = "cpu") -> Any:
+    """A model by registered name or path of its folder; its checksum is compared, and nothing is unpickled.
+
+    Raises:
+        InputError: for an unknown name, or files that are damaged, foreign or do not fit together.
+    """
+    folder = folder_of(name_or_path)
+    about = read_about(folder)
+    if about["kind"] not in KINDS or about["process"] not in (GRAIN_GROWTH, "cahn_hilliard"):
+        raise InputError(f"{folder}: kind {about['kind']!r} of {about['process']!r} is not known to this version")
+    return KINDS[about["kind"]](about, read_tensors(folder, about), device)

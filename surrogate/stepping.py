@@ -1,0 +1,141 @@
+"""From frame to frame with a jump network: long steps on a schedule of its own, and any times between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from surrogate.networks.jump import JumpNet
+
+#: Cells that go through a network together: beyond it its activations leave the cache.
+CELLS_TOGETHER = 64 * 64 * 32
+
+
+@dataclass(frozen=True)
+class StepSchedule:
+    """How long a step is at which scaled age: structures slow down as they coarsen.
+
+    Attributes:
+        ages: increasing, the first 0.
+        lengths: step length from each of these ages on.
+    """
+
+    ages: tuple[float, ...]
+    lengths: tuple[float, ...]
+
+    def at(self, age: np.ndarray) -> np.ndarray:
+        """Step length (batch,) at scaled ages (batch,)."""
+        index = np.searchsorted(np.asarray(self.ages), age, side="right") - 1
+        return np.asarray(self.lengths)[np.maximum(index, 0)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the model file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Some frames, each of one sample at one requested age.
+
+    Attributes:
+        samples, times: (m,) indices into the batch and into the sample's row of ages.
+        fields: (m, y, x).
+    """
+
+    samples: np.ndarray
+    times: np.ndarray
+    fields: torch.Tensor
+
+
+#: (samples, fields before (m, y, x), ages before (m,), fields after) -> fields to go on from.
+Guard = Callable[[np.ndarray, torch.Tensor, np.ndarray, torch.Tensor], torch.Tensor]
+
+
+@torch.inference_mode()
+def jump_rollout(
+    net: JumpNet,
+    fields: torch.Tensor,
+    start: np.ndarray,
+    ages: np.ndarray,
+    groups: torch.Tensor,
+    schedule: StepSchedule,
+    guard: Guard | None = None,
+) -> Iterator[Reached]:
+    """Yields every sample's frame at every one of its ages.
+
+    Steps depend on where a sample starts, not on the ages asked for: what lies between two steps is an increment from
+    the earlier one. So an answer does not change with the times that are asked for beside it.
+
+    Args:
+        net: the network.
+        fields: (batch, y, x) scaled fields at the ages ``start``.
+        start: (batch,) scaled ages.
+        ages: (batch, time) non-decreasing, none below ``start``.
+        groups: (batch, group) network inputs.
+        schedule: step lengths.
+        guard: looks at every step and may replace it.
+    """
+    size = max(1, CELLS_TOGETHER // int(np.prod(fields.shape[1:])))
+    for low in range(0, len(fields), size):
+        part = slice(low, low + size)
+        for reached in _rollout(net, fields[part], start[part], ages[part], groups[part], schedule, guard, low):
+            yield Reached(reached.samples + low, reached.times, reached.fields)
+
+
+def _rollout(
+    net: JumpNet,
+    fields: torch.Tensor,
+    start: np.ndarray,
+    ages: np.ndarray,
+    groups: torch.Tensor,
+    schedule: StepSchedule,
+    guard: Guard | None,
+    offset: int,
+) -> Iterator[Reached]:
+    active, age = np.arange(len(fields)), start.astype(np.float64).copy()
+    at_start = ages <= age[:, None]
+    if at_start.any():
+        samples, times = np.nonzero(at_start)
+        yield Reached(samples, times, fields[torch.from_numpy(samples)])
+    while True:
+        going = age < ages[active, -1]
+        if not going.any():
+            return
+        if not going.all():
+            keep = torch.from_numpy(np.flatnonzero(going))
+            active, age, fields, groups = active[going], age[going], fields[keep], groups[keep]
+        length = schedule.at(age)
+        features = net.features(fields, groups)
+        wanted = (ages[active] > age[:, None]) & (ages[active] <= (age + length)[:, None])
+        rows, times = np.nonzero(wanted)
+        lengths = ages[active[rows], times] - age[rows]
+        onward = np.flatnonzero(age + length < ages[active, -1])
+        owners = np.concatenate([rows, onward])
+        steps = torch.from_numpy(np.concatenate([lengths, length[onward]])).to(fields)
+        frames = _advanced(net, fields, features, owners, steps)
+        if len(rows):
+            yield Reached(active[rows], times, frames[: len(rows)])
+        after = frames[len(rows) :]
+        where = torch.from_numpy(onward)
+        if guard is not None and len(onward):
+            after = guard(active[onward] + offset, fields[where], age[onward], after)
+        fields = fields.clone()
+        fields[where] = after
+        age = age + length
+
+
+def _advanced(
+    net: JumpNet, fields: torch.Tensor, features: torch.Tensor, owners: np.ndarray, steps: torch.Tensor
+) -> torch.Tensor:
+    """(m, y, x): the frames of ``owners`` (m,) after ``steps`` (m,)."""
+    size = max(1, 2 * CELLS_TOGETHER // int(np.prod(fields.shape[1:])))
+    parts = []
+    for low in range(0, len(owners), size):
+        index = torch.from_numpy(owners[low : low + size])
+        change = net.increments(features[index], steps[low : low + size, None])[:, 0]
+        parts.append(fields[index] + change)
+    return torch.cat(parts) if parts else fields[:0]

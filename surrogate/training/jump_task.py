@@ -1,0 +1,140 @@
+"""What a jump network learns: the change of a frame after several lengths of time at once, and its own rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from surrogate.networks.jump import JumpNet
+from surrogate.scales import CAHN_HILLIARD
+from surrogate.stepping import StepSchedule, jump_rollout
+from surrogate.training.data import TrajectorySet
+
+Batch = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor], list[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class JumpTask:
+    """Batches and losses for a :class:`JumpNet`.
+
+    Attributes:
+        train, validation: trajectories that share none.
+        schedule: step lengths the model will take.
+        batch_size: samples of a batch.
+        targets: step lengths that each sample is asked for, the longest included.
+        noise: standard deviation of the noise on the input: a rollout sees its own errors.
+        unroll: steps of a rollout at the end of the curriculum.
+        validation_start: scaled age from which validation rollouts start.
+    """
+
+    train: TrajectorySet
+    validation: TrajectorySet
+    schedule: StepSchedule
+    batch_size: int = 16
+    targets: int = 3
+    noise: float = 0.01
+    unroll: int = 3
+    validation_start: float = 20.0
+
+    def depth(self, progress: float) -> int:
+        """Steps of a rollout in training: one at first, then two, then ``unroll``."""
+        if progress < 0.5:
+            return 1
+        return min(2 if progress < 0.75 else self.unroll, self.unroll)
+
+    def batch(self, rng: np.random.Generator, progress: float = 0.0) -> Batch:
+        """Start fields (b, y, x), groups (b, g), then for each step of the rollout the lengths (b, k) and the true
+        fields after them (b, k, y, x), the last of which is the next step's start; and weights (b,)."""
+        data, depth = self.train, self.depth(progress)
+        last = self._last_step()
+        chains: list[list[int]] = []
+        rows: list[int] = []
+        while len(rows) < self.batch_size:
+            row = int(rng.integers(len(data.fields)))
+            index = int(rng.integers(len(data.ages) - 1))
+            chain = [index]
+            while len(chain) <= depth and last[chain[-1]] > chain[-1]:
+                chain.append(int(last[chain[-1]]))
+            if data.usable[row, index] and len(chain) > depth:
+                rows.append(row)
+                chains.append(chain)
+        turn = _augmentation(rng, data.process == CAHN_HILLIARD)
+        which = np.array(rows)
+        nodes = np.array(chains)
+        start = turn(data.fields[which, nodes[:, 0]])
+        lengths, truths = [], []
+        for step in range(depth):
+            low, high = nodes[:, step], nodes[:, step + 1]
+            between = [np.sort(rng.integers(a + 1, b + 1, self.targets - 1)) for a, b in zip(low, high, strict=True)]
+            asked = np.concatenate([np.array(between, dtype=np.int64), high[:, None]], axis=1)
+            lengths.append(torch.from_numpy((data.ages[asked] - data.ages[low][:, None]).astype(np.float32)))
+            truths.append(turn(data.fields[which[:, None], asked]))
+        groups = data.inputs()[torch.from_numpy(which)].clone()
+        if data.process == CAHN_HILLIARD:
+            groups[:, 1] = start.mean((1, 2))
+        moved = (truths[0][:, -1] - start).square().mean((1, 2))
+        return start, groups, lengths, truths, 1.0 / (moved + 1e-3).sqrt()
+
+    def _last_step(self) -> np.ndarray:
+        """For each stored age, the position of the last one within a step of it."""
+        ages = self.train.ages
+        return np.searchsorted(ages, (ages + self.schedule.at(ages)) * (1 + 1e-6), side="right") - 1
+
+    def loss(self, net: JumpNet, batch: Batch) -> torch.Tensor:
+        """Mean square error over the rollout, samples weighted against the size of what happens in them."""
+        state, groups, lengths, truths, weights = batch
+        if self.noise:
+            disturbance = self.noise * torch.randn_like(state)
+            state = state + disturbance - disturbance.mean((1, 2), keepdim=True)
+        total = state.new_zeros(())
+        for asked, truth in zip(lengths, truths, strict=True):
+            frames = net(state, groups, asked)
+            total = total + ((frames - truth).square().mean((1, 2, 3)) * weights).mean()
+            state = frames[:, -1]
+        return total / len(lengths)
+
+    @torch.inference_mode()
+    def validate(self, net: JumpNet) -> dict[str, float]:
+        """Root mean square errors over all validation rollouts at growing leads; ``score`` is what training watches."""
+        data = self.validation
+        rows, first = self._validation_starts()
+        start = data.ages[first]
+        fields = torch.from_numpy(np.stack([data.fields[r, i] for r, i in zip(rows, first, strict=True)])).float()
+        groups = data.inputs()[torch.from_numpy(rows)]
+        leads = self.schedule.lengths[0] * np.array([1, 2, 5, 10])
+        errors = np.zeros((len(rows), len(leads)))
+        targets = [np.searchsorted(data.ages, s + leads, side="right") - 1 for s in start]
+        ages = np.stack([data.ages[t] for t in targets])
+        for reached in jump_rollout(net, fields, start, ages, groups, self.schedule):
+            for sample, time, field in zip(reached.samples, reached.times, reached.fields, strict=True):
+                truth = torch.from_numpy(data.fields[rows[sample], targets[sample][time]]).float()
+                errors[sample, time] = (field - truth).square().mean().item()
+        mean = np.sqrt(errors.mean(0))
+        found = {f"rmse+{lead:g}": float(e) for lead, e in zip(leads, mean, strict=True)}
+        return {"score": float(mean.mean()), **found}
+
+    def _validation_starts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Trajectories (m,) and the positions (m,) at which their rollouts start."""
+        data = self.validation
+        late = data.ages >= self.validation_start * (1 - 1e-6)
+        fit = data.usable & late & (data.ages + 10 * self.schedule.lengths[0] <= data.ages[-1] * (1 + 1e-6))
+        rows = np.flatnonzero(fit.any(1))
+        return rows, fit[rows].argmax(1)
+
+
+def _augmentation(rng: np.random.Generator, odd: bool):  # type: ignore[no-untyped-def]
+    """One of the symmetries of the square, a shift, and for Cahn-Hilliard a sign, for a whole batch.
+
+    A network whose patch is four cells is equivariant under shifts by four, so less than four is enough.
+    """
+    turns, flip, sign = int(rng.integers(4)), bool(rng.integers(2)), -1.0 if odd and rng.integers(2) else 1.0
+    shift = tuple(int(s) for s in rng.integers(0, 4, 2))
+
+    def turn(fields: np.ndarray) -> torch.Tensor:
+        moved = np.roll(np.rot90(fields, turns, (-2, -1)), shift, (-2, -1))
+        moved = moved[..., ::-1] if flip else moved
+        return torch.from_numpy(np.ascontiguousarray(moved)).float() * sign
+
+    return turn

@@ -1,0 +1,201 @@
+"""The training loop: any task, a budget in minutes, and a checkpoint to go on from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from solvers.errors import InputError
+from surrogate.training.checkpoint import Progress, load_state, save_state
+
+
+class Task(Protocol):
+    """What is learned."""
+
+    def batch(self, rng: np.random.Generator, progress: float) -> Any:
+        """A batch, by a share of the training from 0 to 1."""
+
+    def loss(self, net: Any, batch: Any) -> torch.Tensor:
+        """Scalar loss."""
+
+    def validate(self, net: Any) -> dict[str, float]:
+        """Figures on held-out trajectories; ``score`` is the one to lower."""
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How a network is trained.
+
+    Attributes:
+        minutes: whole budget of training time, validation included.
+        learning_rate: its peak; warmed up over the first 2 %, then along a cosine to 1 %.
+        weight_decay: of AdamW.
+        averaging: decay of the averaged weights, which are validated and shipped.
+        clip: largest norm of a gradient.
+        seed: of weights and batches.
+        threads: torch threads.
+        validate_seconds, checkpoint_seconds: how often.
+    """
+
+    minutes: float
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    averaging: float = 0.998
+    clip: float = 1.0
+    seed: int = 0
+    threads: int = 1
+    validate_seconds: float = 60.0
+    checkpoint_seconds: float = 60.0
+
+
+def learning_rate(progress: float, peak: float) -> float:
+    """Warm-up and cosine."""
+    warm = min(1.0, progress / 0.02 + 1e-3)
+    return peak * warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))))
+
+
+def train(
+    net: nn.Module,
+    task: Task,
+    settings: LoopSettings,
+    folder: Path,
+    identity: str,
+    say: Callable[[str], None] = print,
+) -> Progress:
+    """Trains until the budget is spent; run again, it goes on where it was. ``net`` ends as the best average.
+
+    Args:
+        net: initialised network, changed in place.
+        task: batches, loss, validation.
+        settings: see there.
+        folder: for checkpoints; made.
+        identity: hash of whatever a checkpoint must have been made with (network, data).
+        say: takes progress lines.
+
+    Raises:
+        InputError: for a checkpoint of something else.
+    """
+    torch.set_num_threads(settings.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _Run(net, settings)
+    run.resume(folder, identity, say)
+    progress = run.progress
+    budget = 60.0 * settings.minutes
+    mark = validated = saved = time.monotonic()
+    losses: list[float] = []
+    net.train()
+    while progress.elapsed < budget:
+        share = progress.elapsed / budget
+        losses.append(run.step(task, share))
+        now = time.monotonic()
+        progress.elapsed += now - mark
+        mark = now
+        over = progress.elapsed >= budget
+        if over or now - validated > settings.validate_seconds:
+            run.validate(task, float(np.mean(losses)), budget, say)
+            losses, validated = [], time.monotonic()
+            progress.elapsed += validated - mark
+            mark = validated
+        if over or now - saved > settings.checkpoint_seconds:
+            run.save(folder, identity)
+            saved = time.monotonic()
+    net.load_state_dict(run.best)
+    net.eval()
+    return progress
+
+
+class _Run:
+    """Everything that changes during a training."""
+
+    def __init__(self, net: nn.Module, settings: LoopSettings) -> None:
+        self.net, self.settings = net, settings
+        self.progress = Progress()
+        self.rng = np.random.default_rng(settings.seed)
+        torch.manual_seed(settings.seed)
+        self.optimiser = torch.optim.AdamW(
+            net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
+        )
+        self.average = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        self.best = dict(self.average)
+
+    def step(self, task: Task, share: float) -> float:
+        """One batch."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(share, self.settings.learning_rate)
+        loss = task.loss(self.net, task.batch(self.rng, share))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip)
+        if torch.isfinite(norm):  # a rollout that blew up teaches nothing
+            self.optimiser.step()
+        self.progress.step += 1
+        # Young averages forget faster, or they would still hold the initial weights.
+        decay = min(self.settings.averaging, self.progress.step / (self.progress.step + 10.0))
+        with torch.no_grad():
+            for name, value in self.net.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1.0 - decay)
+                else:
+                    self.average[name].copy_(value)
+        return float(loss.detach())
+
+    def validate(self, task: Task, loss: float, budget: float, say: Callable[[str], None]) -> None:
+        """Judges the averaged weights, and keeps them where they are the best so far."""
+        present = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
+        self.net.load_state_dict(self.average)
+        self.net.eval()
+        figures = task.validate(self.net)
+        self.net.load_state_dict(present)
+        self.net.train()
+        progress = self.progress
+        better = figures["score"] < progress.best
+        if better:
+            progress.best = figures["score"]
+            self.best = {name: value.clone() for name, value in self.average.items()}
+        progress.history.append({"elapsed": progress.elapsed, "step": progress.step, "loss": loss, **figures})
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        left = max(0.0, budget - progress.elapsed) / 60.0
+        say(f"step {progress.step}, loss {loss:.4f}, {shown}{' *' if better else ''}, {left:.1f} min left")
+
+    def save(self, folder: Path, identity: str) -> None:
+        """A checkpoint."""
+        tensors = {f"net.{n}": v for n, v in self.net.state_dict().items()}
+        tensors |= {f"average.{n}": v for n, v in self.average.items()}
+        tensors |= {f"best.{n}": v for n, v in self.best.items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{n}": torch.as_tensor(v) for n, v in state.items()}
+        tensors["generator"] = torch.get_rng_state()
+        save_state(folder, tensors, self.progress, {"identity": identity, "rng": self.rng.bit_generator.state})
+
+    def resume(self, folder: Path, identity: str, say: Callable[[str], None]) -> None:
+        """Takes up a checkpoint, where there is one."""
+        found = load_state(folder)
+        if found is None:
+            return
+        tensors, progress, extra = found
+        if extra["identity"] != identity:
+            raise InputError(f"{folder}: holds a training of another network or other data; choose another folder")
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+        self.net.load_state_dict(part("net."))
+        self.average, self.best = part("average."), part("best.")
+        state = self.optimiser.state_dict()
+        state["state"] = {}
+        for name, value in part("optimiser.").items():
+            index, _, what = name.partition(".")
+            state["state"].setdefault(int(index), {})[what] = value
+        self.optimiser.load_state_dict(state)
+        torch.set_rng_state(tensors["generator"])
+        self.rng.bit_generator.state = extra["rng"]
+        self.progress = progress
+        say(f"resumed after {progress.elapsed / 60:.1f} min, step {progress.step}, best score {progress.best:.4f}")
