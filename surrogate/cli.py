@@ -16,8 +16,11 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 
 def add_commands(app: typer.Typer) -> None:
     """Add this room's verbs to the front door."""
+    from surrogate.evaluation.cli import add_commands as add_evaluation
+
     for command in (train, models):
         app.command()(command)
+    add_evaluation(app)
 
 
 def train(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from solvers import CahnHilliard, GrainGrowth, solve
+from solvers import CahnHilliard, solve
 from solvers.resampling import resample
 from surrogate.scales import age_rate
 
@@ -46,48 +46,49 @@ def grain_energy(phi: torch.Tensor, known: torch.Tensor, known_phi: torch.Tensor
 
 
 class EnergyGuard:
-    """Compares the energy before and after every step of a Cahn-Hilliard rollout; a step that raises it is done by the
-    solver instead.
+    """Compares energies before and after every step of a Cahn-Hilliard rollout. Where a frame's is higher, the solver
+    does that sample's step instead, all of its frames. A :class:`surrogate.stepping.Guard`.
 
     Args:
         problem: of the whole batch.
-        lengths: (ages) -> step lengths, of the schedule.
+        batch: its size.
 
     Attributes:
         replaced: (batch,) steps handed to the solver so far.
     """
 
-    def __init__(self, problem: CahnHilliard, batch: int, lengths: object) -> None:
+    def __init__(self, problem: CahnHilliard, batch: int) -> None:
         self.problem = problem
         self.replaced = np.zeros(batch, dtype=np.int64)
-        self._lengths = lengths
         self._rate = age_rate(problem, batch)
 
     def __call__(
-        self, samples: np.ndarray, before: torch.Tensor, ages: np.ndarray, after: torch.Tensor
+        self,
+        samples: np.ndarray,
+        before: torch.Tensor,
+        owners: np.ndarray,
+        lengths: np.ndarray,
+        frames: torch.Tensor,
     ) -> torch.Tensor:
-        """See :data:`surrogate.stepping.Guard`."""
-        index = torch.from_numpy(samples)
-        problem, well = self.problem.take(index), self.problem.well
-        energies = [composition_energy(problem, well.from_scaled(fields)) for fields in (before, after)]
-        bad = np.flatnonzero(~(energies[1] <= energies[0] * (1.0 + RISE)).cpu().numpy())  # true for NaN
-        if not len(bad):
-            return after
-        self.replaced[samples[bad]] += 1
-        rows = torch.from_numpy(bad)
-        times = (self._lengths(ages[bad]) / self._rate[samples[bad]])[:, None]  # type: ignore[operator]
-        start = well.from_scaled(before[rows])
-        solved = solve(problem.take(rows), start, torch.from_numpy(times), _WARM_TOLERANCE, dtype=torch.float32)
-        after = after.clone()
-        after[rows] = well.to_scaled(solved.states[:, 0]).to(after)
-        return after
+        """See :class:`surrogate.stepping.Guard`."""
+        known = self._energy(samples, before)
+        risen = ~(self._energy(samples[owners], frames) <= known[owners] * (1.0 + RISE))  # true for NaN
+        for position in np.unique(owners[risen]):
+            sample, rows = samples[position], np.flatnonzero(owners == position)
+            self.replaced[sample] += 1
+            order = np.argsort(lengths[rows], kind="stable")
+            times = torch.from_numpy(lengths[rows][order] / self._rate[sample])
+            problem = self.problem.take(torch.tensor([sample]))
+            start = problem.well.from_scaled(before[position : position + 1])
+            solved = solve(problem, start, times[None], _WARM_TOLERANCE, dtype=torch.float32).states[0]
+            frames[torch.from_numpy(rows[order])] = problem.well.to_scaled(solved).to(frames)
+        return frames
+
+    def _energy(self, samples: np.ndarray, fields: torch.Tensor) -> np.ndarray:
+        problem = self.problem.take(torch.from_numpy(samples))
+        return composition_energy(problem, self.problem.well.from_scaled(fields)).cpu().numpy()
 
 
 def rises(energy: torch.Tensor) -> np.ndarray:
     """(batch,) how often the energy (batch, time) is above that of the frame before."""
     return (energy[:, 1:] > energy[:, :-1] * (1.0 + RISE)).sum(1).cpu().numpy()
-
-
-def is_grains(problem: CahnHilliard | GrainGrowth) -> bool:
-    """Whether the problem is one of grains."""
-    return isinstance(problem, GrainGrowth)

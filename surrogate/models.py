@@ -9,17 +9,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
 
 from solvers import CahnHilliard, Frames, GrainGrowth, Grid
 from solvers.errors import InputError
 from solvers.qois import label_grains
 from solvers.qois.grains import boundary_threshold
 from surrogate.energies import EnergyGuard, composition_energy, grain_energy, rises
+from surrogate.gsta_model import GstaSurrogate
 from surrogate.handover import Start, composition_start, grain_start
+from surrogate.models_common import check_process, filled
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.prediction import Prediction
-from surrogate.scales import GRAIN_GROWTH, Problem, age_rate, group_inputs, groups_of, process_of
+from surrogate.scales import GROUPS, Problem, age_rate, group_inputs, groups_of, scaled, unscaled
 from surrogate.stepping import StepSchedule, jump_rollout
 from surrogate.weights_file import folder_of, read_about, read_tensors
 
@@ -86,10 +87,12 @@ class JumpSurrogate:
         """See :class:`Surrogate`."""
         check_process(self, problem)
         sides = mirrored_grid(problem.grid).shape
-        if len(sides) != 2 or any(n % self.settings.patch for n in sides):
+        patch = self.settings.patch
+        least = patch * max(1, self.settings.kernel // 2)
+        if len(sides) != 2 or any(n % patch or n < least for n in sides):
             raise InputError(
                 f"model {self.name}: found a grid of {' x '.join(map(str, problem.grid.shape))} cells, "
-                f"allowed two axes with multiples of {self.settings.patch}"
+                f"allowed two axes with multiples of {patch}, {least} or more"
             )
 
     def forecast(
@@ -101,7 +104,7 @@ class JumpSurrogate:
         rate = age_rate(problem, batch)
         start = float(np.asarray(frame_times)[-1]) * rate
         ages = np.asarray(times, dtype=np.float64)[None] * rate[:, None]
-        return _unscaled(problem, self.advance(problem, _scaled(problem, frames[:, -1]), start, ages))
+        return unscaled(problem, self.advance(problem, scaled(problem, frames[:, -1]), start, ages))
 
     def advance(
         self,
@@ -148,7 +151,7 @@ class JumpSurrogate:
             asked = np.maximum(ages[rows], start.ages[rows, None])
             found = self.advance(part, start.fields[index], start.ages[rows], asked, guard)
             taken = torch.from_numpy(later[rows])
-            frames = _unscaled(part, found)
+            frames = unscaled(part, found)
             energies = self._energy(part, frames, start.energy[index], start.fields[index])
             field[index] = torch.where(taken[:, :, None, None], frames.to(field), field[index])
             energy[index] = torch.where(taken, energies, energy[index])
@@ -159,7 +162,7 @@ class JumpSurrogate:
     def _guard(self, problem: Problem, batch: int) -> EnergyGuard | None:
         periodic = problem.grid.boundary == "periodic"
         if isinstance(problem, CahnHilliard) and periodic:
-            return EnergyGuard(problem, batch, self.schedule.at)
+            return EnergyGuard(problem, batch)
         return None
 
     @staticmethod
@@ -177,7 +180,7 @@ class JumpSurrogate:
         return torch.where(torch.from_numpy(later)[:, :, None, None], found.to(torch.int32), start.labels)
 
     def _prediction(self, problem: Problem, frames: Frames, start: Start, guarded: np.ndarray) -> Prediction:
-        means = _scaled(problem, frames.field).double().mean((2, 3)).numpy()
+        means = scaled(problem, frames.field).double().mean((2, 3)).numpy()
         trust, reasons = self.trusted(problem, start)
         return Prediction(
             frames=frames,
@@ -206,27 +209,6 @@ class JumpSurrogate:
         return inside.astype(np.float32), ["" if good else r for good, r in zip(inside, reasons, strict=True)]
 
 
-def check_process(model: Surrogate | JumpSurrogate, problem: Problem) -> None:
-    """Raises InputError where the model is for the other process."""
-    found = process_of(problem)
-    if found != model.process:
-        raise InputError(f"model {model.name}: found a problem of {found}, allowed {model.process}")
-
-
-def filled(net: Any, tensors: dict[str, torch.Tensor], name: str) -> Any:
-    """The network with its weights, ready to run.
-
-    Raises:
-        InputError: for weights that do not fit.
-    """
-    try:
-        net.load_state_dict(tensors)
-    except RuntimeError:
-        raise InputError(f"model {name}: the weights do not fit the network that its description names") from None
-    assert isinstance(net, nn.Module)
-    return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
 def mirrored_grid(grid: Grid) -> Grid:
     """The periodic grid that a no-flux box becomes by even extension."""
     if grid.boundary == "periodic":
@@ -243,15 +225,7 @@ def mirrored(fields: torch.Tensor, grid: Grid) -> torch.Tensor:
     return fields
 
 
-def _scaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
-    return fields if isinstance(problem, GrainGrowth) else problem.well.to_scaled(fields)
-
-
-def _unscaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
-    return fields if isinstance(problem, GrainGrowth) else problem.well.from_scaled(fields)
-
-
-KINDS: dict[str, Callable[..., Any]] = {"jump": JumpSurrogate}
+KINDS: dict[str, Callable[..., Any]] = {"jump": JumpSurrogate, "gsta": GstaSurrogate}
 
 
 def load_surrogate(name_or_path: str | Path, device: str = "cpu") -> Any:
@@ -262,6 +236,6 @@ def load_surrogate(name_or_path: str | Path, device: str = "cpu") -> Any:
     """
     folder = folder_of(name_or_path)
     about = read_about(folder)
-    if about["kind"] not in KINDS or about["process"] not in (GRAIN_GROWTH, "cahn_hilliard"):
+    if about["kind"] not in KINDS or about["process"] not in GROUPS:
         raise InputError(f"{folder}: kind {about['kind']!r} of {about['process']!r} is not known to this version")
     return KINDS[about["kind"]](about, read_tensors(folder, about), device)

@@ -68,3 +68,13 @@ def group_inputs(process: str, groups: dict[str, np.ndarray]) -> torch.Tensor:
     else:
         columns += [groups["composition"], groups["contrast"]]
     return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+
+
+def scaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
+    """Compositions (...) on the scale of the wells, [-1, 1]; phi as it is."""
+    return fields if isinstance(problem, GrainGrowth) else problem.well.to_scaled(fields)
+
+
+def unscaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
+    """The reverse of :func:`scaled`."""
+    return fields if isinstance(problem, GrainGrowth) else problem.well.from_scaled(fields)

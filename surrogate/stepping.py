@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -51,8 +51,26 @@ class Reached:
     fields: torch.Tensor
 
 
-#: (samples, fields before (m, y, x), ages before (m,), fields after) -> fields to go on from.
-Guard = Callable[[np.ndarray, torch.Tensor, np.ndarray, torch.Tensor], torch.Tensor]
+class Guard(Protocol):
+    """Looks at all frames of a step, and may replace them."""
+
+    def __call__(
+        self,
+        samples: np.ndarray,
+        before: torch.Tensor,
+        owners: np.ndarray,
+        lengths: np.ndarray,
+        frames: torch.Tensor,
+    ) -> torch.Tensor:
+        """The frames to go on with.
+
+        Args:
+            samples: (k,) samples of the batch that make a step.
+            before: (k, y, x) their fields before it.
+            owners: (m,) for each frame, the position of its sample in ``samples``.
+            lengths: (m,) scaled age from ``before`` to it.
+            frames: (m, y, x).
+        """
 
 
 @torch.inference_mode()
@@ -115,16 +133,14 @@ def _rollout(
         lengths = ages[active[rows], times] - age[rows]
         onward = np.flatnonzero(age + length < ages[active, -1])
         owners = np.concatenate([rows, onward])
-        steps = torch.from_numpy(np.concatenate([lengths, length[onward]])).to(fields)
-        frames = _advanced(net, fields, features, owners, steps)
+        steps = np.concatenate([lengths, length[onward]])
+        frames = _advanced(net, fields, features, owners, torch.from_numpy(steps).to(fields))
+        if guard is not None:
+            frames = guard(active + offset, fields, owners, steps, frames)
         if len(rows):
             yield Reached(active[rows], times, frames[: len(rows)])
-        after = frames[len(rows) :]
-        where = torch.from_numpy(onward)
-        if guard is not None and len(onward):
-            after = guard(active[onward] + offset, fields[where], age[onward], after)
         fields = fields.clone()
-        fields[where] = after
+        fields[torch.from_numpy(onward)] = frames[len(rows) :]
         age = age + length
 
 

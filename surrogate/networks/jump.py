@@ -34,7 +34,7 @@ class JumpSettings:
     width: int = 64
     blocks: int = 6
     expansion: int = 2
-    kernel: int = 5
+    kernel: int = 3
     patch: int = 4
     reach: float = 20.0
     conserve: bool = False
@@ -45,10 +45,10 @@ class JumpSettings:
 
 
 def circular_pad(x: torch.Tensor, margin: int) -> torch.Tensor:
-    """(..., y, x) with ``margin`` cells wrapped around on each side; twice as fast as torch's own here."""
-    # A box narrower than the margin wraps more than once, which torch's own refuses.
-    while margin > min(x.shape[-2:]):
-        x = x.repeat(1, 1, *(2 if n < margin else 1 for n in x.shape[-2:])) if x.ndim == 4 else x
+    """(..., y, x) with ``margin`` cells, not more than a side has, wrapped around on each side.
+
+    Twice as fast as torch's own here.
+    """
     x = torch.cat([x[..., -margin:], x, x[..., :margin]], -1)
     return torch.cat([x[..., -margin:, :], x, x[..., :margin, :]], -2)
 
@@ -74,7 +74,11 @@ class _Block(nn.Module):
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """(batch, width, y, x) and (batch, condition) to (batch, width, y, x)."""
         scale, shift = self.modulate(condition)[:, :, None, None].chunk(2, 1)
-        y = self.spread(circular_pad(x, self.margin))
+        y = circular_pad(x, self.margin)
+        if self.training:  # channels first, the backward pass of a depthwise convolution is three times faster
+            y = self.spread(y.contiguous()).contiguous(memory_format=torch.channels_last)
+        else:
+            y = self.spread(y)
         y = torch.addcmul(shift, y, 1.0 + scale)
         return x + self.contract(F.silu(self.expand(y)))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from solvers.errors import InputError
 from surrogate.networks.jump import JumpNet
 from surrogate.scales import CAHN_HILLIARD
 from surrogate.stepping import StepSchedule, jump_rollout
@@ -37,6 +38,13 @@ class JumpTask:
     noise: float = 0.01
     unroll: int = 3
     validation_start: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not len(self._validation_starts()[0]):
+            raise InputError(
+                f"training.validation_start: found {self.validation_start:g}, but no validation trajectory "
+                f"has a usable frame from there on with {self._leads()[-1]:g} more of scaled age after it"
+            )
 
     def depth(self, progress: float) -> int:
         """Steps of a rollout in training: one at first, then two, then ``unroll``."""
@@ -103,7 +111,7 @@ class JumpTask:
         start = data.ages[first]
         fields = torch.from_numpy(np.stack([data.fields[r, i] for r, i in zip(rows, first, strict=True)])).float()
         groups = data.inputs()[torch.from_numpy(rows)]
-        leads = self.schedule.lengths[0] * np.array([1, 2, 5, 10])
+        leads = self._leads()
         errors = np.zeros((len(rows), len(leads)))
         targets = [np.searchsorted(data.ages, s + leads, side="right") - 1 for s in start]
         ages = np.stack([data.ages[t] for t in targets])
@@ -119,9 +127,15 @@ class JumpTask:
         """Trajectories (m,) and the positions (m,) at which their rollouts start."""
         data = self.validation
         late = data.ages >= self.validation_start * (1 - 1e-6)
-        fit = data.usable & late & (data.ages + 10 * self.schedule.lengths[0] <= data.ages[-1] * (1 + 1e-6))
+        fit = data.usable & late & (data.ages + self._leads()[-1] <= data.ages[-1] * (1 + 1e-6))
         rows = np.flatnonzero(fit.any(1))
         return rows, fit[rows].argmax(1)
+
+    def _leads(self) -> np.ndarray:
+        """Scaled ages ahead at which validation looks: 1, 2, 5 and 10 steps, as far as the data go."""
+        room = self.validation.ages[-1] * (1 + 1e-6) - self.validation_start
+        leads = self.schedule.lengths[0] * np.array([1, 2, 5, 10])
+        return leads[: max(1, int((leads <= room).sum()))]
 
 
 def _augmentation(rng: np.random.Generator, odd: bool):  # type: ignore[no-untyped-def]

@@ -13,10 +13,12 @@ from torch import nn
 
 from solvers.errors import InputError
 from solvers.inputs.strict import Count, NotNegative, Positive, Seed, StrictModel, problem
+from surrogate.networks.gsta import GstaNet, GstaSettings
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.scales import CAHN_HILLIARD, GROUPS
 from surrogate.stepping import StepSchedule
 from surrogate.training.data import TrajectorySet, load_trajectories
+from surrogate.training.gsta_task import gsta_task
 from surrogate.training.jump_task import JumpTask
 from surrogate.training.loop import LoopSettings, Task
 
@@ -30,8 +32,28 @@ class JumpNetwork(StrictModel):
     width: Count = 64
     blocks: Count = 6
     expansion: Count = 2
-    kernel: Literal[3, 5, 7] = 5
+    kernel: Literal[3, 5, 7] = 3
     patch: Literal[2, 4, 8] = 4
+
+
+class GstaNetwork(StrictModel):
+    """The paper's network, see :class:`surrogate.networks.gsta.GstaSettings`."""
+
+    kind: Literal["gsta"]
+    hid_s: Count = 64
+    hid_t: Count = 256
+    blocks_temporal: Count = 8
+    mlp_ratio: Count = 8
+
+
+Network = Annotated[JumpNetwork | GstaNetwork, Field(discriminator="kind")]
+
+
+class Clips(StrictModel):
+    """The frames that the paper's network sees: scaled ages of the first, and between them."""
+
+    start_age: Positive
+    spacing: Positive
 
 
 class Schedule(StrictModel):
@@ -52,10 +74,13 @@ class Schedule(StrictModel):
 
 
 class Data(StrictModel):
-    """Stores of finished sweeps; those for validation share no seed with those for training."""
+    """Stores of finished sweeps; those for validation share no seed with those for training.
+
+    The paper's network holds a tenth of its trajectories back instead.
+    """
 
     train: Stores
-    validation: Stores
+    validation: list[str] = Field(default_factory=list)
 
 
 class Training(StrictModel):
@@ -77,10 +102,19 @@ class Recipe(StrictModel):
     schema_version: Literal[1]
     name: Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9-]*$")]
     process: Literal["cahn_hilliard", "grain_growth"]
-    network: JumpNetwork = Field(default_factory=JumpNetwork)
+    network: Network
     schedule: Schedule = Field(default_factory=Schedule)
+    clips: Clips | None = None
     data: Data
     training: Training = Field(default_factory=Training)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Recipe:
+        if self.network.kind == "gsta" and self.clips is None:
+            raise problem("no clips", "{start_age: ..., spacing: ...} for this kind of network", ("clips",))
+        if self.network.kind == "jump" and not self.data.validation:
+            raise problem("no validation stores", "at least one store", ("data", "validation"))
+        return self
 
 
 class Prepared:
@@ -88,7 +122,7 @@ class Prepared:
 
     Attributes:
         network, task, settings: what :func:`surrogate.training.loop.train` takes.
-        data: the training trajectories.
+        data: all trajectories for training.
         identity: hash of the network's shape and of the data.
     """
 
@@ -99,39 +133,64 @@ class Prepared:
         self.recipe = recipe
         chosen = recipe.training
         self.data = load_trajectories(recipe.data.train, recipe.process)
-        self.validation = load_trajectories(recipe.data.validation, recipe.process)
-        if self.data.digest == self.validation.digest:
-            raise InputError("data.validation: the same trajectories as data.train")
-        self.schedule = StepSchedule(tuple(recipe.schedule.ages), tuple(recipe.schedule.lengths))
         torch.manual_seed(chosen.seed)
-        self.jump = jump_settings(recipe)
-        network = JumpNet(self.jump)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._about = self._gsta() if isinstance(recipe.network, GstaNetwork) else self._jump()
+        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.settings = LoopSettings(
+            minutes or chosen.minutes, learning_rate=chosen.learning_rate, seed=chosen.seed, threads=threads
+        )
+        self.identity = _hash([self._about, self.data.digest])
+
+    def _jump(self) -> dict[str, Any]:
+        recipe, chosen = self.recipe, self.recipe.training
+        validation = load_trajectories(recipe.data.validation, recipe.process)
+        if self.data.digest == validation.digest:
+            raise InputError("data.validation: the same trajectories as data.train")
+        schedule = StepSchedule(tuple(recipe.schedule.ages), tuple(recipe.schedule.lengths))
+        settings = jump_settings(recipe)
+        self.network = JumpNet(settings)
         self.task = JumpTask(
             self.data,
-            self.validation,
-            self.schedule,
+            validation,
+            schedule,
             batch_size=chosen.batch,
             targets=chosen.targets,
             noise=chosen.noise,
             unroll=chosen.unroll,
             validation_start=chosen.validation_start,
         )
-        self.settings = LoopSettings(
-            minutes or chosen.minutes, learning_rate=chosen.learning_rate, seed=chosen.seed, threads=threads
+        return {
+            "settings": settings.as_dict(),
+            "schedule": schedule.as_dict(),
+            "validation_sha256": validation.digest,
+        }
+
+    def _gsta(self) -> dict[str, Any]:
+        recipe, chosen = self.recipe, self.recipe.training
+        shape, clips = recipe.network, recipe.clips
+        assert isinstance(shape, GstaNetwork) and clips is not None  # noqa: PT018 the recipe has been checked
+        settings = GstaSettings(
+            hid_s=shape.hid_s, hid_t=shape.hid_t, blocks_temporal=shape.blocks_temporal, mlp_ratio=shape.mlp_ratio
         )
-        self.identity = _hash([self.jump.as_dict(), self.schedule.as_dict(), self.data.digest])
+        self.network = GstaNet(settings)
+        self.task = gsta_task(
+            self.data,
+            clips.start_age,
+            clips.spacing,
+            seed=chosen.seed,
+            batch_size=chosen.batch,
+            noise=chosen.noise,
+        )
+        return {"settings": settings.as_dict(), "clips": clips.model_dump()}
 
     def about(self) -> dict[str, Any]:
         """What the model file says of its making."""
         return {
             "process": self.recipe.process,
             "kind": self.recipe.network.kind,
-            "settings": self.jump.as_dict(),
+            **self._about,
             "recipe": self.recipe.model_dump(),
-            "schedule": self.schedule.as_dict(),
             "data_sha256": self.data.digest,
-            "validation_sha256": self.validation.digest,
             "trajectories": len(self.data.fields),
             "domain": ranges(self.data),
         }
@@ -140,6 +199,7 @@ class Prepared:
 def jump_settings(recipe: Recipe) -> JumpSettings:
     """The network's shape."""
     shape = recipe.network
+    assert isinstance(shape, JumpNetwork)
     return JumpSettings(
         groups=len(GROUPS[recipe.process]),
         width=shape.width,

@@ -73,13 +73,23 @@ def test_has_the_published_size() -> None:
 @pytest.mark.parametrize("shift", [(4, 0), (0, -8), (12, 20)])
 def test_commutes_with_shifts_by_multiples_of_four(shift: tuple[int, int]) -> None:
     net, frames = lively(), torch.rand(2, 10, 32, 48)
-    with torch.inference_mode():
-        plain = net(frames)
-        moved = net(frames.roll(shift, (-2, -1)))
-    # Sums run in another order at the moved place: some tens of float32 roundings, and nothing that grows with them.
-    tolerance = 64 * torch.finfo(torch.float32).eps * float(plain.abs().max())
-    assert float((moved - plain.roll(shift, (-2, -1))).abs().max()) <= tolerance
-    assert float((plain.roll(shift, (-2, -1)) - plain).abs().max()) > 1e3 * tolerance
+
+    def difference(frames: torch.Tensor) -> float:
+        """Of shift and forecast in either order, largest, in roundings of the largest value."""
+        with torch.inference_mode():
+            plain, moved = net(frames), net(frames.roll(shift, (-2, -1)))
+        assert float((plain.roll(shift, (-2, -1)) - plain).abs().max()) > 0.1 * float(plain.abs().max())
+        error = (moved - plain.roll(shift, (-2, -1))).abs().max() / plain.abs().max()
+        return float(error) / torch.finfo(frames.dtype).eps
+
+    # Sums run in another order at the moved place, and that is all: some tens of roundings. Where a pixel's channels
+    # lie together, as they do by default, torch's GroupNorm takes variances as differences of two means and loses a
+    # digit or two: 37 to 146 roundings in float32 as measured, against 7 to 9.
+    assert difference(frames) <= 256
+    net.to(memory_format=torch.contiguous_format)
+    assert difference(frames) <= 64
+    net.double()
+    assert difference(frames.double()) <= 64
 
 
 def test_commutes_with_no_smaller_shift() -> None:
@@ -101,11 +111,11 @@ def test_runs_on_any_box_of_multiples_of_four() -> None:
 
 def test_a_box_twice_tiled_gives_a_forecast_twice_tiled() -> None:
     """One picture in boxes of 32 and 64 cells: the far, dilated taps wrap as they should too."""
-    net, frames = lively(), torch.rand(1, 10, 32, 32)
+    net, frames = lively().double(), torch.rand(1, 10, 32, 32, dtype=torch.float64)
     with torch.inference_mode():
         once, twice = net(frames), net(frames.repeat(1, 1, 2, 2))
-    # GroupNorm sums four times as many values, in another order: float32 round-off as above.
-    torch.testing.assert_close(twice, once.repeat(1, 1, 2, 2), rtol=0, atol=64 * 1.2e-7 * float(once.abs().max()))
+    # GroupNorm sums four times as many values, in another order: float64 round-off as above.
+    torch.testing.assert_close(twice, once.repeat(1, 1, 2, 2), rtol=0, atol=1e-12 * float(once.abs().max()))
 
 
 def test_wrapping_matches_indices_and_its_gradient_is_exact() -> None:

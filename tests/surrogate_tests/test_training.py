@@ -1,0 +1,231 @@
+"""Training from sweep stores: data by trajectory, resuming, recipes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phasetwin import main
+from solvers.errors import InputError
+from surrogate import load_surrogate
+from surrogate.networks.jump import JumpNet, JumpSettings
+from surrogate.stepping import StepSchedule
+from surrogate.training.checkpoint import STATE
+from surrogate.training.data import load_trajectories, separated
+from surrogate.training.jump_task import JumpTask
+from surrogate.training.loop import LoopSettings, learning_rate, train
+from sweeps import Sweep
+
+torch.set_num_threads(1)
+AGES = [10, 15, 20, 25, 30, 40, 50, 60, 80]
+RECIPE = """\
+schema_version: 1
+name: tiny
+process: grain_growth
+network: {{kind: jump, width: 8, blocks: 1}}
+schedule: {{ages: [0], lengths: [10]}}
+data: {{train: [{train}], validation: [{validation}]}}
+training: {{minutes: 0.02, batch: 4, validation_start: 10}}
+"""
+
+
+def sweep(folder: Path, name: str, seed: int, **blocks: object) -> Path:
+    config = {
+        "schema_version": 1,
+        "name": name,
+        "process": "grain_growth",
+        "grid": {"shape": [16, 16]},
+        "parameters": {"mobility": 1.0, "kappa": 1.0, "gamma": [1.2, 1.5]},
+        "realizations": {"count": 2, "seed": seed, "independent": True},
+        "initial": {"kind": "voronoi", "grains": 6},
+        "times": AGES,
+        "engine": {"kind": "solver", "tolerance": 3e-2},
+        "output": {"path": str(folder / f"{name}.zarr"), "retain": "fields"},
+        "cluster": {"kind": "local", "workers": 1},
+        "verify": {"count": 0},
+    } | blocks
+    Sweep.from_config(config).run(progress=False)
+    return folder / f"{name}.zarr"
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("stores")
+    return sweep(folder, "train", 1), sweep(folder, "validation", 2)
+
+
+def task(stores: tuple[Path, Path], **settings: object) -> JumpTask:
+    sets = [load_trajectories([store], "grain_growth") for store in stores]
+    return JumpTask(*sets, StepSchedule((0.0,), (10.0,)), batch_size=4, validation_start=10.0, **settings)  # type: ignore[arg-type]
+
+
+def network() -> JumpNet:
+    torch.manual_seed(0)
+    return JumpNet(JumpSettings(groups=2, width=8, blocks=1, reach=10.0))
+
+
+def test_trajectories_are_those_of_the_store(stores):
+    found = load_trajectories([stores[0]], "grain_growth")
+    assert found.fields.shape == (4, len(AGES), 16, 16)
+    assert found.ages == pytest.approx(AGES)
+    assert sorted(found.groups["gamma"].tolist()) == [1.2, 1.2, 1.5, 1.5]
+    starts = [field[0].tobytes() for field in found.fields]
+    assert len(set(starts)) == 4  # every trajectory its own start
+    again = load_trajectories([stores[0]], "grain_growth")
+    assert again.digest == found.digest != load_trajectories([stores[1]], "grain_growth").digest
+
+
+def test_what_cannot_be_trained_on_is_refused(stores, tmp_path):
+    with pytest.raises(InputError, match="no such store"):
+        load_trajectories([tmp_path / "none.zarr"], "grain_growth")
+    with pytest.raises(InputError, match="a sweep of grain_growth, but the recipe is for cahn_hilliard"):
+        load_trajectories([stores[0]], "cahn_hilliard")
+    qoi = sweep(tmp_path, "qoi", 3, output={"path": str(tmp_path / "qoi.zarr"), "retain": "qoi"})
+    with pytest.raises(InputError, match="retain: fields"):
+        load_trajectories([qoi], "grain_growth")
+    other = sweep(tmp_path, "other", 3, times=[10, 20, 35])
+    with pytest.raises(InputError, match="scaled ages differ"):
+        load_trajectories([stores[0], other], "grain_growth")
+
+
+def test_a_frame_has_separated_when_it_is_most_of_two_phases():
+    rng = np.random.default_rng(0)
+    sign = np.where(rng.random((1, 1, 32, 32)) < 0.5, -1.0, 1.0)
+    sign -= sign.mean()
+    fields = np.concatenate([0.1 * sign, 0.6 * sign, 0.8 * sign], axis=1).astype(np.float16)
+    assert separated(fields, np.array([0.0])).tolist() == [[False, False, True]]
+
+
+def test_batches_hold_what_follows_their_start(stores):
+    """Every target is the stored frame at its length after the start, whatever symmetry was applied."""
+    learning = task(stores)
+    data = learning.train
+    flat = data.fields.reshape(-1, 16, 16).astype(np.float32)
+    sums = flat.sum((1, 2))  # unchanged by turns, flips and shifts
+    for progress, depth in ((0.0, 1), (0.6, 2), (0.9, 3)):
+        start, groups, lengths, truths, weights = learning.batch(np.random.default_rng(1), progress)
+        assert len(lengths) == len(truths) == depth
+        assert groups.shape == (4, 2)
+        assert (weights > 0).all()
+        for sample in range(4):
+            position = int(np.abs(sums - float(start[sample].sum())).argmin())
+            row, index = divmod(position, len(AGES))
+            age = AGES[index]
+            for asked, truth in zip(lengths, truths, strict=True):
+                for k in range(asked.shape[1]):
+                    then = int(np.flatnonzero(np.isclose(AGES, age + float(asked[sample, k])))[0])
+                    expected = float(data.fields[row, then].astype(np.float32).sum())
+                    assert float(truth[sample, k].sum()) == pytest.approx(expected, rel=1e-4)
+                age += float(asked[sample, -1])
+
+
+def test_training_lowers_the_loss_and_resumes(stores, tmp_path):
+    learning = task(stores, noise=0.0)
+    said: list[str] = []
+    quick = LoopSettings(minutes=0.03, learning_rate=5e-3, validate_seconds=0.5, checkpoint_seconds=0.2)
+    first = train(network(), learning, quick, tmp_path, "same", said.append)
+    steps, elapsed = first.step, first.elapsed
+    assert steps > 10
+    assert first.history[-1]["loss"] < first.history[0]["loss"] * 1.5
+    longer = LoopSettings(minutes=0.05, learning_rate=5e-3, validate_seconds=0.5, checkpoint_seconds=0.2)
+    second = train(network(), learning, longer, tmp_path, "same", said.append)
+    assert any(line.startswith(f"resumed after {elapsed / 60:.1f} min, step {steps}") for line in said)
+    assert second.step > steps
+    assert second.best <= first.best
+    # The budget is spent: nothing more happens, and the best weights come back.
+    net = network()
+    third = train(net, learning, longer, tmp_path, "same", said.append)
+    assert third.step == second.step
+    assert learning.validate(net)["score"] == pytest.approx(second.best, rel=1e-5)
+
+
+def test_a_resumed_training_has_the_optimiser_and_the_generators_of_the_first(stores, tmp_path):
+    """Two steps, a checkpoint, two more: the same weights as four steps at once."""
+    from surrogate.training.loop import _Run
+
+    learning = task(stores)
+    whole = _Run(network(), LoopSettings(1.0))
+    for _ in range(4):
+        whole.step(learning, 0.1)
+    half = _Run(network(), LoopSettings(1.0))
+    for _ in range(2):
+        half.step(learning, 0.1)
+    half.save(tmp_path, "id")
+    rest = _Run(network(), LoopSettings(1.0))
+    rest.resume(tmp_path, "id", lambda _: None)
+    for _ in range(2):
+        rest.step(learning, 0.1)
+    for a, b in zip(whole.net.parameters(), rest.net.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for name, value in whole.average.items():
+        assert torch.equal(value, rest.average[name])
+
+
+def test_checkpoints_of_something_else_are_refused(stores, tmp_path):
+    quick = LoopSettings(minutes=0.005)
+    train(network(), task(stores), quick, tmp_path, "one", lambda _: None)
+    with pytest.raises(InputError, match="another network or other data"):
+        train(network(), task(stores), quick, tmp_path, "two", lambda _: None)
+    (tmp_path / STATE).write_bytes(b"junk")
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        train(network(), task(stores), quick, tmp_path, "one", lambda _: None)
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    rates = [learning_rate(p, 1.0) for p in np.linspace(0, 1, 101)]
+    assert rates[0] < 0.01
+    assert max(rates) == pytest.approx(1.0, abs=0.01)
+    assert rates[-1] == pytest.approx(0.01)
+    assert all(b <= a for a, b in itertools.pairwise(rates[3:]))
+
+
+def test_the_command_trains_a_model_that_loads(stores, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE.format(train=stores[0], validation=stores[1]))
+    assert main(["lint", str(recipe)]) == 0
+    assert main(["train", str(recipe), "--out", "model", "--threads", "1"]) == 0
+    model = load_surrogate(tmp_path / "model")
+    assert model.about["data_sha256"] == load_trajectories([stores[0]], "grain_growth").digest
+    assert (tmp_path / "model" / "loss.png").stat().st_size > 5000
+    about = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert about["training"]["minutes"] >= 0.02
+    assert "score" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("width: 8", "width: 0"), "network.width"),
+        (("kind: jump", "kind: oracle"), "found 'oracle', allowed 'jump', 'gsta'"),
+        (("ages: [0]", "ages: [5]"), "schedule"),
+        (("lengths: [10]", "lengths: [10, 20]"), "one length an age"),
+        (("process: grain_growth", "process: cooking"), "process"),
+        (("batch: 4", "bach: 4"), "bach"),
+    ],
+)
+def test_wrong_recipes_are_told_in_one_line(tmp_path, capsys, change, message):
+    recipe = tmp_path / "wrong.yaml"
+    recipe.write_text(RECIPE.format(train="a.zarr", validation="b.zarr").replace(*change))
+    assert main(["train", str(recipe)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith(f"{recipe}:")
+    assert message in error
+    assert "\n" not in error
+
+
+def test_data_too_short_to_validate_on_are_refused(stores):
+    with pytest.raises(InputError, match="validation_start: found 75"):
+        JumpTask(*2 * (task(stores).train,), StepSchedule((0.0,), (10.0,)), validation_start=75.0)
+
+
+def test_a_budget_must_be_positive(tmp_path, capsys):
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE.format(train="a.zarr", validation="b.zarr"))
+    assert main(["train", str(recipe), "--minutes", "-1"]) == 2
+    assert "--minutes: found -1" in capsys.readouterr().err
