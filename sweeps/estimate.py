@@ -34,11 +34,11 @@ class Cost:
 
 
 COSTS = {
-    "cahn_hilliard": Cost(hundred=0.018, growth=0.8, order=0.33, spacing=1.4, contrast=20.0),
-    "grain_growth": Cost(hundred=3.6, growth=0.7, order=0.4, spacing=1.0),
+    "cahn_hilliard": Cost(hundred=0.012, growth=0.8, order=0.33, spacing=1.4, contrast=20.0),
+    "grain_growth": Cost(hundred=1.4, growth=0.7, order=0.4, spacing=1.0),
 }
 #: Seconds of one core for the QoIs and the writing of one 64x64 frame.
-FRAME_SECONDS = 6e-5
+FRAME_SECONDS = 2e-4
 FLOAT32 = 0.6
 #: Scalar QoIs stored as (point, realization, time), beside the structure factor or the area quantiles.
 QOI_SCALARS = {"cahn_hilliard": 5, "grain_growth": 5}
