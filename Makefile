@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean training-data
 
 demo: $(READY)
 	$(BIN)/phasetwin run sweeps/examples/spinodal.yaml
@@ -15,6 +15,10 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+training-data: $(READY)
+	for name in gg-validation gg-train ch-validation ch-validation-droplets ch-train-spinodal ch-train-droplets; do \
+		$(BIN)/phasetwin run surrogate/recipes/$$name.yaml || exit 1; done
 
 lint: $(READY)
 	$(BIN)/ruff format .
