@@ -107,7 +107,7 @@ def check_engine(engine: Any) -> None:
     """
     if engine.kind not in ENGINES:
         raise InputError(
-            f"engine.kind: {engine.kind} needs a trained model and none ships yet; "
+            f"engine.kind: {engine.kind} needs a model with tested bands and none ships yet; "
             "use `engine: {kind: solver, tolerance: 1.0e-3}`"
         )
     device = getattr(engine, "device", "auto")
