@@ -1,4 +1,4 @@
-"""The surrogate room's verbs: train, models, evaluate."""
+"""The surrogate room's verbs: train, models, evaluate, bench."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 def add_commands(app: typer.Typer) -> None:
     """Add this room's verbs to the front door."""
     from surrogate.evaluation.cli import add_commands as add_evaluation
+    from surrogate.frontier.cli import add_commands as add_frontier
 
-    for command in (train, models):
+    for command in (train, models, emulate):
         app.command()(command)
     add_evaluation(app)
+    add_frontier(app)
 
 
 def train(
@@ -51,6 +53,26 @@ def train(
     save_model(target, prepared.network.state_dict(), about)
     loss_curve(progress.history, config.name, target / "loss.png")
     typer.echo(f"{target}: score {progress.best:.4f} after {progress.elapsed / 60:.1f} min, {progress.step} steps")
+    return 0
+
+
+def emulate(
+    stores: Annotated[list[str], typer.Argument(metavar="STORE...", help="Finished sweeps.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the emulator.", show_default=False)],
+    level: Annotated[float, typer.Option(help="Nominal coverage of its bands.")] = 0.9,
+) -> int:
+    """Learn an emulator of statistics from finished sweeps, for `engine: {kind: emulator, model: OUT}`."""
+    from surrogate.emulator import Emulator
+
+    if not 0.0 < level < 1.0:
+        raise InputError(f"--level: found {level:g}, allowed a number in (0, 1)")
+    emulator = Emulator.from_store(stores, level=level)
+    emulator.save(out)
+    typer.echo(f"{'quantity':24} {'miss of points left out':>24} {'spread over starts':>20}")
+    for name, row in emulator.errors.items():
+        unit = " (relative)" if row["scale"] == "relative" else ""
+        typer.echo(f"{name:24} {row['left_out']:24.3g} {row['seed_spread']:20.3g}{unit}")
+    typer.echo(str(out))
     return 0
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_bytes
-from safetensors.torch import save as save_bytes
+from typing import TYPE_CHECKING, Any
 
 from solvers.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 FORMAT = 1
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
+#: Entries of a description that decide what a model answers.
+DECIDING = ("weights_sha256", "process", "kind", "settings", "schedule", "clips", "domain", "calibration")
 SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -37,11 +37,13 @@ def folder_of(name_or_path: str | Path) -> Path:
     if (path / MODEL).is_file():
         return path
     names = ", ".join(shipped()) or "none yet"
-    raise InputError(f"model: found {str(name_or_path)!r}, allowed a folder with {MODEL}, or one of: {names}")
+    raise InputError(f"found {str(name_or_path)!r}, allowed a folder with {MODEL}, or one of: {names}")
 
 
 def save_model(folder: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
     """Writes a model; ``about`` is completed by format and sha256."""
+    from safetensors.torch import save as save_bytes
+
     folder.mkdir(parents=True, exist_ok=True)
     content = save_bytes({name: t.detach().contiguous().cpu() for name, t in tensors.items()})
     (folder / WEIGHTS).write_bytes(content)
@@ -75,12 +77,26 @@ def read_about(folder: Path) -> dict[str, Any]:
     return dict(about)
 
 
+def fingerprint(name_or_path: str | Path) -> str:
+    """Hash of everything in a model that decides its answers; its card and the story of its training do not.
+
+    Raises:
+        InputError: as :func:`folder_of` and :func:`read_about`.
+    """
+    about = read_about(folder_of(name_or_path))
+    deciding = {key: about.get(key) for key in DECIDING}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def read_tensors(folder: Path, about: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The weights, after their checksum has been compared; nothing is ever unpickled.
 
     Raises:
         InputError: for a missing, truncated, changed or foreign file.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_bytes
+
     path = folder / WEIGHTS
     try:
         content = path.read_bytes()

@@ -122,6 +122,8 @@ def _written(spec: Any) -> str:
 
 def _check_retain(config: SweepConfig) -> None:
     retain = config.output.retain
+    if retain != "qoi" and config.engine.kind == "emulator":
+        raise problem(repr(retain), "qoi: an emulator knows statistics, no fields", ("output", "retain"))
     if isinstance(retain, str):
         return
     wanted, stored = retain.fields_at, config.field_times()

@@ -57,7 +57,7 @@ def lint(file: File, overrides: Overrides = None) -> int:
         points = next(iter(design_points(config).values())).size
         what = f"{what}, {many(points, 'point')} x {many(config.realizations.count, 'realization')}"
     typer.echo(f"{file}: ok ({what})")
-    if isinstance(config, SweepConfig) and config.engine.kind != "solver":
+    if isinstance(config, SweepConfig) and config.engine.kind in ("surrogate", "emulator"):
         _note_engine(config)
     return 0
 
@@ -66,7 +66,7 @@ def _note_engine(config: Any) -> None:
     from sweeps.engines import check_engine
 
     try:
-        check_engine(config.engine)
+        check_engine(config)
     except InputError as error:
         typer.echo(f"note: it cannot run yet: {error}")
 
@@ -163,7 +163,11 @@ def _outcome(result: RunResult) -> int:
     """Say what was verified; name what failed or missed the tolerance, on stderr."""
     if result.verified:
         typer.echo(f"{result.verified} of {result.points} points verified against a tighter solve")
-    for word, items in (("failed", result.failed), ("tolerance missed", result.missed)):
+    if result.untrusted:
+        typer.echo(
+            f"{result.untrusted} of {result.points} points not to be trusted; `phasetwin status` says why", err=True
+        )
+    for word, items in (("failed", result.failed), ("spot check missed", result.missed)):
         for item in items[:NAMED]:
             typer.echo(f"{word}: {item}", err=True)
         if len(items) > NAMED:

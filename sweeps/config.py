@@ -220,12 +220,22 @@ class SolverEngine(StrictModel):
     device: Device = "auto"
 
 
+def _outside_form(value: Any) -> str:
+    return "flag" if isinstance(value, str) else "solver"
+
+
 class SurrogateEngine(StrictModel):
-    """A learned stepper, by registered name or path."""
+    """A learned stepper, by registered name or path.
+
+    Samples outside its domain are flagged, or given to the solver: ``outside: {kind: solver, tolerance: 0.01}``.
+    """
 
     kind: Literal["surrogate"]
     model: Annotated[str, Field(min_length=1)]
-    dtype: Literal["float64", "float32"] = "float32"
+    outside: Annotated[
+        Annotated[Literal["flag"], Tag("flag")] | Annotated[SolverEngine, Tag("solver")],
+        Discriminator(_outside_form),
+    ] = "flag"
     device: Device = "auto"
 
 
@@ -237,7 +247,11 @@ class EmulatorEngine(StrictModel):
 
 
 class AutoEngine(StrictModel):
-    """The cheapest engine that was measured to meet the tolerance."""
+    """The cheapest engine that was measured to meet the tolerance on this machine.
+
+    With ``retain: qoi`` that is a tolerance of statistics, otherwise of fields. Whatever lies outside the domain of a
+    chosen model, the solver does.
+    """
 
     kind: Literal["auto"]
     tolerance: Tolerance = 1e-3

@@ -21,6 +21,7 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
         "output": config.output.path,
         "hash": plan.hash,
         "engine": config.engine.model_dump(mode="json"),
+        "engine_choice": plan.choice.as_dict() if plan.choice else None,
         "points": estimate.points,
         "realizations": config.realizations.count,
         "rollouts": estimate.rollouts,
@@ -51,6 +52,8 @@ def describe_plan(plan: Plan) -> str:
         "store": f"{config.output.path}, {_retained(plan)}, {size(estimate.bytes)} before compression",
         "estimate": f"{duration(estimate.seconds)} of one core (a guess, good to a factor of three)",
     }
+    if plan.choice:
+        rows["auto"] = plan.choice.reason
     lines = [f"{name:<9} {text}" for name, text in rows.items()]
     return "\n".join([config.name, *(f"  {line}" for line in lines)])
 

@@ -1,15 +1,20 @@
-"""Engines: what turns a start into frames. A sweep names one; the registry at the end builds it."""
+"""Engines: what turns a start into frames and statistics. A sweep names one; the registry at the end builds it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 import torch
 
 from solvers import CahnHilliard, Frames, GrainGrowth, simulate_grains, solve
 from solvers.errors import InputError
+from solvers.qois import evaluate_qois
+
+if TYPE_CHECKING:
+    from sweeps.config import SweepConfig
 
 # Tolerance of the reference: a twentieth of the engine's, so that its own error does not count.
 REFERENCE_FACTOR = 20.0
@@ -18,25 +23,58 @@ FINEST_TOLERANCE = 1e-7
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an engine.
+
+    Attributes:
+        problem: with mobility 1, which enters through the times; parameters are (batch,).
+        initial: (batch, y, x), composition or integer grain labels.
+        times: (batch, time), rows never decrease.
+        samples: parameter name -> float64 (batch,), all but mobility.
+        fields: whether fields are wanted beside statistics.
+    """
+
+    problem: CahnHilliard | GrainGrowth
+    initial: torch.Tensor
+    times: torch.Tensor
+    samples: dict[str, torch.Tensor]
+    fields: bool = True
+
+
+@dataclass
+class Answer:
+    """What an engine says of a batch.
+
+    Attributes:
+        values: QoI -> (batch, time) or (batch, time, extra); of a learned engine also ``<qoi>_low``, ``<qoi>_high``.
+        fields: ``field`` and, for grains, ``grain_id``, (batch, time, y, x); empty where not wanted.
+        finite: bool (batch, time), frames without NaN or infinity.
+        modelled: bool (batch, time), frames that a model made; None for the solver.
+        trust: float32 (batch,), 1 inside the model's domain, 0 outside; None for the solver.
+        reasons: (batch,) why a sample is outside; empty inside.
+        engine_of: sample -> name of the engine, where it is another one.
+    """
+
+    values: dict[str, np.ndarray]
+    fields: dict[str, np.ndarray]
+    finite: np.ndarray
+    modelled: np.ndarray | None = None
+    trust: np.ndarray | None = None
+    reasons: list[str] = field(default_factory=list)
+    engine_of: dict[int, str] = field(default_factory=dict)
+
+
 class Engine(Protocol):
-    """Frames from starts; a sample's frames depend on that sample alone, not on its neighbours in the batch."""
+    """Answers for starts; what it says of a sample depends on that sample alone, not on its neighbours in the batch."""
 
     @property
     def name(self) -> str:
         """Stored with every sample."""
         ...
 
-    def rollout(self, problem: CahnHilliard | GrainGrowth, initial: torch.Tensor, times: torch.Tensor) -> Frames:
-        """Evolve a batch.
-
-        Args:
-            problem: parameters are floats or (batch,).
-            initial: (batch, y, x), composition or integer grain labels.
-            times: (batch, time), rows never decrease.
-
-        Returns:
-            Frames of (batch, time, y, x); samples that diverge are NaN from there on.
-        """
+    def answer(self, request: Request) -> Answer:
+        """Evolve a batch; samples that diverge are NaN from there on."""
         ...
 
 
@@ -55,7 +93,7 @@ class SolverEngine:
     name: str = "solver"
 
     def rollout(self, problem: CahnHilliard | GrainGrowth, initial: torch.Tensor, times: torch.Tensor) -> Frames:
-        """See :class:`Engine`."""
+        """Frames of (batch, time, y, x); arguments as :class:`Request`'s."""
         settings: dict[str, Any] = {
             "tolerance": self.tolerance,
             "dtype": DTYPES[self.dtype],
@@ -66,6 +104,20 @@ class SolverEngine:
         solution = solve(problem, initial, times, refine=self.refine, **settings)
         return Frames(field=solution.states, free_energy=solution.free_energy)
 
+    def answer(self, request: Request) -> Answer:
+        """See :class:`Engine`."""
+        return answer_of(request, self.rollout(request.problem, request.initial, request.times))
+
+
+def answer_of(request: Request, frames: Frames) -> Answer:
+    """The statistics of frames, and the frames themselves where they are wanted."""
+    values = {n: q.cpu().numpy() for n, q in evaluate_qois(request.problem, frames).items()}
+    fields = {"field": frames.field.cpu().numpy()} if request.fields else {}
+    if fields and frames.grain_id is not None:
+        fields["grain_id"] = frames.grain_id.cpu().numpy()
+    finite = torch.isfinite(frames.field).flatten(2).all(-1).cpu().numpy()
+    return Answer(values, fields, finite)
+
 
 def resolve_device(device: str) -> str:
     """``auto`` is the GPU where torch finds one."""
@@ -74,42 +126,67 @@ def resolve_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _solver(engine: Any) -> Engine:
-    return SolverEngine(tolerance=engine.tolerance, dtype=engine.dtype, device=engine.device)
+def _solver(config: SweepConfig) -> Engine:
+    return solver_engine(config.engine)
 
 
-#: kind in the YAML -> how to build it from its block.
-ENGINES: dict[str, Callable[[Any], Engine]] = {"solver": _solver}
+def solver_engine(engine: Any, name: str = "solver") -> SolverEngine:
+    """The solver of an ``engine`` block."""
+    return SolverEngine(tolerance=engine.tolerance, dtype=engine.dtype, device=engine.device, name=name)
 
 
-def reference_engine(engine: Any) -> SolverEngine:
+def _surrogate(config: SweepConfig) -> Engine:
+    from sweeps.learned import surrogate_engine
+
+    return surrogate_engine(config)
+
+
+def _emulator(config: SweepConfig) -> Engine:
+    from sweeps.learned import emulator_engine
+
+    return emulator_engine(config)
+
+
+#: kind in the YAML -> how to build it. ``auto`` is not among them: it has become one of these before anything runs.
+ENGINES: dict[str, Callable[[SweepConfig], Engine]] = {
+    "solver": _solver,
+    "surrogate": _surrogate,
+    "emulator": _emulator,
+}
+
+
+def reference_engine(config: SweepConfig) -> SolverEngine:
     """What an engine is checked against: the solver, to a twentieth of its tolerance and refined once more."""
+    engine = config.engine
     tolerance = getattr(engine, "tolerance", REFERENCE_TOLERANCE * REFERENCE_FACTOR) / REFERENCE_FACTOR
     device = getattr(engine, "device", "auto")
     return SolverEngine(max(tolerance, FINEST_TOLERANCE), device=device, refine=1, name="reference solver")
 
 
-def build_engine(engine: Any) -> Engine:
-    """The engine of a configuration's ``engine`` block.
+def build_engine(config: SweepConfig) -> Engine:
+    """The engine of a sweep.
 
     Raises:
         InputError: see :func:`check_engine`.
     """
-    check_engine(engine)
-    return ENGINES[engine.kind](engine)
+    check_device(config.engine)
+    return ENGINES[config.engine.kind](config)
 
 
-def check_engine(engine: Any) -> None:
+def check_engine(config: SweepConfig) -> None:
     """Refuse an engine that cannot run here, before anything is written.
 
     Raises:
-        InputError: for an engine without a trained model, or a device that is not there.
+        InputError: for a model that is not there, damaged, without bands, of the other process or of other grids, or a
+            device that is not there.
     """
-    if engine.kind not in ENGINES:
-        raise InputError(
-            f"engine.kind: {engine.kind} needs a model with tested bands and none ships yet; "
-            "use `engine: {kind: solver, tolerance: 1.0e-3}`"
-        )
+    check_device(config.engine)
+    if config.engine.kind in ("surrogate", "emulator"):
+        ENGINES[config.engine.kind](config)
+
+
+def check_device(engine: Any) -> None:
+    """Raises InputError for a device that is not there."""
     device = getattr(engine, "device", "auto")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"engine.device: found {device}, but torch finds no GPU here; use auto or cpu")

@@ -75,7 +75,9 @@ def point_bytes(config: SweepConfig) -> int:
     else:
         extra, field = GRAIN_QUANTILES, 8
     fields = config.field_time_indices().size * cells * field
-    qois = config.time_values().size * (QOI_SCALARS[config.process] + extra) * QOI_BYTES
+    # A learned engine adds the two ends of every band.
+    arrays = 3 if config.engine.kind in ("surrogate", "emulator") else 1
+    qois = config.time_values().size * (QOI_SCALARS[config.process] + extra) * QOI_BYTES * arrays
     return config.realizations.count * (fields + qois)
 
 

@@ -13,7 +13,8 @@ from distributed import Client, Future, as_completed
 from solvers.errors import InputError
 from sweeps.layout import FAILED, PENDING
 from sweeps.outcome import BatchOutcome
-from sweeps.tasks import BatchTask, compute_batch, one_line
+from sweeps.rollouts import one_line
+from sweeps.tasks import BatchTask, compute_batch
 
 # Enough that a worker never waits for the driver, few enough that memory stays flat on both sides.
 IN_FLIGHT_PER_THREAD = 3

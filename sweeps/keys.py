@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.config import FileInitial, SweepConfig, TableDesign
+from sweeps.config import EmulatorEngine, FileInitial, SurrogateEngine, SweepConfig, TableDesign
 
 #: Raised when the numbers that the program produces from the same file change.
 NUMBERS_VERSION = 2
@@ -74,8 +74,49 @@ def _inputs(config: SweepConfig) -> dict[str, Any]:
         data["initial"]["file"] = content_hash(config.initial.file)
     if isinstance(config.design, TableDesign):
         data["design"]["table"] = content_hash(config.design.table)
-    data["engine"].pop("device", None)
+    data["engine"] = _engine(config)
     return data
+
+
+def _engine(config: SweepConfig) -> dict[str, Any]:
+    """The engine's block; a model is what is in its files, wherever they are."""
+    data = config.engine.model_dump(mode="json")
+    data.pop("device", None)
+    if isinstance(data.get("outside"), dict):
+        data["outside"].pop("device", None)
+    if config.engine.kind in ("surrogate", "emulator"):
+        data["model"] = model_fingerprint(config)
+    return data
+
+
+def model_fingerprint(config: SweepConfig) -> str:
+    """Hash of all of a learned engine that decides its numbers, bands and trust; empty for other engines.
+
+    Raises:
+        InputError: for a model that is not there.
+    """
+    engine = config.engine
+    if isinstance(engine, SurrogateEngine):
+        from surrogate.weights_file import fingerprint
+
+        return fingerprint(engine.model)
+    if isinstance(engine, EmulatorEngine):
+        return content_hash(engine.model)
+    return ""
+
+
+def model_sha256(config: SweepConfig) -> str:
+    """sha256 of the weights of a surrogate, or of an emulator's arrays; empty for the solver."""
+    engine = config.engine
+    if isinstance(engine, SurrogateEngine):
+        from surrogate.weights_file import folder_of, read_about
+
+        return str(read_about(folder_of(engine.model))["weights_sha256"])
+    if isinstance(engine, EmulatorEngine):
+        from surrogate.emulator_file import ABOUT
+
+        return str(json.loads((Path(engine.model) / ABOUT).read_text())["sha256"])
+    return ""
 
 
 def config_hash(config: SweepConfig) -> str:

@@ -8,7 +8,7 @@ batches to an object.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,7 @@ class Layout:
         shape: cells (y, x).
         extra: coordinate values of the extra axes of QoIs, ``k`` and ``quantile`` where the process has them.
         batch: points to a batch.
+        learned: whether a learned engine adds bands, trust and counters.
     """
 
     process: str
@@ -77,6 +78,7 @@ class Layout:
     shape: tuple[int, int]
     extra: dict[str, np.ndarray]
     batch: int
+    learned: bool = False
 
     @property
     def time_field_dim(self) -> str:
@@ -99,8 +101,11 @@ class Layout:
         return np.stack([start, np.minimum(start + self.batch, self.points)], axis=1)
 
     def results(self) -> dict[str, Variable]:
-        """The variables that workers write: QoIs, and fields where they are kept."""
-        return {**self._fields(), **self._qois()}
+        """The variables that workers write: QoIs, fields where they are kept, and what a learned engine adds."""
+        qois = self._qois()
+        if not self.learned:
+            return {**self._fields(), **qois}
+        return {**self._fields(), **qois, **_bands(qois), **self._trust()}
 
     def ledger(self) -> dict[str, Variable]:
         """The variables that the driver writes while points finish."""
@@ -119,7 +124,7 @@ class Layout:
 
         return {
             "status": variable("int8", PENDING, flags),
-            "error": variable("str", "", {"long_name": "why the sample failed", "units": "1"}),
+            "error": variable("str", "", {"long_name": "why the sample failed, or is not to be trusted", "units": "1"}),
             "wall_s": variable("float32", np.nan, {"long_name": "computing time of the sample", "units": "s"}),
             "engine": variable("str", "", {"long_name": "engine that computed the sample", "units": "1"}),
         }
@@ -131,6 +136,22 @@ class Layout:
             chunks = (self.batch, *(self.sizes[d] for d in dims[1:]))
             attributes = {"long_name": info.long_name, "units": info.units}
             found[name] = Variable(dims, "float64", np.nan, chunks, None, attributes)
+        return found
+
+    def _trust(self) -> dict[str, Variable]:
+        """One value a sample."""
+
+        def variable(dtype: str, fill: Any, long_name: str) -> Variable:
+            chunks = (self.batch, self.realizations)
+            return Variable(("point", "realization"), dtype, fill, chunks, None, {"long_name": long_name, "units": "1"})
+
+        found = {
+            "trust": variable("float32", np.nan, "1 inside the model's domain, 0 outside"),
+            "energy_rises": variable("int32", -1, "frames at which the free energy is above that of the one before"),
+        }
+        if self.process == "cahn_hilliard":
+            what = "largest change of the mean from its first value, over half the distance of the two phases"
+            found["mass_drift"] = variable("float64", np.nan, what)
         return found
 
     def _fields(self) -> dict[str, Variable]:
@@ -178,7 +199,18 @@ def layout_of(plan: Plan, batch: int | None = None) -> Layout:
         shape=config.grid.shape,
         extra=extra,
         batch=batch or int(plan.batches[0, 1] - plan.batches[0, 0]),
+        learned=config.engine.kind in ("surrogate", "emulator"),
     )
+
+
+def _bands(qois: dict[str, Variable]) -> dict[str, Variable]:
+    """``<qoi>_low`` and ``<qoi>_high`` of every QoI."""
+    found = {}
+    for name, variable in qois.items():
+        for end, word in (("low", "lower"), ("high", "upper")):
+            about = {**variable.attributes, "long_name": f"{variable.attributes['long_name']}, {word} end of the band"}
+            found[f"{name}_{end}"] = replace(variable, attributes=about)
+    return found
 
 
 def parameter_attributes(process: str, name: str) -> dict[str, str]:

@@ -49,6 +49,8 @@ class Ledger:
             values["error"][outcome.start + row, realization] = text
         values["wall_s"][rows] = outcome.wall_s / max(1, len(rows) * self.status.shape[1])
         values["engine"][rows] = outcome.engine
+        for (row, realization), text in outcome.engine_of.items():
+            values["engine"][outcome.start + row, realization] = text
         self._touch(rows)
         if time.monotonic() - self._written > FLUSH_SECONDS:
             self.flush()

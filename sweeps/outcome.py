@@ -16,9 +16,10 @@ class BatchOutcome:
         start, stop: its rows in storage order.
         computed: bool (row,), rows computed or copied now; the others were left as they were.
         status: int8 (row, realization), see ``layout.STATUS_FLAGS``.
-        errors: (row, realization) -> one line, where something went wrong.
+        errors: (row, realization) -> one line: what went wrong, or why a model is not to be trusted there.
         wall_s: seconds the worker spent.
         engine: name of the engine.
+        engine_of: (row, realization) -> name of the engine, where it is another one.
         reused: how many of the rows were copied from another store.
     """
 
@@ -30,4 +31,5 @@ class BatchOutcome:
     errors: dict[tuple[int, int], str] = field(default_factory=dict)
     wall_s: float = 0.0
     engine: str = ""
+    engine_of: dict[tuple[int, int], str] = field(default_factory=dict)
     reused: int = 0

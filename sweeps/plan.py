@@ -7,6 +7,7 @@ Points that differ by mobility only share a trajectory: c(x, t; M, kappa) = c(x,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from sweeps.config import SweepConfig
 from sweeps.designs import design_points
 from sweeps.estimate import Estimate, estimate, point_bytes
 from sweeps.keys import config_hash, point_keys
+
+if TYPE_CHECKING:
+    from sweeps.choice import Choice
 
 #: From the most to the least significant: a batch holds problems of similar cost, and kappa decides the cost.
 ORDER = ("kappa", "mobility_contrast", "gamma", "composition")
@@ -33,6 +37,7 @@ class Plan:
         batches: int64 (batch, 2), [start, stop) in storage order, equal but the last.
         estimate: size and cost.
         hash: of the configuration without what only decides where and how it runs.
+        choice: with ``engine: auto``, what was chosen and why; the configuration has the chosen engine in its place.
     """
 
     config: SweepConfig
@@ -43,6 +48,7 @@ class Plan:
     batches: np.ndarray
     estimate: Estimate
     hash: str
+    choice: Choice | None = None
 
 
 def storage_order(parameters: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -69,12 +75,17 @@ def make_plan(config: SweepConfig) -> Plan:
 
     Raises:
         InputError: for a design that cannot be built (see :func:`sweeps.designs.design_points`), or an engine
-            without a model.
+            that cannot run (see :func:`sweeps.engines.check_engine`).
     """
+    choice = None
+    if config.engine.kind == "auto":
+        from sweeps.choice import choose
+
+        config, choice = choose(config)
     if config.engine.kind != "solver":
         from sweeps.engines import check_engine
 
-        check_engine(config.engine)
+        check_engine(config)
     design = design_points(config)
     index, rollout = storage_order(design)
     parameters = {name: values[index] for name, values in design.items()}
@@ -90,4 +101,5 @@ def make_plan(config: SweepConfig) -> Plan:
         batches=batches,
         estimate=estimate(config, parameters, rollout, batches),
         hash=config_hash(config),
+        choice=choice,
     )

@@ -7,21 +7,27 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.config import SweepConfig
 
 PACKAGES = ("phasetwin", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
 
 
-def provenance(engine: Any) -> dict[str, Any]:
+def provenance(config: SweepConfig) -> dict[str, Any]:
     """Root attributes of a store that tell what made it."""
     from sweeps.engines import resolve_device
+    from sweeps.keys import model_sha256
+
+    engine = config.engine
 
     return {
         "versions": {"python": platform.python_version(), **versions()},
         "git_commit": git_commit(),
         "device": device_name(resolve_device(getattr(engine, "device", "auto"))),
         "host_cores": os.cpu_count() or 1,
-        "weights_sha256": "",
+        "weights_sha256": model_sha256(config),
     }
 
 

@@ -162,7 +162,8 @@ def _attributes(plan: Plan, history: str) -> dict[str, Any]:
         "config_hash": plan.hash,
         "design_axes": _design_axes(plan),
         "history": history,
-        **provenance(plan.config.engine),
+        **({"engine_choice": json.dumps(plan.choice.as_dict())} if plan.choice else {}),
+        **provenance(plan.config),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sweeps.store import object_name, object_names, open_store, read
 # Failures listed one by one; `failure_count` counts them all.
 FAILURES_LISTED = 1000
 FAILURES_SHOWN = 20
+REASONS_LISTED, REASONS_SHOWN = 100, 5
 # A point is in the first of these states that any of its samples is in, verified when all are.
 ORDER = (PENDING, FAILED, DIVERGED, DONE, VERIFIED)
 
@@ -30,7 +32,8 @@ def status(url: str) -> dict[str, Any]:
         (points in each state), ``batches`` (total, done), ``failures`` (point, realization, parameters,
         status, error), ``failure_count``, ``computing_s`` (summed over workers), ``wall_time_s``,
         ``samples_per_core_s``, ``running`` (who writes to it now, or None), ``verification`` (points,
-        within; or None), ``history``.
+        within, judged_by; or None), ``trust`` (samples, trusted, reasons, largest_mass_drift, energy_rises; or None
+        without a learned engine), ``engine_choice`` (with ``engine: auto``: what was chosen and why), ``history``.
 
     Raises:
         InputError: if there is no store.
@@ -57,6 +60,8 @@ def status(url: str) -> dict[str, Any]:
         "samples_per_core_s": round(samples / seconds, 4) if seconds > 0 else None,
         "running": lock_holder(url),
         "verification": _verification(root),
+        "trust": _trust(root),
+        "engine_choice": _choice(root),
         "history": str(root.attrs.get("history", "")).splitlines(),
     }
 
@@ -102,13 +107,33 @@ def parameter_names(root: zarr.Group) -> list[str]:
 
 
 def _verification(root: zarr.Group) -> dict[str, Any] | None:
-    if "verification/within_tolerance" not in root:
+    found = next((name for name in ("within_tolerance", "inside_band") if f"verification/{name}" in root), None)
+    if found is None:
         return None
-    within = read(root, "verification/within_tolerance")  # type: ignore[index]
+    within = read(root, f"verification/{found}")
     return {
         "points": int((within >= 0).all(axis=1).sum()),
         "within": int((within == 1).all(axis=1).sum()),
+        "judged_by": "tolerance" if found == "within_tolerance" else "bands",
         "tolerance": root["verification"].attrs.get("tolerance"),
+    }
+
+
+def _trust(root: zarr.Group) -> dict[str, Any] | None:
+    """Of a learned engine: how many samples are trusted, and why others are not."""
+    if "trust" not in root:
+        return None
+    trust = read(root, "trust")
+    known = np.isfinite(trust)
+    reasons = sorted({str(text) for text in read(root, "error")[known & (trust < 1)]})
+    drift = read(root, "mass_drift")[known] if "mass_drift" in root else np.zeros(0)
+    rises = read(root, "energy_rises")[known]
+    return {
+        "samples": int(known.sum()),
+        "trusted": int((trust[known] >= 1).sum()),
+        "reasons": [r.removeprefix("not trusted: ") for r in reasons if r][:REASONS_LISTED],
+        "largest_mass_drift": float(drift.max()) if drift.size else None,
+        "energy_rises": int(rises.sum()),
     }
 
 
@@ -129,11 +154,29 @@ def describe_status(found: dict[str, Any]) -> str:
         lines.append(f"  running: {found['running'].get('owner')} since {found['running'].get('since')}")
     if found["verification"]:
         checked = found["verification"]
-        lines.append(f"  spot checks: {checked['within']} of {checked['points']} within the tolerance")
+        where = "within the tolerance" if checked["judged_by"] == "tolerance" else "inside the bands"
+        lines.append(f"  spot checks: {checked['within']} of {checked['points']} {where}")
+    if found["engine_choice"]:
+        lines.append(f"  auto: {found['engine_choice']['reason']}")
+    if found["trust"]:
+        lines += _trust_lines(found["trust"])
     lines += [_failure_line(failure) for failure in found["failures"][:FAILURES_SHOWN]]
     if found["failure_count"] > FAILURES_SHOWN:
         lines.append(f"  ... and {found['failure_count'] - FAILURES_SHOWN} more")
     return "\n".join(lines)
+
+
+def _trust_lines(trust: dict[str, Any]) -> list[str]:
+    drift = trust["largest_mass_drift"]
+    mass = f", mass drift at most {drift:.1e}" if drift is not None else ""
+    head = f"  model: {trust['trusted']} of {trust['samples']} samples inside its domain"
+    lines = [f"{head}{mass}, {trust['energy_rises']} energy rises"]
+    return lines + [f"  not trusted: {reason}" for reason in trust["reasons"][:REASONS_SHOWN]]
+
+
+def _choice(root: zarr.Group) -> dict[str, Any] | None:
+    text = root.attrs.get("engine_choice")
+    return json.loads(str(text)) if text else None
 
 
 def _failure_line(failure: dict[str, Any]) -> str:

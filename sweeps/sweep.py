@@ -36,7 +36,8 @@ class RunResult:
         failed: samples that failed or diverged, a line each, over the whole store.
         diverged: points with a diverged sample, over the whole store.
         verified: points that passed the spot checks, over the whole store.
-        missed: points whose spot check found the tolerance missed, a line each.
+        missed: points whose spot check found the tolerance missed or the bands wrong, a line each.
+        untrusted: points with a sample outside the domain of a learned engine, over the whole store.
         wall_s: seconds this run took.
     """
 
@@ -49,6 +50,7 @@ class RunResult:
     verified: int
     missed: tuple[str, ...]
     wall_s: float
+    untrusted: int = 0
 
 
 class Sweep:
@@ -108,12 +110,12 @@ class Sweep:
         Raises:
             InputError: for an engine that is not there, a store of another sweep, or one in use.
         """
-        from sweeps.engines import check_engine
+        from sweeps.engines import check_device
         from sweeps.lock import store_lock
         from sweeps.resume import prepare
         from sweeps.verify import verify_points
 
-        check_engine(self.config.engine)
+        check_device(self.config.engine)
         started = time.monotonic()
         plan = self.plan()
         with store_lock(self.store), Runner(self.config, client, progress) as runner:
@@ -243,4 +245,12 @@ def _result(prepared: Prepared, counts: tuple[int, int], missed: list[str], wall
         verified=int((status == VERIFIED).all(axis=1).sum()),
         missed=tuple(missed),
         wall_s=wall_s,
+        untrusted=_untrusted(prepared),
     )
+
+
+def _untrusted(prepared: Prepared) -> int:
+    if not prepared.layout.learned:
+        return 0
+    trust: Any = prepared.root["trust"]
+    return int((trust[:] < 1).any(axis=1).sum())

@@ -22,11 +22,9 @@ from sweeps.plan import Plan
 from sweeps.resume import Prepared
 from sweeps.store import absolute, create_variables, stored_keys, update_attributes, write_coordinates
 from sweeps.tasks import BatchTask
+from sweeps.verdicts import Verdict, by_bands, by_tolerance, relative_error, share_inside
 
 REFERENCE, VERIFICATION = "reference", "verification"
-# Without fields the tolerance is judged by these; counts and quantiles of few grains jump by more than any
-# tolerance.
-JUDGED_QOIS = ("free_energy", "interface_density")
 READ_POINTS = 4096
 
 RunTasks = Callable[[Sequence[BatchTask], Callable[[Any], None]], None]
@@ -95,12 +93,12 @@ def _part(plan: Plan, layout: Layout, rows: np.ndarray) -> tuple[Plan, Layout]:
         rollout=np.arange(len(rows)),
         keys=plan.keys[rows],
     )
-    return part, replace(layout, points=len(rows), batch=1)
+    return part, replace(layout, points=len(rows), batch=1, learned=False)
 
 
 def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> zarr.Group:
     """The group to fill: the one that is there when it is of the same points and accuracy, else a new one."""
-    root, tolerance = prepared.root, reference_engine(plan.config.engine).tolerance
+    root, tolerance = prepared.root, reference_engine(plan.config).tolerance
     if REFERENCE in root:
         group: Any = root[REFERENCE]
         same = group.attrs.get("tolerance") == tolerance and "key" in group
@@ -138,25 +136,38 @@ def _task(prepared: Prepared, plan: Plan, layout: Layout, i: int) -> BatchTask:
 def _judge(prepared: Prepared, rows: np.ndarray, group: Any, solved: np.ndarray) -> list[str]:
     """Compare, write ``verification``, set the status of points that passed."""
     root: Any = prepared.root
-    layout = prepared.layout
-    tolerance = getattr(prepared.plan.config.engine, "tolerance", None)
+    layout = replace(prepared.layout, learned=False)
     names = [name for name in layout.results() if name != "grain_id"]
     errors = {name: _empty_errors(layout, name, len(rows)) for name in names}
     for i in np.flatnonzero(solved):
         for name in names:
             there, reference = (np.asarray(g[name][r]) for g, r in ((root, int(rows[i])), (group, int(i))))
             errors[name][i] = relative_error(name, there, reference)
-    judged = ["field"] if "field" in names else [name for name in JUDGED_QOIS if name in names]
-    largest = np.max([errors[name].reshape(*errors[name].shape[:2], -1).max(axis=-1) for name in judged], axis=0)
-    within = largest <= (tolerance if tolerance is not None else np.inf)
-    _write_verification(prepared, rows, errors, within, solved)
-    passed = solved & within.all(axis=1)
+    if prepared.layout.learned:
+        verdict = by_bands(_inside(prepared, rows, group, names, solved))
+    else:
+        verdict = by_tolerance(prepared.plan.config.engine.tolerance, errors)  # type: ignore[union-attr]
+    _write_verification(prepared, rows, errors, verdict, solved)
+    passed = solved & verdict.good.all(axis=1)
     prepared.ledger.mark(rows[passed], VERIFIED)
     prepared.ledger.mark(rows[~passed], DONE)
     return [
-        f"{point_name(prepared.plan, int(rows[i]))}: error {largest[i].max():.2g}, tolerance {tolerance:g}"
-        for i in np.flatnonzero(solved & ~passed)
+        f"{point_name(prepared.plan, int(rows[i]))}: {verdict.why[i]}"
+        for i in np.flatnonzero(solved & ~passed).tolist()
     ]
+
+
+def _inside(
+    prepared: Prepared, rows: np.ndarray, group: Any, names: Sequence[str], solved: np.ndarray
+) -> dict[str, np.ndarray]:
+    """QoI -> share of the reference's values inside the bands, (point, realization); NaN where not solved."""
+    root: Any = prepared.root
+    found = {name: np.full((len(rows), prepared.layout.realizations), np.nan) for name in names if name != "field"}
+    for name, shares in found.items():
+        for i in np.flatnonzero(solved):
+            low, high = (np.asarray(root[f"{name}_{end}"][int(rows[i])]) for end in ("low", "high"))
+            shares[i] = share_inside(low, high, np.asarray(group[name][int(i)]))
+    return found
 
 
 def _empty_errors(layout: Layout, name: str, points: int) -> np.ndarray:
@@ -164,27 +175,11 @@ def _empty_errors(layout: Layout, name: str, points: int) -> np.ndarray:
     return np.full((*shape, len(layout.field_index)) if name == "field" else shape, np.nan)
 
 
-def relative_error(name: str, value: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """How far a variable is off.
-
-    Fields: relative L2 error at each time, (realization, time, y, x) -> (realization, time). QoIs: relative
-    L2 error over times and the axis after them, (realization, time[, k]) -> (realization,). The mean of a
-    field may
-    be zero: below 1 it is compared absolutely.
-    """
-    axes = (-2, -1) if name == "field" else tuple(range(1, value.ndim))
-    off = np.sqrt(np.mean((value.astype(np.float64) - reference) ** 2, axis=axes))
-    scale = np.sqrt(np.mean(reference.astype(np.float64) ** 2, axis=axes))
-    if name == "mean":
-        scale = np.maximum(scale, 1.0)
-    return np.divide(off, scale, out=np.where(off > 0, np.inf, 0.0), where=scale > 0)
-
-
 def _write_verification(
     prepared: Prepared,
     rows: np.ndarray,
     errors: dict[str, np.ndarray],
-    within: np.ndarray,
+    verdict: Verdict,
     solved: np.ndarray,
 ) -> None:
     root, (plan, layout) = prepared.root, _part(prepared.plan, prepared.layout, rows)
@@ -196,15 +191,21 @@ def _write_verification(
         variable = Variable(over, "float64", np.nan, values.shape, None, about)
         create_variables(group, {name: variable}, layout.sizes)
         group[name][...] = values
+    for name, values in verdict.inside.items():
+        about = {"units": "1", "long_name": f"share of the reference's {name} inside the bands"}
+        create_variables(
+            group, {f"{name}_inside": Variable(dims, "float64", np.nan, values.shape, None, about)}, layout.sizes
+        )
+        group[f"{name}_inside"][...] = values
     about_flag: dict[str, Any] = {
         "units": "1",
-        "long_name": "whether the error is within the engine's tolerance",
+        "long_name": verdict.meaning,
         "flag_values": [-1, 0, 1],
         "flag_meanings": "not_solved missed within",
     }
-    flag = {"within_tolerance": Variable(dims, "int8", -1, within.shape, None, about_flag)}
+    flag = {verdict.name: Variable(dims, "int8", -1, verdict.good.shape, None, about_flag)}
     create_variables(group, flag, layout.sizes)
-    group["within_tolerance"][...] = np.where(solved[:, None], within, -1).astype(np.int8)
+    group[verdict.name][...] = np.where(solved[:, None], verdict.good, -1).astype(np.int8)
     write_coordinates(group, plan, layout)
     tolerance = getattr(plan.config.engine, "tolerance", None)
     about_group = {"long_name": "errors found by the spot checks", "tolerance": tolerance}

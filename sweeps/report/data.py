@@ -25,6 +25,8 @@ SHORT = {
 }
 GROUPS = ("reference", "verification")
 USABLE = ("done", "verified")
+#: Of the solver, which is judged by its tolerance; of a learned engine, by its bands.
+VERDICTS = ("within_tolerance", "inside_band")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,18 @@ class SweepData:
     def usable(self) -> np.ndarray:
         """(point, realization) bool: samples with results."""
         return np.isin(self.status, [self.flags[f] for f in USABLE if f in self.flags])
+
+    @property
+    def verdicts(self) -> xr.DataArray | None:
+        """Verdicts of the spot checks (point, realization), int8: -1 not solved, 0 missed, 1 within; or None."""
+        if self.verification is None:
+            return None
+        return next((self.verification[n] for n in VERDICTS if n in self.verification), None)
+
+    @property
+    def learned(self) -> bool:
+        """Whether a learned engine made the results."""
+        return "trust" in self.dataset
 
     def count(self, *flags: str) -> int:
         """Samples in any of these states."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,13 @@ def warnings(data: SweepData) -> list[str]:
     lost = data.count("failed", "diverged")
     if lost:
         found.append(f"{lost} of {total} samples failed or diverged and are left out; they are listed below.")
-    if data.verification is not None and "within_tolerance" in data.verification:
-        missed = int((np.asarray(data.verification["within_tolerance"].values) == 0).any(axis=1).sum())
+    if data.verdicts is not None:
+        missed = int((np.asarray(data.verdicts.values) == 0).any(axis=1).sum())
         if missed:
-            found.append(f"{missed} of the spot checks missed the tolerance.")
+            found.append(f"{missed} of the spot checks missed the {'bands' if data.learned else 'tolerance'}.")
+    untrusted, known = _trust_counts(data)
+    if untrusted:
+        found.append(f"{untrusted} of {known} samples lie outside the model's domain and are not to be trusted.")
     return found
 
 
@@ -110,21 +114,23 @@ def facts(data: SweepData) -> list[Fact]:
     lost = f"{data.count('failed')} failed, {data.count('diverged')} diverged"
     found = [
         Fact("Samples done", f"{done} of {total}", lost),
-        _engine_fact(config.get("engine", {})),
+        _engine_fact(config.get("engine", {}), attributes.get("engine_choice")),
         _time_fact(data),
         _grid_fact(config.get("grid", {}), data),
         _check_fact(data),
+        _trust_fact(data),
         Fact("Machine", str(attributes.get("device", "unknown")), f"{attributes.get('host_cores', '?')} cores"),
     ]
     return [f for f in found if f.value]
 
 
-def _engine_fact(engine: dict[str, Any]) -> Fact:
+def _engine_fact(engine: dict[str, Any], chosen: object) -> Fact:
     kind = str(engine.get("kind", "unknown"))
     tolerance = engine.get("tolerance")
     value = kind if tolerance is None else f"{kind}, tolerance {100 * float(tolerance):g} %"
     rest = [str(engine[k]) for k in ("model", "dtype") if engine.get(k)]
-    return Fact("Engine", value, ", ".join(rest))
+    choice = json.loads(str(chosen)) if chosen else {}
+    return Fact("Engine", value, ", ".join(rest) + (f"; auto: {choice['reason']}" if choice else ""))
 
 
 def _time_fact(data: SweepData) -> Fact:
@@ -155,11 +161,31 @@ def _grid_fact(grid: dict[str, Any], data: SweepData) -> Fact:
 
 
 def _check_fact(data: SweepData) -> Fact:
-    if data.verification is None or "within_tolerance" not in data.verification:
+    if data.verdicts is None:
         return Fact("Spot checks", "none")
-    within = np.asarray(data.verification["within_tolerance"].values)
+    within = np.asarray(data.verdicts.values)
     passed = int((within == 1).all(axis=1).sum())
-    return Fact("Spot checks", f"{passed} of {len(within)} within the tolerance", "against the reference solver")
+    where = "inside the bands" if data.learned else "within the tolerance"
+    return Fact("Spot checks", f"{passed} of {len(within)} {where}", "against the reference solver")
+
+
+def _trust_fact(data: SweepData) -> Fact:
+    if not data.learned:
+        return Fact("Trust", "")
+    untrusted, known = _trust_counts(data)
+    rises = np.asarray(data.dataset["energy_rises"].values)
+    note = f"{int(rises[rises >= 0].sum())} energy rises"
+    if data.has("mass_drift"):
+        note += f", mass drift at most {float(np.nanmax(data.dataset['mass_drift'].values)):.1e}"
+    return Fact("Trust", f"{known - untrusted} of {known} samples in the model's domain", note)
+
+
+def _trust_counts(data: SweepData) -> tuple[int, int]:
+    """Samples outside the domain of the model, and all that it made."""
+    if not data.learned:
+        return 0, 0
+    trust = np.asarray(data.dataset["trust"].values)
+    return int((trust < 1).sum()), int(np.isfinite(trust).sum())
 
 
 def provenance(data: SweepData) -> list[str]:

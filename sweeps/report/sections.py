@@ -242,27 +242,29 @@ def checks(data: SweepData) -> Section:
     """The spot checks: error per quantity against the tolerance."""
     found = data.verification
     title = "Spot checks"
-    if found is None or "within_tolerance" not in found:
+    verdicts = data.verdicts
+    if found is None or verdicts is None:
         return Section("checks", title, ["No point has been solved again to check the engine."])
     tolerance, reference = _tolerance(found), data.reference
     accuracy = None if reference is None else reference.attrs.get("tolerance")
     over = [str(n) for n, v in found.data_vars.items() if v.dims[:2] == ("point", "realization")]
-    names = [n for n in over if n != "within_tolerance"]
+    names = [n for n in over if n != verdicts.name and not n.endswith("_inside")]
     rows, missed = [], 0
     for row in range(found.sizes["point"]):
-        within = np.asarray(found["within_tolerance"][row].values)
+        within = np.asarray(verdicts[row].values)
         missed += int((within == 0).any())
         known = [n for n in data.varied if n in found.variables]
         where = ", ".join(f"{symbol(n)} = {number(float(found[n][row]))}" for n in known)
         errors = [Cell(_percent(np.asarray(found[n][row].values)), "n") for n in names]
         rows.append([Cell(where or f"point {int(found['point'][row])}", "wrap"), *errors, _verdict(within)])
     judged = "the field at every time" if "field" in names else "free energy and interface density"
+    judged += f" against the engine's tolerance of {100 * tolerance:g} %" if tolerance else ""
+    if data.learned:
+        judged = "whether the reference lies inside the bands of the statistics, at half of the times or more"
     text = (
         f"{found.sizes['point']} points were solved again by the reference solver"
         + (f" to a tolerance of {accuracy:g}" if accuracy else "")
-        + f". Judged by {judged}"
-        + (f" against the engine's tolerance of {100 * tolerance:g} %" if tolerance else "")
-        + f", {found.sizes['point'] - missed} pass and {missed} miss it."
+        + f". Judged by {judged}, {found.sizes['point'] - missed} pass and {missed} miss it."
     )
     head = [Head("Point"), *(Head(_short(n), numeric=True) for n in names), Head("Verdict")]
     note = (

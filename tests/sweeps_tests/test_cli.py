@@ -52,7 +52,7 @@ def test_a_missed_tolerance_is_told_and_fails_verify_only(
     finish(monkeypatch, "verify", missed=("point 3",))
     assert phasetwin.main(["run", EXAMPLE]) == 0
     assert phasetwin.main(["verify", EXAMPLE]) == 1
-    assert capsys.readouterr().err.splitlines() == ["tolerance missed: point 3"] * 2
+    assert capsys.readouterr().err.splitlines() == ["spot check missed: point 3"] * 2
 
 
 def test_options_reach_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:

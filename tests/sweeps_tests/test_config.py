@@ -122,12 +122,18 @@ def test_cluster_kinds(data: dict[str, Any], kind: str) -> None:
     "engine",
     [
         {"kind": "surrogate", "model": "ch-jump"},
-        {"kind": "emulator", "model": "x"},
         {"kind": "auto", "tolerance": 0.02},
     ],
 )
 def test_learned_engines_are_valid_yaml(engine: dict[str, Any]) -> None:
     assert build(engine=engine).engine.kind == engine["kind"]
+
+
+def test_an_emulator_knows_no_fields() -> None:
+    engine = {"kind": "emulator", "model": "x"}
+    assert build(engine=engine, output={"retain": "qoi"}).engine.kind == "emulator"
+    with pytest.raises(ValidationError, match="allowed qoi: an emulator knows statistics, no fields"):
+        build(engine=engine)
 
 
 def test_the_resolved_file_reads_back_as_itself() -> None:

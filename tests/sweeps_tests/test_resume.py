@@ -17,7 +17,7 @@ from sweeps.store import open_store
 DRIVER = """
 import json, os, signal
 from distributed import Client
-from sweeps import Sweep, ledger, resume, store, tasks
+from sweeps import Sweep, ledger, resume, rollouts, store, tasks
 
 config, moment = json.loads(ARGUMENTS[0]), ARGUMENTS[1]
 calls = {"n": 0}
@@ -37,7 +37,7 @@ def die_at(module, name, number, after):
 if moment == "template":
     die_at(store, "write_coordinate", 4, after=False)
 elif moment == "computing":
-    die_at(tasks, "_simulate", 3, after=False)
+    die_at(rollouts, "_simulate", 3, after=False)
 elif moment == "half a shard":
     def torn(url, start, shard, group="", whole=store.write_shard):
         if start < 6:

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from solvers.errors import InputError
-from sweeps import engines, open_sweep, tasks
+from sweeps import engines, open_sweep, rollouts
 from sweeps.layout import DONE, VERIFIED
 
 
@@ -61,28 +61,23 @@ def test_policies(verified) -> None:
 def test_checked_once(verified, client, monkeypatch) -> None:
     sweep = verified
     solved = []
-    monkeypatch.setattr(tasks, "_simulate", lambda *args: solved.append(args))
+    monkeypatch.setattr(rollouts, "_simulate", lambda *args: solved.append(args))
     for result in (sweep.run(client, progress=False), sweep.verify(client, progress=False)):
         assert (result.verified, result.missed) == (3, ())
     assert not solved
 
 
-class _Sloppy:
+class _Sloppy(engines.SolverEngine):
     """The solver, 5 % off."""
 
-    name = "solver"
-
-    def __init__(self, settings) -> None:
-        self._solver = engines.SolverEngine(settings.tolerance, settings.dtype)
-
     def rollout(self, problem, initial, times):
-        frames = self._solver.rollout(problem, initial, times)
+        frames = super().rollout(problem, initial, times)
         frames.field.mul_(1.05)
         return frames
 
 
 def test_a_missed_tolerance_is_told(tiny, client, monkeypatch) -> None:
-    monkeypatch.setitem(engines.ENGINES, "solver", _Sloppy)
+    monkeypatch.setitem(engines.ENGINES, "solver", lambda config: _Sloppy(config.engine.tolerance, config.engine.dtype))
     sweep = tiny(verify={"count": 2})
     result = sweep.run(client, progress=False)
     assert result.verified == 0

@@ -1,0 +1,87 @@
+"""What a spot check says: the solver is judged by its tolerance, a learned engine by its bands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# Without fields the tolerance is judged by these; counts and quantiles of few grains jump by more than any
+# tolerance.
+JUDGED_QOIS = ("free_energy", "interface_density")
+#: A learned engine is judged by whether the reference is inside its bands for these. Bands cover at each time by itself
+#: (90 % of it, say) and errors last, so some points are outside for a while; at half of their values none should be.
+BAND_QOIS = ("free_energy", "interface_density", "domain_size", "grain_count", "mean_grain_area")
+INSIDE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checks say.
+
+    Attributes:
+        name: of the flag in the store.
+        meaning: its long_name.
+        good: bool (point, realization).
+        why: for each point, what was found and what is allowed.
+        inside: QoI -> share of its values inside their bands (point, realization); empty for the solver.
+    """
+
+    name: str
+    meaning: str
+    good: np.ndarray
+    why: list[str]
+    inside: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def by_tolerance(tolerance: float, errors: dict[str, np.ndarray]) -> Verdict:
+    """Of the solver: is the error within its tolerance?
+
+    Args:
+        tolerance: of the engine.
+        errors: name -> (point, realization, ...), see :func:`relative_error`.
+    """
+    judged = ["field"] if "field" in errors else [name for name in JUDGED_QOIS if name in errors]
+    largest = np.max([errors[name].reshape(*errors[name].shape[:2], -1).max(axis=-1) for name in judged], axis=0)
+    why = [f"error {worst:.2g}, tolerance {tolerance:g}" for worst in largest.max(axis=1)]
+    return Verdict("within_tolerance", "whether the error is within the engine's tolerance", largest <= tolerance, why)
+
+
+def by_bands(inside: dict[str, np.ndarray]) -> Verdict:
+    """Of a learned engine: is the reference inside the bands?
+
+    Args:
+        inside: QoI -> (point, realization), see :func:`share_inside`; NaN where not solved.
+    """
+    judged = [name for name in BAND_QOIS if name in inside]
+    shares = np.stack([inside[name] for name in judged])
+    good = (np.nan_to_num(shares) >= INSIDE_SHARE).all(axis=0)
+    why = []
+    for i in range(len(good)):
+        name = judged[int(np.argmin(np.nan_to_num(shares[:, i].min(axis=1))))]
+        why.append(f"{name} inside its band at {100 * inside[name][i].min():.0f} % of the values, asked for 50 %")
+    meaning = "whether the judged quantities are inside their bands at half of their values or more"
+    return Verdict("inside_band", meaning, good, why, inside)
+
+
+def share_inside(low: np.ndarray, high: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Share (realization,) of the finite values of ``truth`` (realization, time[, extra]) inside a band."""
+    known = np.isfinite(truth).reshape(len(truth), -1)
+    hit = ((low <= truth) & (truth <= high)).reshape(known.shape)
+    return (hit & known).sum(1) / np.maximum(known.sum(1), 1)
+
+
+def relative_error(name: str, value: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """How far a variable is off.
+
+    Fields: relative L2 error at each time, (realization, time, y, x) -> (realization, time). QoIs: relative
+    L2 error over times and the axis after them, (realization, time[, k]) -> (realization,). The mean of a
+    field may
+    be zero: below 1 it is compared absolutely.
+    """
+    axes = (-2, -1) if name == "field" else tuple(range(1, value.ndim))
+    off = np.sqrt(np.mean((value.astype(np.float64) - reference) ** 2, axis=axes))
+    scale = np.sqrt(np.mean(reference.astype(np.float64) ** 2, axis=axes))
+    if name == "mean":
+        scale = np.maximum(scale, 1.0)
+    return np.divide(off, scale, out=np.where(off > 0, np.inf, 0.0), where=scale > 0)
