@@ -30,6 +30,7 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Budget of training time; the recipe's by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the model; runs/models/NAME by default.")] = None,
     threads: Annotated[int, typer.Option(help="Torch threads.", min=1)] = 2,
+    start: Annotated[str | None, typer.Option(help="A model whose weights to begin with.", metavar="MODEL")] = None,
     overrides: Overrides = None,
 ) -> int:
     """Train a model; run again, it goes on from its last checkpoint."""
@@ -45,10 +46,11 @@ def train(
     config = load_yaml(recipe, RecipeModel, overrides or ())
     prepared = Prepared(config, minutes, threads)
     folder = checkpoint_folder(config)
+    begun = prepared.begin_with(start) if start else {}
     typer.echo(f"{config.name}: {len(prepared.data.fields)} trajectories, checkpoints in {folder}")
     progress = run(prepared.network, prepared.task, prepared.settings, folder, prepared.identity, typer.echo)
     target = out or Path("runs") / "models" / config.name
-    history = {"step": progress.step, "minutes": progress.elapsed / 60.0, "score": progress.best}
+    history = {"step": progress.step, "minutes": progress.elapsed / 60.0, "score": progress.best, **begun}
     about = {"name": config.name, **prepared.about(), "training": {**history, "curve": progress.history}}
     save_model(target, prepared.network.state_dict(), about)
     loss_curve(progress.history, config.name, target / "loss.png")
@@ -92,7 +94,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
                 "sha256": about["weights_sha256"],
                 "bytes": size,
                 "minutes": about.get("training", {}).get("minutes"),
-                "calibrated": "calibration" in about,
+                "calibrated": bool(about.get("calibration")),
                 "folder": str(SHIPPED / name),
             }
         )
@@ -100,7 +102,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         typer.echo(json.dumps(rows, indent=1))
         return 0
     for row in rows:
-        bands = "calibrated bands" if row["calibrated"] else "no bands yet"
+        bands = "calibrated bands" if row["calibrated"] else "no bands"
         typer.echo(f"{row['name']:12} {row['process']:15} {row['kind']:5} {row['bytes'] / 1e6:6.2f} MB  {bands}")
     if not rows:
         typer.echo("no models ship with this version; `phasetwin train RECIPE` makes one")

@@ -53,6 +53,14 @@ def circular_pad(x: torch.Tensor, margin: int) -> torch.Tensor:
     return torch.cat([x[..., -margin:, :], x, x[..., :margin, :]], -2)
 
 
+class Pointwise(nn.Linear):
+    """A linear layer over channels at every cell; its weight is a matrix, which some optimisers need to know."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, channel, y, x) to the same with other channels."""
+        return F.conv2d(x, self.weight[:, :, None, None], self.bias)
+
+
 class _Block(nn.Module):
     """Depthwise convolution, modulation by the groups, two pointwise layers, shortcut (after Liu et al. 2022,
     "A ConvNet for the 2020s", doi:10.1109/CVPR52688.2022.01167, without its normalisation)."""
@@ -63,13 +71,13 @@ class _Block(nn.Module):
         self.margin = settings.kernel // 2
         self.spread = nn.Conv2d(width, width, settings.kernel, groups=width)
         self.modulate = nn.Linear(condition, 2 * width)
-        self.expand = nn.Conv2d(width, inner, 1)
-        self.contract = nn.Conv2d(inner, width, 1)
+        self.expand = Pointwise(width, inner)
+        self.contract = Pointwise(inner, width)
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
         # Near identity at first: deep stacks without normalisation need it.
         nn.init.normal_(self.contract.weight, std=0.02)
-        _zero_bias(self.contract)
+        nn.init.zeros_(self.contract.bias)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """(batch, width, y, x) and (batch, condition) to (batch, width, y, x)."""
@@ -103,7 +111,7 @@ class JumpNet(nn.Module):
         self.stem = nn.Conv2d(cells, width, 3)
         self.blocks = nn.ModuleList(_Block(settings, condition) for _ in range(settings.blocks))
         self.length = nn.Sequential(nn.Linear(2, condition), nn.SiLU(), nn.Linear(condition, 2 * width))
-        self.mix = nn.Conv2d(width, width, 1)
+        self.mix = Pointwise(width, width)
         self.head = nn.Conv2d(width, cells, 3)
         nn.init.normal_(self.head.weight, std=1e-3)
         _zero_bias(self.head)

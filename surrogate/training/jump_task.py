@@ -27,6 +27,7 @@ class JumpTask:
         targets: step lengths that each sample is asked for, the longest included.
         noise: standard deviation of the noise on the input: a rollout sees its own errors.
         unroll: steps of a rollout at the end of the curriculum.
+        curriculum: whether rollouts grow to that length, over the second half of the training; or have it throughout.
         validation_start: scaled age from which validation rollouts start.
     """
 
@@ -37,6 +38,7 @@ class JumpTask:
     targets: int = 3
     noise: float = 0.01
     unroll: int = 3
+    curriculum: bool = True
     validation_start: float = 20.0
 
     def __post_init__(self) -> None:
@@ -48,6 +50,8 @@ class JumpTask:
 
     def depth(self, progress: float) -> int:
         """Steps of a rollout in training: one at first, then two, then ``unroll``."""
+        if not self.curriculum:
+            return self.unroll
         if progress < 0.5:
             return 1
         return min(2 if progress < 0.75 else self.unroll, self.unroll)

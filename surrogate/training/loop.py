@@ -15,6 +15,7 @@ from torch import nn
 
 from solvers.errors import InputError
 from surrogate.training.checkpoint import Progress, load_state, save_state
+from surrogate.training.optimiser import Kind, Optimisers
 
 
 class Task(Protocol):
@@ -39,6 +40,7 @@ class LoopSettings:
         learning_rate: its peak; warmed up over the first 2 %, then along a cosine to 1 %.
         weight_decay: of AdamW.
         averaging: decay of the averaged weights, which are validated and shipped.
+        optimiser: ``"adamw"``, or ``"muon"`` for weights that are matrices.
         clip: largest norm of a gradient.
         seed: of weights and batches.
         threads: torch threads.
@@ -49,6 +51,7 @@ class LoopSettings:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     averaging: float = 0.998
+    optimiser: Kind = "adamw"
     clip: float = 1.0
     seed: int = 0
     threads: int = 1
@@ -120,18 +123,15 @@ class _Run:
         self.progress = Progress()
         self.rng = np.random.default_rng(settings.seed)
         torch.manual_seed(settings.seed)
-        self.optimiser = torch.optim.AdamW(
-            net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
-        )
+        self.optimiser = Optimisers(net, settings.optimiser, settings.learning_rate, settings.weight_decay)
         self.average = {name: value.detach().clone() for name, value in net.state_dict().items()}
         self.best = dict(self.average)
 
     def step(self, task: Task, share: float) -> float:
         """One batch."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(share, self.settings.learning_rate)
+        self.optimiser.rate(learning_rate(share, self.settings.learning_rate))
         loss = task.loss(self.net, task.batch(self.rng, share))
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip)
         if torch.isfinite(norm):  # a rollout that blew up teaches nothing
@@ -170,8 +170,7 @@ class _Run:
         tensors = {f"net.{n}": v for n, v in self.net.state_dict().items()}
         tensors |= {f"average.{n}": v for n, v in self.average.items()}
         tensors |= {f"best.{n}": v for n, v in self.best.items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{n}": torch.as_tensor(v) for n, v in state.items()}
+        tensors |= {f"optimiser.{n}": v for n, v in self.optimiser.tensors().items()}
         tensors["generator"] = torch.get_rng_state()
         save_state(folder, tensors, self.progress, {"identity": identity, "rng": self.rng.bit_generator.state})
 
@@ -189,12 +188,7 @@ class _Run:
 
         self.net.load_state_dict(part("net."))
         self.average, self.best = part("average."), part("best.")
-        state = self.optimiser.state_dict()
-        state["state"] = {}
-        for name, value in part("optimiser.").items():
-            index, _, what = name.partition(".")
-            state["state"].setdefault(int(index), {})[what] = value
-        self.optimiser.load_state_dict(state)
+        self.optimiser.load(part("optimiser."))
         torch.set_rng_state(tensors["generator"])
         self.rng.bit_generator.state = extra["rng"]
         self.progress = progress

@@ -21,6 +21,7 @@ from surrogate.training.data import TrajectorySet, load_trajectories
 from surrogate.training.gsta_task import gsta_task
 from surrogate.training.jump_task import JumpTask
 from surrogate.training.loop import LoopSettings, Task
+from surrogate.weights_file import folder_of, read_about, read_tensors
 
 Stores = Annotated[list[str], Field(min_length=1)]
 
@@ -92,6 +93,9 @@ class Training(StrictModel):
     targets: Count = 3
     noise: NotNegative = 0.01
     unroll: Count = 3
+    curriculum: bool = True
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.998
     seed: Seed = 0
     validation_start: NotNegative = 20.0
 
@@ -137,9 +141,14 @@ class Prepared:
         self._about = self._gsta() if isinstance(recipe.network, GstaNetwork) else self._jump()
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = LoopSettings(
-            minutes or chosen.minutes, learning_rate=chosen.learning_rate, seed=chosen.seed, threads=threads
+            minutes or chosen.minutes,
+            learning_rate=chosen.learning_rate,
+            averaging=chosen.averaging,
+            optimiser=chosen.optimiser,
+            seed=chosen.seed,
+            threads=threads,
         )
-        self.identity = _hash([self._about, self.data.digest])
+        self.identity = _hash([self._about, self.data.digest, chosen.optimiser])
 
     def _jump(self) -> dict[str, Any]:
         recipe, chosen = self.recipe, self.recipe.training
@@ -157,6 +166,7 @@ class Prepared:
             targets=chosen.targets,
             noise=chosen.noise,
             unroll=chosen.unroll,
+            curriculum=chosen.curriculum,
             validation_start=chosen.validation_start,
         )
         return {
@@ -182,6 +192,23 @@ class Prepared:
             noise=chosen.noise,
         )
         return {"settings": settings.as_dict(), "clips": clips.model_dump()}
+
+    def begin_with(self, model: str) -> dict[str, Any]:
+        """Take over the weights of a model; a checkpoint, where there is one, still goes before them.
+
+        Returns:
+            What the model file says of it.
+
+        Raises:
+            InputError: for a model that cannot be read, or of another network.
+        """
+        folder = folder_of(model)
+        about = read_about(folder)
+        if about["settings"] != self._about["settings"]:
+            raise InputError(f"--start: found a model of another network, {folder}, allowed one of the recipe's")
+        self.network.load_state_dict(read_tensors(folder, about))
+        minutes = about.get("training", {}).get("minutes", 0.0)
+        return {"started_from": {"sha256": about["weights_sha256"], "minutes": minutes}}
 
     def about(self) -> dict[str, Any]:
         """What the model file says of its making."""

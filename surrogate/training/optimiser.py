@@ -1,0 +1,73 @@
+"""Optimisers of a training: AdamW for all weights, or Muon for matrices and AdamW for the rest."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+Kind = Literal["adamw", "muon"]
+
+
+class Optimisers:
+    """One or two optimisers seen as one.
+
+    Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) turns the gradient of a matrix into the nearest
+    orthogonal one; its step is scaled to the size of AdamW's (Liu et al. 2025, arXiv:2502.16982), so one learning rate
+    serves both.
+
+    Args:
+        net: whose parameters; those with two axes are Muon's.
+        kind: see the module's text.
+        learning_rate, weight_decay: of both.
+    """
+
+    def __init__(self, net: nn.Module, kind: Kind, learning_rate: float, weight_decay: float) -> None:
+        matrices = [p for p in net.parameters() if kind == "muon" and p.ndim == 2]
+        chosen = {id(p) for p in matrices}
+        rest = [p for p in net.parameters() if id(p) not in chosen]
+        betas = (0.9, 0.98)
+        self._all: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=betas)
+        ]
+        if matrices:
+            self._all.append(
+                torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+            )
+
+    def rate(self, value: float) -> None:
+        """Set the learning rate."""
+        for optimiser in self._all:
+            for group in optimiser.param_groups:
+                group["lr"] = value
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for optimiser in self._all:
+            optimiser.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Change the weights."""
+        for optimiser in self._all:
+            optimiser.step()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Their state, for a checkpoint."""
+        return {
+            f"{number}.{index}.{name}": torch.as_tensor(value)
+            for number, optimiser in enumerate(self._all)
+            for index, state in optimiser.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take up what :meth:`tensors` gave."""
+        for number, optimiser in enumerate(self._all):
+            state = optimiser.state_dict()
+            state["state"] = {}
+            for key, value in tensors.items():
+                own, index, name = key.split(".", 2)
+                if int(own) == number:
+                    state["state"].setdefault(int(index), {})[name] = value
+            optimiser.load_state_dict(state)
