@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean training-data
+.PHONY: demo test lint clean training-data calibration-data
 
 demo: $(READY)
 	$(BIN)/phasetwin run sweeps/examples/spinodal.yaml
@@ -18,6 +18,11 @@ test: $(READY)
 
 training-data: $(READY)
 	for name in gg-validation gg-train ch-validation ch-validation-droplets ch-train-spinodal ch-train-droplets; do \
+		$(BIN)/phasetwin run surrogate/recipes/$$name.yaml || exit 1; done
+
+calibration-data: $(READY)
+	for name in gg-calibration gg-calibration-32 gg-coverage gg-coverage-32 gg-outside ch-calibration \
+		ch-calibration-droplets ch-calibration-32 ch-coverage ch-coverage-droplets ch-coverage-32 ch-outside; do \
 		$(BIN)/phasetwin run surrogate/recipes/$$name.yaml || exit 1; done
 
 lint: $(READY)

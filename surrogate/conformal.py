@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,18 @@ from surrogate.bands import (
 )
 from surrogate.difficulty import Difficulty, choose_difficulty, difficulty_columns
 
-__all__ = ["SCALES", "Calibration", "CoverageRow", "QoiBands", "Scale", "coverage", "fit_calibration"]
+__all__ = [
+    "SCALES",
+    "Calibration",
+    "CoverageRow",
+    "Hits",
+    "QoiBands",
+    "Scale",
+    "coverage",
+    "coverage_rows",
+    "fit_calibration",
+    "hits",
+]
 
 MOST_BINS = 12
 #: Share of the trajectories that fit the difficulty and are then not calibrated on.
@@ -52,6 +64,7 @@ def fit_calibration(
     scales: Mapping[str, Scale] | None = None,
     monotone: bool | None = None,
     seed: int = 0,
+    extra: Mapping[str, Sequence[float]] | None = None,
 ) -> Calibration:
     """Half-widths from the errors on calibration trajectories, which must be none the model was fitted on.
 
@@ -72,6 +85,7 @@ def fit_calibration(
         monotone: raise half-widths to their running maximum over lead; None does so where they grow with lead anyway
             (Spearman correlation of at least 0.9). This only widens.
         seed: of the random share.
+        extra: name -> (extra,) coordinates of a quantity's last axis that depend on the grid.
 
     Raises:
         InputError: for shapes that do not fit, or nothing to calibrate on.
@@ -95,8 +109,17 @@ def fit_calibration(
             difficulty = choose_difficulty(error[aside], {n: c[aside] for n, c in columns.items()}, bins[aside], level)
         if difficulty is not None and columns is not None:
             error = error / difficulty(columns)[:, :, None]
-        qois[name] = _qoi_bands(error[~aside], bins[~aside], len(edges) - 1, level, scale, monotone, difficulty)
+        made = _qoi_bands(error[~aside], bins[~aside], len(edges) - 1, level, scale, monotone, difficulty)
+        axis = (extra or {}).get(name)
+        qois[name] = made if axis is None else replace(made, extra=_checked_axis(name, axis, made))
     return Calibration(level, tuple(edges), qois)
+
+
+def _checked_axis(name: str, axis: Sequence[float], made: QoiBands) -> tuple[float, ...]:
+    values = tuple(float(x) for x in axis)
+    if len(values) != len(made.half_widths[0]) or not (np.diff(values) > 0).all():
+        raise InputError(f"extra: {len(made.half_widths[0])} increasing {name} coordinates, but got {len(values)}")
+    return values
 
 
 def _all_errors(
@@ -243,6 +266,7 @@ def coverage(
     age: Any = None,
     groups: Mapping[str, Any] | None = None,
     edges: Sequence[float] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> tuple[CoverageRow, ...]:
     """How often bands hold the truth of new trajectories, per quantity and bin of lead.
 
@@ -254,30 +278,95 @@ def coverage(
         calibration: of the model.
         predicted, truth, lead, age, groups: as in :func:`fit_calibration`; frames at leads of 0 and less are left out.
         edges: bins of the table; None takes the calibration's.
+        extra: as in :meth:`Calibration.bands`.
 
     Raises:
         InputError: as :meth:`Calibration.bands`.
     """
+    found = hits(calibration, predicted, truth, lead, age=age, groups=groups, extra=extra)
+    return coverage_rows([found], calibration.edges if edges is None else _checked_edges(edges), calibration.level)
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Which values of a quantity the bands hold.
+
+    Attributes:
+        lead: (trajectory, time).
+        known: (trajectory, time, extra) values with a known truth.
+        covered: the same, those within the bands.
+        finite: the same, those whose bands are finite.
+        width: the same, half-widths of the bands: of the logarithm where they are relative.
+    """
+
+    lead: np.ndarray
+    known: np.ndarray
+    covered: np.ndarray
+    finite: np.ndarray
+    width: np.ndarray
+
+    def shares(self, edges: Sequence[float], number: int) -> tuple[np.ndarray, float, int]:
+        """In a bin of lead: share covered (trajectory with a known value,), how many values have finite bands, and how
+        many values there are."""
+        use = self.known & self._inside(edges, number)[:, :, None]
+        count = use.sum((1, 2))
+        some = count > 0
+        shares = (self.covered & use).sum((1, 2))[some] / count[some]
+        return shares, float((self.finite & use).sum()), int(count.sum())
+
+    def widths(self, edges: Sequence[float], number: int) -> np.ndarray:
+        """Half-widths (n,) of all values in a bin of lead."""
+        return self.width[self.known & self._inside(edges, number)[:, :, None]]
+
+    def _inside(self, edges: Sequence[float], number: int) -> np.ndarray:
+        return (self.lead > 0) & (lead_bins(self.lead, edges) == number)
+
+
+def hits(
+    calibration: Calibration,
+    predicted: Values,
+    truth: Values,
+    lead: Any,
+    *,
+    age: Any = None,
+    groups: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Hits]:
+    """Name -> which values the bands hold; arguments and Raises as :func:`coverage`."""
     lead = float_array(lead, "lead", 2)
-    limits = calibration.edges if edges is None else _checked_edges(edges)
-    bins = np.where(lead > 0, lead_bins(lead, limits), -1)
-    rows = []
-    for name, (low, high) in calibration.bands(predicted, lead, age=age, groups=groups).items():
+    found = {}
+    bands = calibration.bands(predicted, lead, age=age, groups=groups, extra=extra)
+    for name, (low, high) in bands.items():
         if name not in truth:
             raise InputError(f"truth: {name} as predicted, but got {', '.join(truth)}")
         t = qoi_array(truth[name], name, lead.shape)
         if t.shape != low.shape:
             raise InputError(f"{name}: truth of shape {low.shape} as predicted, but got {t.shape}")
-        known = np.isfinite(t).reshape(*lead.shape, -1)
-        covered = ((low <= t) & (t <= high)).reshape(known.shape)
-        finite = (np.isfinite(low) & np.isfinite(high)).reshape(known.shape)
-        for i in range(len(limits) - 1):
-            use = known & (bins == i)[:, :, None]
-            number = use.sum((1, 2))
-            if number.any():
-                shares = (covered & use).sum((1, 2))[number > 0] / number[number > 0]
-                finite_share = float((finite & use).sum() / number.sum())
-                rows.append(_coverage_row(name, (limits[i], limits[i + 1]), shares, calibration.level, finite_share))
+        finite = np.isfinite(low) & np.isfinite(high)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            spread = high - low if calibration.qois[name].scale == "absolute" else np.log(high) - np.log(low)
+        width = np.where(finite, 0.5 * spread, np.inf)
+        values = (np.isfinite(t), (low <= t) & (t <= high), finite, width)
+        found[name] = Hits(lead, *(v.reshape(*lead.shape, -1) for v in values))
+    return found
+
+
+def coverage_rows(sets: Sequence[Mapping[str, Hits]], edges: Sequence[float], level: float) -> tuple[CoverageRow, ...]:
+    """Rows of the trajectories of several sets together, per quantity and bin of lead; the last axis of a quantity may
+    differ from set to set.
+
+    Args:
+        sets: of :func:`hits`, at least one.
+        edges: of the bins.
+        level: nominal coverage.
+    """
+    rows = []
+    for name in sets[0]:
+        for number, leads in enumerate(pairwise(edges)):
+            parts = [found[name].shares(edges, number) for found in sets]
+            shares, total = np.concatenate([p[0] for p in parts]), sum(p[2] for p in parts)
+            if total:
+                rows.append(_coverage_row(name, leads, shares, level, sum(p[1] for p in parts) / total))
     return tuple(rows)
 
 

@@ -8,7 +8,7 @@ trajectories are left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,13 +16,16 @@ import numpy as np
 
 from solvers.errors import InputError
 from surrogate.frame_features import FEATURES, FLOORS, frame_features
+from surrogate.scales import GROUPS
 
-__all__ = ["FEATURES", "Domain", "FrameDomain", "fit_domain", "frame_features"]
+__all__ = ["FEATURES", "SIDE", "Domain", "FrameDomain", "fit_domain", "frame_features", "read_domain"]
 
 REFERENCES = 400
 FOLDS = 4
 #: Values on an edge of the box are inside, whatever their last digits.
 ROUNDING = 1e-6
+#: Group of a box's size, see :meth:`Domain.side_of`.
+SIDE = "side"
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,15 @@ class Domain:
             good &= self.frames.nearest(self._features(features, len(good)))[0] <= self.frames.threshold
         return good
 
+    def side_of(self, shape: Sequence[int]) -> float:
+        """The group :data:`SIDE` of a box: its shortest side where that is too short, otherwise its longest.
+
+        Args:
+            shape: cells along each axis, of the even extension for a no-flux box.
+        """
+        low, _ = self.box.get(SIDE, (0.0, np.inf))
+        return float(min(shape) if min(shape) < low else max(shape))
+
     def reasons(self, groups: Mapping[str, Any], features: Any = None) -> list[str]:
         """Why samples are outside: one line each, empty for those inside. Arguments and Raises as :meth:`inside`."""
         values = self._checked(groups)
@@ -162,6 +174,31 @@ class Domain:
             return cls(str(data["process"]), box, frames)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"domain: expected what as_dict() wrote, but found {error!r}") from None
+
+
+def read_domain(process: str, data: Mapping[str, Any]) -> Domain:
+    """The domain in a model's description: what :meth:`Domain.as_dict` wrote, or a plain box by name of the group.
+
+    A plain box is what training leaves behind. Its range of ages is no limit: how long a forecast may be is told by
+    bands, which are infinite beyond the leads that were calibrated.
+
+    Raises:
+        InputError: for anything else, or a group that models of the process do not know.
+    """
+    if "box" in data:
+        domain = Domain.from_dict(data)
+    else:
+        try:
+            limits = {str(n): (float(low), float(high)) for n, (low, high) in data.items() if n != "age"}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"domain: expected name: [low, high], but found {error!r}") from None
+        domain = Domain(process, limits)
+    known = (*GROUPS[process], SIDE)
+    foreign = [n for n in domain.box if n not in known]
+    if domain.process != process or foreign or not domain.box:
+        found = f"{', '.join(domain.box) or 'none'} of {domain.process}"
+        raise InputError(f"domain: groups among {', '.join(known)} of {process}, but got {found}")
+    return domain
 
 
 def _frames_from_dict(data: Mapping[str, Any]) -> FrameDomain:

@@ -31,6 +31,8 @@ class GstaSurrogate:
     """
 
     kind = "gsta"
+    #: It has no rollout from a start, so there is nothing to put bands around.
+    calibration = None
 
     def __init__(self, about: dict[str, Any], tensors: dict[str, torch.Tensor], device: str = "cpu") -> None:
         self.about = about

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,6 +21,15 @@ class Prediction:
         handover: (batch,) scaled age at which the model took over from the solver; infinite where it never did.
         trust: (batch,) float32, 1 inside the model's domain, 0 outside.
         reasons: (batch,) why a sample is outside; empty inside.
+        ages: (batch, time) scaled ages of the frames.
+        lead: (batch, time) ages less that of the hand-over: 0 and less for the solver's own frames, -inf where the
+            model never took over.
+        groups: name -> (batch,) the model's dimensionless groups, and ``box`` (log2 of cells a side over 64), which
+            bands depend on.
+        features: (batch, feature) of the frames at the hand-over, NaN where there was none.
+        wavenumbers: (K,) of the structure factor, rad/cell.
+        spacing: cell size.
+        unit: half the distance between the wells, in units of the field; 1 for grain growth.
     """
 
     frames: Frames
@@ -30,3 +39,10 @@ class Prediction:
     handover: np.ndarray
     trust: np.ndarray
     reasons: list[str]
+    ages: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    lead: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    groups: dict[str, np.ndarray] = field(default_factory=dict)
+    features: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    wavenumbers: np.ndarray = field(default_factory=lambda: np.empty(0))
+    spacing: float = 1.0
+    unit: float = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,9 +157,31 @@ def _domain(about: Mapping[str, Any]) -> str:
     domain = about.get("domain")
     if not domain:
         return "Not stated."
-    rows = [f"| {name} | {_range(limits)} |" for name, limits in domain.items()]
-    note = "kappa stands for kappa / (W dx^2), age for the scaled age. Outside the box results are flagged: trust is 0."
+    box = domain.get("box", domain)
+    rows = [f"| {name} | {_range(limits)} |" for name, limits in box.items()]
+    note = "kappa stands for kappa / (W dx^2), side for cells along a side of the box, age for the scaled age. "
+    note += "Outside the box results are flagged: trust is 0."
+    frames = domain.get("frames") if "box" in domain else None
+    if frames:
+        note += (
+            f" So are those whose frame at the hand-over is farther than {frames['threshold']:.3g} from the nearest of "
+            f"{len(frames['references'])} training frames, by {len(frames['names'])} features."
+        )
+    coverage = about.get("coverage")
+    if coverage:
+        note += f"\n\n{_flags(coverage)}"
     return "\n".join(["| group | range |", "| --- | --- |", *rows, "", note])
+
+
+def _flags(coverage: Mapping[str, Any]) -> str:
+    parts = []
+    for key, what in (("inside", "of the training's kind, false alarms"), ("outside", "with groups beyond the box")):
+        part = coverage[key]
+        share = (
+            f"{100 * part['share_flagged']:.3g} % (99 % interval {100 * part['low']:.3g} to {100 * part['high']:.3g})"
+        )
+        parts.append(f"{part['trajectories']} trajectories {what}: {share}")
+    return f"Flagged among fresh trajectories: {'; '.join(parts)}."
 
 
 def _range(limits: Any) -> str:
@@ -175,8 +198,35 @@ def _calibration(about: Mapping[str, Any]) -> str:
     level = calibration.get("level")
     nominal = f"{100 * level:g} %" if isinstance(level, float | int) else "unstated"
     text = f"Split conformal bands, the trajectory as unit, nominal coverage {nominal}: {qois or 'no quantities'}."
+    edges = calibration.get("edges")
+    if edges:
+        text += f" Beyond a lead of {edges[-1]:.4g} in scaled age since the hand-over bands are infinite."
     coverage = about.get("coverage")
-    return f"{text} Measured coverage:\n\n```json\n{json.dumps(coverage, indent=1)}\n```" if coverage else text
+    if not coverage:
+        return text
+    stores = ", ".join(f"{name} ({count})" for name, count in coverage["calibrated_on"].items())
+    fresh = ", ".join(coverage["inside"]["stores"])
+    lines = [text, f"Calibrated on the trajectories of {stores}; coverage is measured on those of {fresh}."]
+    process = str(about.get("process"))
+    return "\n\n".join([*lines, *(table.markdown() for table in tables.coverage_tables(process, coverage))])
+
+
+_RENEWED = {"## Domain of validity": _domain, "## Calibration": _calibration}
+
+
+def renew_card(card: Path, about: Mapping[str, Any]) -> None:
+    """Writes the sections of a card anew that a calibration changes, and leaves the others.
+
+    Args:
+        card: of :func:`write_reports`.
+        about: the model's description.
+    """
+    kept: list[str] = []
+    for section in re.split(r"(?m)^(?=## )", card.read_text()):
+        title = section.split("\n", 1)[0].strip()
+        make = _RENEWED.get(title)
+        kept.append(section if make is None else f"{title}\n\n{make(about).rstrip()}\n\n")
+    card.write_text("".join(kept).rstrip("\n") + "\n")
 
 
 def _limits(process: str, reports: Sequence[Report]) -> str:

@@ -1,4 +1,4 @@
-"""``phasetwin evaluate``: the fixed protocol, or clips of others, for one model."""
+"""``phasetwin evaluate``: the fixed protocol, clips of others, or a calibration, for one model."""
 
 from __future__ import annotations
 
@@ -56,6 +56,22 @@ Out = Annotated[
 Cache = Annotated[Path, typer.Option("--references", help="Folder of the reference trajectories.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Torch threads; as torch chooses by default.")]
 
+Calibrate = Annotated[
+    bool, typer.Option("--calibrate", help="Fit domain and bands instead, and write them into the model.")
+]
+CalibrationStores = Annotated[
+    list[Path] | None,
+    typer.Option("--calibration-store", metavar="STORE", help="Sweep to calibrate on; make calibration-data's."),
+]
+CoverageStores = Annotated[
+    list[Path] | None,
+    typer.Option("--coverage-store", metavar="STORE", help="Sweep to measure coverage on; make calibration-data's."),
+]
+OutsideStores = Annotated[
+    list[Path] | None,
+    typer.Option("--outside-store", metavar="STORE", help="Sweep beyond the domain; make calibration-data's."),
+]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add ``evaluate`` to the front door."""
@@ -75,18 +91,31 @@ def evaluate_command(
     out: Out = None,
     references: Cache = Path("runs/surrogate/evaluation"),
     threads: Threads = None,
+    calibrate: Calibrate = False,
+    calibration_store: CalibrationStores = None,
+    coverage_store: CoverageStores = None,
+    outside_store: OutsideStores = None,
 ) -> int:
     """Measure a model by the fixed protocol, or on clips; write its card, tables and pictures.
 
     Reference trajectories are computed once, by the solver, and kept; an interrupted run goes on where it stopped.
+    With --calibrate, fit the model's domain and bands to finished sweeps instead, measure their coverage on others, and
+    write all of it into the model's folder.
     """
     import torch
 
     from surrogate.evaluation.card import write_reports
 
     _check_options(clips, protocol, trajectories if rollouts is None else rollouts, spacing, kappa, boundary)
+    stores = [tuple(part or ()) for part in (calibration_store, coverage_store, outside_store)]
     if threads is not None:
         torch.set_num_threads(threads)
+    if calibrate:
+        if clips is not None or protocol or out is not None or (trajectories, rollouts) != (None, None):
+            raise InputError("--calibrate: not allowed with --clips, --protocol, --trajectories, --rollouts or --out")
+        return _calibrate(model, *stores)
+    if any(stores):
+        raise InputError("--calibration-store, --coverage-store, --outside-store: allowed with --calibrate")
     chosen = forecaster(model)
     if clips is not None:
         reports = [_on_clips(chosen, clips, boundary, spacing, kappa, age)]
@@ -99,6 +128,27 @@ def evaluate_command(
             typer.echo(f"\n{report.scores.case.name}")
             typer.echo(table.markdown())
     typer.echo(str(card))
+    return 0
+
+
+def _calibrate(model: str, calibration: tuple[Path, ...], coverage: tuple[Path, ...], outside: tuple[Path, ...]) -> int:
+    from surrogate.calibration.run import Stores, calibrate_model
+    from surrogate.evaluation.card import renew_card
+    from surrogate.evaluation.tables import coverage_tables
+    from surrogate.weights_file import MODEL, read_about
+
+    if model in _BASELINES:
+        raise InputError(f"model: found {model!r}, allowed a learned model: a baseline has no bands")
+    folder, entries = calibrate_model(model, Stores(calibration, coverage, outside), typer.echo)
+    about = read_about(folder)
+    if (folder / "card.md").is_file():
+        renew_card(folder / "card.md", about)
+    for table in coverage_tables(about["process"], entries["coverage"]):
+        typer.echo(f"\n{table.markdown()}")
+    for key, what in (("inside", "false alarms"), ("outside", "flagged beyond the domain")):
+        part = entries["coverage"][key]
+        typer.echo(f"{what}: {part['flagged']} of {part['trajectories']} trajectories")
+    typer.echo(str(folder / MODEL))
     return 0
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -171,6 +173,45 @@ def cost_table(scores: Scores) -> Table:
     size = " x ".join(str(n) for n in grid.shape)
     row: list[Cell] = [scores.model, size, scores.batch, scores.threads, scores.ms_per_frame]
     return Table("cost", "Cost", ["forecast", "cells", "batch", "threads", "ms a frame"], [row])
+
+
+def coverage_tables(process: str, coverage: Mapping[str, Any]) -> list[Table]:
+    """Measured coverage of a model's bands, from its description: inside the domain, and beyond it."""
+    inside, outside = coverage["inside"], coverage["outside"]
+    found = [_coverage_table(process, "coverage", "Coverage on fresh trajectories", inside)]
+    found.append(_bins_table(process, inside))
+    for store, rows in inside["by_store"].items():
+        found.append(_coverage_table(process, f"coverage-{store}", f"Coverage, {store}", {"pooled": rows}))
+    return [*found, _coverage_table(process, "coverage-outside", "Coverage beyond the domain", outside)]
+
+
+def _coverage_table(process: str, name: str, title: str, part: Mapping[str, Any]) -> Table:
+    rows: list[list[Cell]] = [
+        [_named(process, r["qoi"]), r["trajectories"], *(100.0 * r[key] for key in ("share", "low", "high", "finite"))]
+        for r in part["pooled"]
+    ]
+    columns = ["quantity", "trajectories", "covered, %", "99 % from, %", "to, %", "finite bands, %"]
+    return Table(name, title, columns, rows)
+
+
+def _named(process: str, qoi: str) -> str:
+    return label(process, qoi).replace("_", " ")
+
+
+def _bins_table(process: str, part: Mapping[str, Any]) -> Table:
+    """Coverage and half-widths per bin of lead, where leads are scaled ages since the hand-over."""
+    names = list(part["widths"])
+    limits = sorted({(r["lead_low"], r["lead_high"]) for r in part["rows"]})
+    shares = {(r["qoi"], r["lead_low"]): 100.0 * r["share"] for r in part["rows"]}
+    rows: list[list[Cell]] = []
+    for name in names:
+        for i, (low, high) in enumerate(limits):
+            width = part["widths"][name][i]
+            share = shares.get((name, low), math.nan)
+            row: list[Cell] = [_named(process, name), f"{low:.3g} to {high:.3g}", share]
+            rows.append([*row, math.inf if width is None else float(width)])
+    note = "Half-width: median; of the logarithm for all but the mean of the field, so 0.1 is 10 % either way."
+    return Table("coverage-leads", "By lead", ["quantity", "lead", "covered, %", "half-width"], rows, note)
 
 
 def engine_table(engine: EngineScores) -> Table:

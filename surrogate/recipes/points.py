@@ -1,4 +1,4 @@
-"""The parameter tables of the training sweeps: ``python -m surrogate.recipes.points`` writes them again, bit for bit.
+"""The parameter tables of training and calibration: ``python -m surrogate.recipes.points`` writes them, bit for bit.
 
 Points are spread by scrambled Sobol sequences over boxes of kappa / (W dx^2), mean composition, mobility contrast and
 gamma. Mobilities are chosen such that one unit of time moves interfaces about as far at every kappa: boundaries of
@@ -26,12 +26,27 @@ CAHN_HILLIARD = {
     "ch-validation": (32, 3, (-0.4, 0.4), (0.0, 1.0)),
     "ch-validation-droplets": (16, 4, (0.35, 0.6), (0.0, 1.0)),
     "gsta-spinodal": (96, 7, (-0.1, 0.1), (0.0, 0.0)),
+    "ch-calibration": (260, 13, (-0.4, 0.4), (0.0, 1.0)),
+    "ch-calibration-droplets": (120, 14, (0.35, 0.62), (0.0, 1.0)),
+    "ch-calibration-32": (120, 15, (-0.4, 0.4), (0.0, 1.0)),
+    "ch-coverage": (100, 16, (-0.4, 0.4), (0.0, 1.0)),
+    "ch-coverage-droplets": (50, 17, (0.35, 0.62), (0.0, 1.0)),
+    "ch-coverage-32": (50, 18, (-0.4, 0.4), (0.0, 1.0)),
 }
 GRAIN_GROWTH = {
     "gg-train": (240, 5, (1.0, 2.0)),
     "gg-validation": (32, 6, (1.0, 2.0)),
     "gsta-grain": (96, 8, (1.5, 1.5)),
+    "gg-calibration": (160, 9, (1.0, 2.0)),
+    "gg-calibration-32": (120, 10, (1.0, 2.0)),
+    "gg-coverage": (130, 11, (1.0, 2.0)),
+    "gg-coverage-32": (70, 12, (1.0, 2.0)),
 }
+# Points beyond the training: name -> points, seed. At least one group is in the ranges below it or above it.
+OUTSIDE = {"gg-outside": (60, 19), "ch-outside": (60, 20)}
+KAPPA_OUTSIDE = ((0.06, 0.2), (2.6, 8.0))
+GAMMA_OUTSIDE = ((0.8, 0.95), (2.3, 3.5))
+COMPOSITION_OUTSIDE = ((-0.8, -0.66), (0.66, 0.8))
 
 
 def unit(count: int, dimensions: int, seed: int) -> np.ndarray:
@@ -76,6 +91,43 @@ def grain_growth_table(
     ]
 
 
+def outside_table(process: str, count: int, seed: int) -> list[dict[str, float]]:
+    """Rows in equal parts with kappa, with gamma or composition, and with both beyond the training box.
+
+    Args:
+        process: ``gg`` or ``ch``.
+        count: of rows.
+        seed: of the sequence.
+
+    Contrasts are those of the training: there are none but 0 to 1.
+    """
+    shares = unit(count, 4, seed)
+    # Which group is outside goes round from row to row.
+    turn = np.arange(count) % 3
+    kappa = np.where(turn != 1, _either(KAPPA_OUTSIDE, shares[:, 0], True), _log_between(*KAPPA, shares[:, 0]))
+    if process == "gg":
+        gamma = np.where(turn != 0, _either(GAMMA_OUTSIDE, shares[:, 1], False), 1.0 + shares[:, 1])
+        return [
+            {"mobility": _short(1.0 / k), "kappa": _short(k), "gamma": _short(g)}
+            for k, g in zip(kappa, gamma, strict=True)
+        ]
+    mean = np.where(turn != 0, _either(COMPOSITION_OUTSIDE, shares[:, 1], False), 0.8 * shares[:, 1] - 0.4)
+    varied = np.maximum(0.0, 2.0 * shares[:, 2] - 1.0)
+    return [
+        {"mobility": _short(k**-0.5), "kappa": _short(k), "composition": _short(c), "mobility_contrast": _short(a)}
+        for k, c, a in zip(kappa, mean, varied, strict=True)
+    ]
+
+
+def _either(ranges: tuple[tuple[float, float], tuple[float, float]], share: np.ndarray, log: bool) -> np.ndarray:
+    """The lower half of the share over the lower range, the upper half over the upper one."""
+    found = []
+    for (low, high), part in zip(ranges, (2.0 * share, 2.0 * share - 1.0), strict=True):
+        inside = part.clip(0.0, 1.0)
+        found.append(_log_between(low, high, inside) if log else low + (high - low) * inside)
+    return np.where(share < 0.5, *found)
+
+
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
@@ -84,6 +136,7 @@ def write(folder: Path = FOLDER) -> None:
     """Writes all tables into ``folder``."""
     tables = {name: cahn_hilliard_table(*row, KAPPA_OF.get(name, KAPPA)) for name, row in CAHN_HILLIARD.items()}
     tables |= {name: grain_growth_table(*row, KAPPA_OF.get(name, KAPPA)) for name, row in GRAIN_GROWTH.items()}
+    tables |= {name: outside_table(name[:2], *row) for name, row in OUTSIDE.items()}
     for name, rows in tables.items():
         with (folder / f"{name}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

@@ -204,7 +204,7 @@ def test_outside_the_box_trust_is_lost_with_a_reason(folder):
     found = model.rollout(problem, composition(problem), torch.tensor([200.0]).expand(2, 1))
     assert found.trust.tolist() == [1.0, 0.0]
     assert found.reasons[0] == ""
-    assert found.reasons[1] == "kappa 0.2 outside [0.25, 2]"
+    assert found.reasons[1] == "kappa 0.2, allowed 0.25 to 2"
 
 
 def test_what_the_solver_did_alone_needs_no_trust(folder):
