@@ -12,17 +12,27 @@ import torch
 
 from solvers import CahnHilliard, Frames, GrainGrowth, Grid
 from solvers.errors import InputError
-from solvers.qois import label_grains, structure_factor_wavenumbers
-from solvers.qois.grains import boundary_threshold
+from solvers.qois import structure_factor_wavenumbers
 from surrogate.bands import Calibration, prediction_bands
 from surrogate.domain import SIDE, frame_features, read_domain
 from surrogate.energies import EnergyGuard, composition_energy, grain_energy, rises
 from surrogate.gsta_model import GstaSurrogate
-from surrogate.handover import TOLERANCE, Start, composition_start, grain_start
+from surrogate.handover import GRAIN_TOLERANCE, TOLERANCE, Start, composition_start, grain_start
+from surrogate.labels import label_frames
 from surrogate.models_common import check_process, filled
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.prediction import Prediction
-from surrogate.scales import GROUPS, Problem, age_rate, group_inputs, groups_of, kappa_in_cells, scaled, unscaled
+from surrogate.scales import (
+    GRAIN_GROWTH,
+    GROUPS,
+    Problem,
+    age_rate,
+    group_inputs,
+    groups_of,
+    kappa_in_cells,
+    scaled,
+    unscaled,
+)
 from surrogate.stepping import StepSchedule, jump_rollout
 from surrogate.weights_file import folder_of, read_about, read_tensors
 
@@ -172,7 +182,7 @@ class JumpSurrogate:
     def bands(self, prediction: Prediction, qois: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Calibrated bands of a prediction of this model's.
 
-        The solver's own frames, up to the hand-over, have its tolerance, 1e-2 of the value either way. Beyond the
+        The solver's own frames, up to the hand-over, have its tolerance, that share of the value either way. Beyond the
         longest lead of the calibration bands are infinite: that is no loss of trust, nothing is known there.
 
         Args:
@@ -189,7 +199,8 @@ class JumpSurrogate:
             raise InputError(
                 f"model {self.name}: has no calibrated bands; `phasetwin evaluate {self.name} --calibrate` makes them"
             )
-        return prediction_bands(self.calibration, prediction, qois, TOLERANCE)
+        tolerance = GRAIN_TOLERANCE if self.process == GRAIN_GROWTH else TOLERANCE
+        return prediction_bands(self.calibration, prediction, qois, tolerance)
 
     def _guard(self, problem: Problem, batch: int) -> EnergyGuard | None:
         periodic = problem.grid.boundary == "periodic"
@@ -208,7 +219,7 @@ class JumpSurrogate:
         if not isinstance(problem, GrainGrowth):
             return None
         assert start.labels is not None
-        found = label_grains(field, problem.grid, label_threshold(problem, len(field)))
+        found = label_frames(problem, field)
         return torch.where(torch.from_numpy(later)[:, :, None, None], found.to(torch.int32), start.labels)
 
     def _prediction(
@@ -262,18 +273,6 @@ class JumpSurrogate:
         solved = ~np.isfinite(start.ages)
         reasons = ["" if alone else reason for alone, reason in zip(solved, reasons, strict=True)]
         return np.array([not reason for reason in reasons], dtype=np.float32), reasons
-
-
-def label_threshold(problem: GrainGrowth, batch: int) -> torch.Tensor:
-    """phi (batch,) above which a predicted frame's cells are in a grain, and not in a boundary.
-
-    Boundaries thinner than a cell are not as deep at cell centres as they are, and grains merge through them at the
-    threshold that is right for wider ones: it is raised by up to 0.4 of what is left to 1 where kappa in cells falls
-    from 0.9 to 0.45. Logarithms of grain counts were off by 1.5 on average below 0.45 without it, 0.09 with it.
-    """
-    low = torch.as_tensor(boundary_threshold(problem.gamma), dtype=torch.float64).expand(batch)
-    thin = torch.from_numpy(np.clip((0.9 - kappa_in_cells(problem, batch)) / 0.45, 0.0, 1.0))
-    return low + 0.4 * thin * (1.0 - low)
 
 
 def mirrored_grid(grid: Grid) -> Grid:

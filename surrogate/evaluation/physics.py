@@ -11,14 +11,13 @@ from solvers.cahn_hilliard import CahnHilliard
 from solvers.frames import Frames
 from solvers.grain_growth import GrainGrowth
 from solvers.qois import (
-    boundary_threshold,
     evaluate_qois,
     grain_areas,
-    label_grains,
     mean_curvature,
     structure_factor,
 )
 from surrogate.evaluation import metrics
+from surrogate.labels import label_frames
 
 Problem = CahnHilliard | GrainGrowth
 
@@ -76,8 +75,8 @@ class Measures:
 def measure(problem: Problem, fields: torch.Tensor) -> Measures:
     """Everything in :data:`QUANTITIES`, from the fields alone, so that truth and forecast are measured alike.
 
-    Grains are found in phi (:func:`solvers.qois.label_grains`, a few per cent fewer than the solver tracks). The free
-    energy of Cahn-Hilliard is that of the fields on their own grid; that of grain growth needs order parameters,
+    Grains are found in phi (:func:`surrogate.labels.label_frames`, a few per cent fewer than the solver tracks). The
+    free energy of Cahn-Hilliard is that of the fields on their own grid; that of grain growth needs order parameters,
     which images lack. Curvature for grains: of the level lines of phi on both sides of every boundary.
 
     Args:
@@ -94,7 +93,7 @@ def measure(problem: Problem, fields: torch.Tensor) -> Measures:
         curvature = mean_curvature(fields, grid)
         areas: list[list[np.ndarray]] = [[] for _ in fields]
     else:
-        grain_id = label_grains(fields, grid, boundary_threshold(problem.gamma))
+        grain_id = label_frames(problem, fields)
         frames = Frames(fields, nothing, grain_id)
         gamma = torch.as_tensor(problem.gamma, dtype=fields.dtype)
         middle = 2.0 / (1.0 + 2.0 * gamma)
