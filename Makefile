@@ -22,7 +22,8 @@ training-data: $(READY)
 
 calibration-data: $(READY)
 	for name in gg-calibration gg-calibration-32 gg-coverage gg-coverage-32 gg-outside ch-calibration \
-		ch-calibration-droplets ch-calibration-32 ch-coverage ch-coverage-droplets ch-coverage-32 ch-outside; do \
+		ch-calibration-droplets ch-calibration-32 ch-calibration-late ch-coverage ch-coverage-droplets ch-coverage-32 ch-coverage-late \
+		ch-outside; do \
 		$(BIN)/phasetwin run surrogate/recipes/$$name.yaml || exit 1; done
 
 lint: $(READY)

@@ -20,8 +20,8 @@ FOLDER = Path("runs/surrogate")
 #: Sweeps of `make calibration-data`: to calibrate on, to measure coverage on, and beyond the box.
 DEFAULTS = {
     "cahn_hilliard": (
-        ("ch-calibration", "ch-calibration-droplets", "ch-calibration-32"),
-        ("ch-coverage", "ch-coverage-droplets", "ch-coverage-32"),
+        ("ch-calibration", "ch-calibration-droplets", "ch-calibration-32", "ch-calibration-late"),
+        ("ch-coverage", "ch-coverage-droplets", "ch-coverage-32", "ch-coverage-late"),
         ("ch-outside",),
     ),
     "grain_growth": (("gg-calibration", "gg-calibration-32"), ("gg-coverage", "gg-coverage-32"), ("gg-outside",)),
