@@ -238,7 +238,10 @@ def prediction_bands(
         if name in lowest:
             low = np.where(low <= lowest[name][:, None], np.minimum(0.0, values), low)
         solved = (lead <= 0).reshape(lead.shape + (1,) * (values.ndim - 2))
+        # A mean may be zero, but is kept to rounding only.
         margin = tolerance * np.abs(values)
+        if SCALES.get(name) == "absolute":
+            margin = np.maximum(margin, ROUNDING * unit)
         found[name] = np.where(solved, values - margin, low), np.where(solved, values + margin, high)
     return found
 

@@ -121,7 +121,9 @@ def _stage(
     well = problem.well
     scaled = well.to_scaled(states)
     pure = (1.0 - scaled[:, 0].mean((1, 2)) ** 2).clamp_min(0.0).sqrt()
-    ripe = scaled[:, count:-1].flatten(2).std(-1, correction=0) >= SEPARATED * pure[:, None]
+    marked = scaled[:, count:-1].flatten(2)
+    spread = (marked - marked.mean(-1, keepdim=True)).square().mean(-1).sqrt()
+    ripe = spread >= SEPARATED * pure[:, None]
     ripe &= torch.from_numpy(candidates)[None] < torch.from_numpy(last)[:, None]
     going = []
     for row, sample in enumerate(waiting):

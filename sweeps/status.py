@@ -111,11 +111,15 @@ def _verification(root: zarr.Group) -> dict[str, Any] | None:
     if found is None:
         return None
     within = read(root, f"verification/{found}")
+    # Stores of earlier versions have no verdict for points as a whole.
+    passed = read(root, "verification/passed") if "verification/passed" in root else within.min(axis=1)
+    attributes: Any = root["verification"].attrs
     return {
         "points": int((within >= 0).all(axis=1).sum()),
-        "within": int((within == 1).all(axis=1).sum()),
+        "within": int((passed == 1).sum()),
+        "inside": attributes.get("inside"),
         "judged_by": "tolerance" if found == "within_tolerance" else "bands",
-        "tolerance": root["verification"].attrs.get("tolerance"),
+        "tolerance": attributes.get("tolerance"),
     }
 
 
@@ -156,6 +160,9 @@ def describe_status(found: dict[str, Any]) -> str:
         checked = found["verification"]
         where = "within the tolerance" if checked["judged_by"] == "tolerance" else "inside the bands"
         lines.append(f"  spot checks: {checked['within']} of {checked['points']} {where}")
+        if checked["inside"]:
+            shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in checked["inside"].items())
+            lines.append(f"  reference inside the bands: {shares}")
     if found["engine_choice"]:
         lines.append(f"  auto: {found['engine_choice']['reason']}")
     if found["trust"]:

@@ -148,7 +148,7 @@ def _judge(prepared: Prepared, rows: np.ndarray, group: Any, solved: np.ndarray)
     else:
         verdict = by_tolerance(prepared.plan.config.engine.tolerance, errors)  # type: ignore[union-attr]
     _write_verification(prepared, rows, errors, verdict, solved)
-    passed = solved & verdict.good.all(axis=1)
+    passed = solved & verdict.passed
     prepared.ledger.mark(rows[passed], VERIFIED)
     prepared.ledger.mark(rows[~passed], DONE)
     return [
@@ -203,12 +203,17 @@ def _write_verification(
         "flag_values": [-1, 0, 1],
         "flag_meanings": "not_solved missed within",
     }
+    about_point = {**about_flag, "long_name": "whether the point passed, all its realizations together"}
+    create_variables(group, {"passed": Variable(("point",), "int8", -1, (len(rows),), None, about_point)}, layout.sizes)
+    group["passed"][...] = np.where(solved, verdict.passed, -1).astype(np.int8)
     flag = {verdict.name: Variable(dims, "int8", -1, verdict.good.shape, None, about_flag)}
     create_variables(group, flag, layout.sizes)
     group[verdict.name][...] = np.where(solved[:, None], verdict.good, -1).astype(np.int8)
     write_coordinates(group, plan, layout)
     tolerance = getattr(plan.config.engine, "tolerance", None)
-    about_group = {"long_name": "errors found by the spot checks", "tolerance": tolerance}
+    about_group: dict[str, Any] = {"long_name": "errors found by the spot checks", "tolerance": tolerance}
+    if verdict.inside and solved.any():
+        about_group["inside"] = {name: float(np.mean(shares[solved])) for name, shares in verdict.inside.items()}
     group.update_attributes({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})
     update_attributes(root, {})
 

@@ -125,6 +125,30 @@ class SweepData:
             return None
         return next((self.verification[n] for n in VERDICTS if n in self.verification), None)
 
+    @cached_property
+    def point_verdicts(self) -> np.ndarray:
+        """(checked point,) int8: -1 not solved, 0 missed, 1 passed."""
+        if self.verification is None or self.verdicts is None:
+            return np.zeros(0, dtype=np.int8)
+        if "passed" in self.verification:
+            return np.asarray(self.verification["passed"].values)
+        return np.asarray(self.verdicts.values).min(axis=1)
+
+    @property
+    def checked(self) -> int:
+        """Points that were solved again."""
+        return int((self.point_verdicts >= 0).sum())
+
+    @property
+    def passed(self) -> int:
+        """Of them, those that passed."""
+        return int((self.point_verdicts == 1).sum())
+
+    @property
+    def inside(self) -> dict[str, float]:
+        """QoI -> share of the reference's values inside the bands; empty for the solver."""
+        return dict(self.verification.attrs.get("inside", {})) if self.verification is not None else {}
+
     @property
     def learned(self) -> bool:
         """Whether a learned engine made the results."""
