@@ -51,20 +51,27 @@ def grain_start(problem: GrainGrowth, labels: torch.Tensor, times: torch.Tensor)
         times: (batch, time).
     """
     batch, count = times.shape
-    rate = age_rate(problem, batch)
-    handover = GRAIN_AGE / rate
-    rows = torch.minimum(times.double(), torch.from_numpy(handover)[:, None])
-    rows = torch.cat([rows, torch.from_numpy(handover)[:, None]], dim=1)
+    handover = torch.from_numpy(GRAIN_AGE / age_rate(problem, batch))[:, None]
+    after = times.double() > handover
+    # Only what is asked for up to there: a frame costs as much as a step.
+    columns = torch.from_numpy(np.flatnonzero((~after).any(0).numpy()))
+    rows = torch.cat([torch.minimum(times.double()[:, columns], handover), handover], dim=1)
     frames = simulate_grains(problem, labels, rows, GRAIN_TOLERANCE, dtype=torch.float32)
-    after = times.double() > torch.from_numpy(handover)[:, None]
     assert frames.grain_id is not None
+    early = torch.full((batch, count, *labels.shape[1:]), torch.nan, dtype=frames.field.dtype)
+    energy = torch.full((batch, count), torch.nan, dtype=torch.float64)
+    known = torch.full((batch, count, *labels.shape[1:]), -1, dtype=frames.grain_id.dtype)
+    gone = after[:, columns]
+    early[:, columns] = frames.field[:, :-1].masked_fill(gone[:, :, None, None], torch.nan)
+    energy[:, columns] = frames.free_energy[:, :-1].double().masked_fill(gone, torch.nan)
+    known[:, columns] = frames.grain_id[:, :-1].masked_fill(gone[:, :, None, None], -1)
     return Start(
-        fields=frames.field[:, count],
+        fields=frames.field[:, -1],
         ages=np.where(after.any(1).numpy(), GRAIN_AGE, np.inf),
-        energy=frames.free_energy[:, count].double(),
-        early=torch.where(after[:, :, None, None], torch.nan, frames.field[:, :count]),
-        early_energy=torch.where(after, torch.nan, frames.free_energy[:, :count].double()),
-        labels=torch.where(after[:, :, None, None], -1, frames.grain_id[:, :count]),
+        energy=frames.free_energy[:, -1].double(),
+        early=early,
+        early_energy=energy,
+        labels=known,
     )
 
 
@@ -107,6 +114,9 @@ def _stage(
     last = ask[:, -1]
     # Nobody needs more than its own last time; a sample that never separates is the solver's to the end.
     stop = np.minimum(end, last)
+    # Only what is asked for in this stretch: a frame costs as much as a step.
+    columns = np.flatnonzero(((ask <= stop[:, None]) & ((ask > age) | (age == 0.0))).any(0))
+    ask = ask[:, columns]
     marks = np.concatenate([np.tile(candidates, (len(waiting), 1)), stop[:, None]], axis=1)
     ages = np.concatenate([np.clip(ask, age, stop[:, None]), np.minimum(marks, stop[:, None])], axis=1)
     order = np.argsort(ages, axis=1, kind="stable")
@@ -137,6 +147,6 @@ def _stage(
         elif stop[row] < last[row]:
             going.append(row)
         early = np.flatnonzero((ask[row] <= limit) & ((ask[row] > age) | (age == 0.0)))
-        start.early[sample, early] = states[row, early].float()
-        start.early_energy[sample, early] = energies[row, early]
+        start.early[sample, columns[early]] = states[row, early].float()
+        start.early_energy[sample, columns[early]] = energies[row, early]
     return waiting[going], states[going, -1]
