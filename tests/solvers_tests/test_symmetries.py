@@ -156,11 +156,11 @@ class TestRequestedTimes:
 
     @CONTRASTS
     def test_which_other_times_are_asked_for_does_not_matter(self, contrast):
-        """With the user's grid inside, nothing but the steps is left, and these are the same, bit for bit."""
+        """The steps are the same. Some processors' transforms of one frame and of eight differ in the last bit."""
         dense = run(start(), self.many, kappa=4.0, mobility_contrast=contrast)
         for time in TIMES:
             alone = run(start(), [time], kappa=4.0, mobility_contrast=contrast)
-            assert torch.equal(alone[:, 0], dense[:, self.many.index(time)])
+            assert distance(alone[:, 0], dense[:, self.many.index(time)]) < ROUNDING
 
     @CONTRASTS
     def test_nor_with_a_finer_internal_grid(self, contrast):

@@ -36,6 +36,14 @@ TINY: dict[str, Any] = {
 NOT_COMPARED = ("wall_s",)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What ``engine: auto`` measures goes into a folder of the tests, not into the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
     """Workers as threads of this process: starts at once, and tests can replace what they run."""
