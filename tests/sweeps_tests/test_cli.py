@@ -57,7 +57,7 @@ def test_a_missed_tolerance_is_told_and_fails_verify_only(
 
 def test_options_reach_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     called = finish(monkeypatch, "run")
-    overrides = ["--set", "realizations.count=2", "--set", "engine.tolerance=1e-3"]
+    overrides = ["--set", "realizations.count=2", "--set", "engine={tolerance: 1e-3}"]
     assert phasetwin.main(["run", EXAMPLE, "--address", "tcp://host:8786", *overrides]) == 0
     config = called[0].config
     assert config.cluster.kind == "address"
