@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from surrogate.networks.spread import spread
+
 
 @dataclass(frozen=True)
 class JumpSettings:
@@ -54,11 +56,11 @@ def circular_pad(x: torch.Tensor, margin: int) -> torch.Tensor:
 
 
 class Pointwise(nn.Linear):
-    """A linear layer over channels at every cell; its weight is a matrix, which some optimisers need to know."""
+    """A linear layer over channels at every cell, (..., channel) to (..., channel).
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, channel, y, x) to the same with other channels."""
-        return F.conv2d(x, self.weight[:, :, None, None], self.bias)
+    As a product of matrices it takes a sixth of the time of a 1 x 1 convolution on a CPU; and some optimisers need to
+    know which weights are matrices.
+    """
 
 
 class _Block(nn.Module):
@@ -68,7 +70,6 @@ class _Block(nn.Module):
     def __init__(self, settings: JumpSettings, condition: int) -> None:
         super().__init__()
         width, inner = settings.width, settings.width * settings.expansion
-        self.margin = settings.kernel // 2
         self.spread = nn.Conv2d(width, width, settings.kernel, groups=width)
         self.modulate = nn.Linear(condition, 2 * width)
         self.expand = Pointwise(width, inner)
@@ -80,15 +81,11 @@ class _Block(nn.Module):
         nn.init.zeros_(self.contract.bias)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """(batch, width, y, x) and (batch, condition) to (batch, width, y, x)."""
-        scale, shift = self.modulate(condition)[:, :, None, None].chunk(2, 1)
-        y = circular_pad(x, self.margin)
-        if self.training:  # channels first, the backward pass of a depthwise convolution is three times faster
-            y = self.spread(y.contiguous()).contiguous(memory_format=torch.channels_last)
-        else:
-            y = self.spread(y)
-        y = torch.addcmul(shift, y, 1.0 + scale)
-        return x + self.contract(F.silu(self.expand(y)))
+        """(batch, y, x, width) and (batch, condition) to (batch, y, x, width)."""
+        scale, shift = self.modulate(condition).chunk(2, 1)
+        assert self.spread.bias is not None
+        y = spread(x, self.spread.weight, self.spread.bias, 1.0 + scale, shift)
+        return x + self.contract(F.silu(self.expand(y), inplace=not self.training))
 
 
 def _zero_bias(layer: nn.Conv2d) -> None:
@@ -117,12 +114,13 @@ class JumpNet(nn.Module):
         _zero_bias(self.head)
 
     def features(self, field: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-        """(batch, y, x) scaled field and (batch, group) to (batch, width, y / patch, x / patch)."""
+        """(batch, y, x) scaled field and (batch, group) to (batch, y / patch, x / patch, width)."""
         x = F.pixel_unshuffle(field[:, None], self.settings.patch)
         if field.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         condition = self.embed(groups)
-        x = self.stem(circular_pad(x, 1))
+        # The shortcuts keep full precision, whatever the layers compute in.
+        x = self.stem(circular_pad(x, 1)).permute(0, 2, 3, 1).to(field.dtype)
         for block in self.blocks:
             x = block(x, condition)
         return x
@@ -131,7 +129,7 @@ class JumpNet(nn.Module):
         """Changes of the field after each step length.
 
         Args:
-            features: (batch, width, ...) from :meth:`features`.
+            features: (batch, y / patch, x / patch, width) from :meth:`features`.
             lengths: (batch, step) in (0, reach], scaled time.
 
         Returns:
@@ -139,11 +137,11 @@ class JumpNet(nn.Module):
         """
         batch, steps = lengths.shape
         share = (lengths / self.settings.reach).reshape(-1, 1)
-        scale, shift = self.length(torch.cat([share, share.sqrt()], 1))[:, :, None, None].chunk(2, 1)
+        scale, shift = self.length(torch.cat([share, share.sqrt()], 1))[:, None, None].chunk(2, 3)
         x = features.repeat_interleave(steps, 0) if steps > 1 else features
-        x = F.silu(self.mix(torch.addcmul(shift, x, 1.0 + scale)))
-        x = F.pixel_shuffle(self.head(circular_pad(x, 1)), self.settings.patch)[:, 0]
-        x = x * share[:, :, None]
+        x = F.silu(self.mix(torch.addcmul(shift.to(x), x, 1.0 + scale.to(x))))
+        x = self.head(circular_pad(x.permute(0, 3, 1, 2), 1)).to(lengths.dtype)
+        x = F.pixel_shuffle(x, self.settings.patch)[:, 0] * share[:, :, None]
         if self.settings.conserve:
             x = x - x.mean((1, 2), keepdim=True)
         return x.unflatten(0, (batch, steps))

@@ -65,7 +65,10 @@ def load_trajectories(stores: Sequence[str | Path], process: str) -> TrajectoryS
             )
     fields = np.concatenate([p[0] for p in parts])
     groups = {name: np.concatenate([p[2][name] for p in parts]) for name in parts[0][2]}
-    usable = separated(fields, groups["composition"]) if process == CAHN_HILLIARD else np.ones(fields.shape[:2], bool)
+    if process == CAHN_HILLIARD:
+        usable = separated(fields, groups["composition"])
+    else:  # phi of a tessellation is 1 everywhere: nothing to see at the start
+        usable = np.tile(ages > 0.0, (len(fields), 1))
     digest = hashlib.sha256()
     for array in (fields, ages, *(groups[name] for name in sorted(groups))):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -15,6 +15,9 @@ from surrogate.training.data import TrajectorySet
 
 Batch = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor], list[torch.Tensor], torch.Tensor]
 
+#: Share of the samples that begin within a step of the first frame: there most happens, and every rollout starts there.
+YOUNG = 0.15
+
 
 @dataclass(frozen=True)
 class JumpTask:
@@ -28,6 +31,7 @@ class JumpTask:
         noise: standard deviation of the noise on the input: a rollout sees its own errors.
         unroll: steps of a rollout at the end of the curriculum.
         curriculum: whether rollouts grow to that length, over the second half of the training; or have it throughout.
+        bfloat16: multiply matrices in bfloat16; weights, shortcuts and the loss keep float32.
         validation_start: scaled age from which validation rollouts start.
     """
 
@@ -39,6 +43,7 @@ class JumpTask:
     noise: float = 0.01
     unroll: int = 3
     curriculum: bool = True
+    bfloat16: bool = False
     validation_start: float = 20.0
 
     def __post_init__(self) -> None:
@@ -61,11 +66,12 @@ class JumpTask:
         fields after them (b, k, y, x), the last of which is the next step's start; and weights (b,)."""
         data, depth = self.train, self.depth(progress)
         last = self._last_step()
+        young = int(np.searchsorted(data.ages, data.ages[0] + self.schedule.lengths[0]))
         chains: list[list[int]] = []
         rows: list[int] = []
         while len(rows) < self.batch_size:
             row = int(rng.integers(len(data.fields)))
-            index = int(rng.integers(len(data.ages) - 1))
+            index = int(rng.integers(young if rng.random() < YOUNG else len(data.ages) - 1))
             chain = [index]
             while len(chain) <= depth and last[chain[-1]] > chain[-1]:
                 chain.append(int(last[chain[-1]]))
@@ -102,7 +108,8 @@ class JumpTask:
             state = state + disturbance - disturbance.mean((1, 2), keepdim=True)
         total = state.new_zeros(())
         for asked, truth in zip(lengths, truths, strict=True):
-            frames = net(state, groups, asked)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
+                frames = net(state, groups, asked)
             total = total + ((frames - truth).square().mean((1, 2, 3)) * weights).mean()
             state = frames[:, -1]
         return total / len(lengths)

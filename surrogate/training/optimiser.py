@@ -18,15 +18,17 @@ class Optimisers:
     serves both.
 
     Args:
-        net: whose parameters; those with two axes are Muon's.
+        net: whose parameters; matrices are Muon's, 1 x 1 convolutions among them.
         kind: see the module's text.
         learning_rate, weight_decay: of both.
     """
 
     def __init__(self, net: nn.Module, kind: Kind, learning_rate: float, weight_decay: float) -> None:
-        matrices = [p for p in net.parameters() if kind == "muon" and p.ndim == 2]
-        chosen = {id(p) for p in matrices}
-        rest = [p for p in net.parameters() if id(p) not in chosen]
+        chosen = [p for p in net.parameters() if kind == "muon" and _is_matrix(p)]
+        rest = [p for p in net.parameters() if not (kind == "muon" and _is_matrix(p))]
+        # Muon takes nothing but two axes: it is given the same memory, seen so.
+        matrices = [nn.Parameter(p.detach().flatten(1)) for p in chosen]
+        self._matrices = list(zip(chosen, matrices, strict=True))
         betas = (0.9, 0.98)
         self._all: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=betas)
@@ -46,9 +48,13 @@ class Optimisers:
         """Forget all gradients."""
         for optimiser in self._all:
             optimiser.zero_grad(set_to_none=True)
+        for parameter, _ in self._matrices:
+            parameter.grad = None
 
     def step(self) -> None:
         """Change the weights."""
+        for parameter, matrix in self._matrices:
+            matrix.grad = None if parameter.grad is None else parameter.grad.flatten(1)
         for optimiser in self._all:
             optimiser.step()
 
@@ -71,3 +77,8 @@ class Optimisers:
                 if int(own) == number:
                     state["state"].setdefault(int(index), {})[name] = value
             optimiser.load_state_dict(state)
+
+
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    """Whether it maps channels to channels at every cell."""
+    return parameter.ndim == 2 or (parameter.ndim == 4 and parameter.shape[1] > 1 and parameter.shape[2:] == (1, 1))

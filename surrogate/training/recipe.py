@@ -74,6 +74,13 @@ class Schedule(StrictModel):
         return self
 
 
+class HandOver(StrictModel):
+    """Of grains, from the solver to the model, see :class:`surrogate.handover.GrainHandOver`."""
+
+    age: Positive = 12.5
+    tolerance: Annotated[float, Field(gt=0, le=0.5)] = 0.03
+
+
 class Data(StrictModel):
     """Stores of finished sweeps; those for validation share no seed with those for training.
 
@@ -95,6 +102,7 @@ class Training(StrictModel):
     unroll: Count = 3
     curriculum: bool = True
     optimiser: Literal["adamw", "muon"] = "adamw"
+    precision: Literal["float32", "bfloat16"] = "float32"
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.998
     seed: Seed = 0
     validation_start: NotNegative = 20.0
@@ -109,6 +117,7 @@ class Recipe(StrictModel):
     network: Network
     schedule: Schedule = Field(default_factory=Schedule)
     clips: Clips | None = None
+    handover: HandOver | None = None
     data: Data
     training: Training = Field(default_factory=Training)
 
@@ -167,6 +176,7 @@ class Prepared:
             noise=chosen.noise,
             unroll=chosen.unroll,
             curriculum=chosen.curriculum,
+            bfloat16=chosen.precision == "bfloat16",
             validation_start=chosen.validation_start,
         )
         return {
@@ -190,6 +200,7 @@ class Prepared:
             seed=chosen.seed,
             batch_size=chosen.batch,
             noise=chosen.noise,
+            bfloat16=chosen.precision == "bfloat16",
         )
         return {"settings": settings.as_dict(), "clips": clips.model_dump()}
 
@@ -216,6 +227,7 @@ class Prepared:
             "process": self.recipe.process,
             "kind": self.recipe.network.kind,
             **self._about,
+            **({"handover": self.recipe.handover.model_dump()} if self.recipe.handover else {}),
             "recipe": self.recipe.model_dump(),
             "data_sha256": self.data.digest,
             "trajectories": len(self.data.fields),
