@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from solvers import CahnHilliard, solve
+from solvers import CahnHilliard, GrainGrowth, solve
 from solvers.resampling import resample
 from surrogate.scales import age_rate
 
@@ -18,6 +18,8 @@ _RESOLVED = 1.0
 #: Cells whose energies are computed at once.
 _CELLS_TOGETHER = 2**17
 _WARM_TOLERANCE = 1e-2
+#: Share of their energy that boundaries lose to junctions, over the mean of 1 - phi: fitted to the training sweeps.
+_JUNCTIONS = 0.143
 
 
 def composition_energy(problem: CahnHilliard, fields: torch.Tensor) -> torch.Tensor:
@@ -41,22 +43,63 @@ def composition_energy(problem: CahnHilliard, fields: torch.Tensor) -> torch.Ten
 
 
 def boundary_excess(phi: torch.Tensor) -> torch.Tensor:
-    """Mean of 1 - phi over (..., y, x): proportional to boundary length, hence to the free energy of grains."""
+    """Mean of 1 - phi over (..., y, x), float64: proportional to boundary length, hence to the energy of grains."""
     return (1.0 - phi.double()).mean((-2, -1))
 
 
-def grain_energy(phi: torch.Tensor, known: torch.Tensor, known_phi: torch.Tensor) -> torch.Tensor:
-    """Free energy (batch, time) of grains seen as phi alone, (batch, time, y, x).
+def grain_energy(problem: GrainGrowth, phi: torch.Tensor) -> torch.Tensor:
+    """Total free energy (...), float64, of grains seen as phi alone, (..., y, x).
 
-    A straight boundary has an energy and a deficit of phi per length that the material alone decides, so their ratio,
-    taken from a frame whose energy is known, carries over. Junctions, a few per cent of the length, are in it too.
+    Across a straight boundary the integral of the energy density (W = 1) is a third of that of 1 - phi: exactly so at
+    gamma 1.5, where eta = (1 - tanh(x / sqrt(2 kappa))) / 2, and to 0.2 % from 1 to 2. Junctions, where boundaries
+    share what they would have alone, lower it by a share that grows with their density. Against the solver's energies
+    of 240 training trajectories, from M W t = 2 on: 0.6 % root mean square.
+    """
+    excess = boundary_excess(phi)
+    return problem.grid.cells * problem.grid.cell_volume / 3.0 * excess * (1.0 - _JUNCTIONS * excess)
+
+
+class GrainGuard:
+    """Keeps the free energy of grains from rising. A :class:`surrogate.stepping.Guard`.
+
+    The last frame of a step may have no more boundary than the frame before the step, and those between lie between;
+    where it is otherwise, what phi lacks to 1 is multiplied by a number close to 1.
 
     Args:
-        phi: frames.
-        known: (batch,) free energy of one frame of each sample.
-        known_phi: (batch, y, x) that frame.
+        batch: size of the whole batch.
+
+    Attributes:
+        replaced: (batch,) steps in which a frame was changed.
     """
-    return known[:, None] * boundary_excess(phi) / boundary_excess(known_phi)[:, None]
+
+    def __init__(self, batch: int) -> None:
+        self.replaced = np.zeros(batch, dtype=np.int64)
+
+    def __call__(
+        self,
+        samples: np.ndarray,
+        before: torch.Tensor,
+        owners: np.ndarray,
+        lengths: np.ndarray,
+        frames: torch.Tensor,
+    ) -> torch.Tensor:
+        """See :class:`surrogate.stepping.Guard`."""
+        known, found = boundary_excess(before).cpu().numpy(), boundary_excess(frames).cpu().numpy()
+        allowed = found.copy()
+        for position in range(len(samples)):
+            rows = np.flatnonzero(owners == position)
+            if not len(rows):
+                continue
+            order = rows[np.argsort(lengths[rows], kind="stable")]
+            last = min(found[order[-1]], known[position])
+            allowed[order] = np.clip(np.minimum.accumulate(found[order]), last, known[position])
+        share = np.divide(allowed, found, out=np.ones_like(found), where=found > 0.0)
+        changed = np.flatnonzero(np.abs(share - 1.0) > 0.1 * RISE)
+        self.replaced[samples[np.unique(owners[changed])]] += 1
+        factor = torch.from_numpy(share[changed]).to(frames)[:, None, None]
+        index = torch.from_numpy(changed)
+        frames[index] = 1.0 - (1.0 - frames[index]) * factor
+        return frames
 
 
 class EnergyGuard:

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from solvers import CahnHilliard, GrainGrowth, simulate_grains, solve
-from surrogate.scales import age_rate
+from surrogate.scales import age_rate, kappa_in_cells
 from surrogate.training.data import SEPARATED
 
 #: Of the solver's part: its error must not show in what follows.
 TOLERANCE = 1e-2
-#: Of the first frames of grains: at 0.03 they are 0.3 % off, far below what the model adds, for 0.8 of the time.
-GRAIN_TOLERANCE = 0.03
-#: Grains need their boundaries to have formed, no more.
-GRAIN_AGE = 12.5
 #: A Cahn-Hilliard trajectory is handed over at the first of these scaled ages at which it has separated.
 COMPOSITION_AGES = (20.0, 26.0, 34.0, 44.0, 57.0, 75.0, 97.0, 126.0, 164.0, 214.0, 278.0, 361.0, 470.0, 610.0, 800.0)
 #: The solver goes on from one of these to the next while some sample has not separated.
 _STAGES = (57.0, 126.0, 278.0, 800.0)
+
+
+#: M W t at which boundaries have formed: from there on phi is lacking less and less to 1, and tells the energy.
+FORMED = 2.0
+
+
+@dataclass(frozen=True)
+class GrainHandOver:
+    """When a model of grains takes over from the solver; models that were trained on younger frames do so earlier.
+
+    Attributes:
+        age: scaled age; later where boundaries have not formed by then, see :data:`FORMED`.
+        tolerance: of the solver up to there. At 0.03 frames are 0.3 % off, far below what a model adds.
+    """
+
+    age: float = 12.5
+    tolerance: float = 0.03
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any] | None) -> GrainHandOver:
+        """From a model file, which need not have any."""
+        return cls(**(data or {}))
 
 
 @dataclass
@@ -30,7 +49,6 @@ class Start:
     Attributes:
         fields: (batch, y, x) scaled composition or phi at the hand-over.
         ages: (batch,) its scaled age; infinite for samples that end before.
-        energy: (batch,) free energy there.
         early: (batch, time, y, x) frames at the requested times up to it, NaN after it.
         early_energy: (batch, time).
         labels: (batch, time, y, x) int32 of these frames, -1 after them; None for Cahn-Hilliard.
@@ -38,25 +56,29 @@ class Start:
 
     fields: torch.Tensor
     ages: np.ndarray
-    energy: torch.Tensor
     early: torch.Tensor
     early_energy: torch.Tensor
     labels: torch.Tensor | None = None
 
 
-def grain_start(problem: GrainGrowth, labels: torch.Tensor, times: torch.Tensor) -> Start:
+def grain_start(
+    problem: GrainGrowth, labels: torch.Tensor, times: torch.Tensor, handover: GrainHandOver | None = None
+) -> Start:
     """Labels (batch, y, x) to phi at the hand-over, and every requested frame before it.
 
     Args:
         times: (batch, time).
+        handover: when, and how exactly.
     """
     batch, count = times.shape
-    handover = torch.from_numpy(GRAIN_AGE / age_rate(problem, batch))[:, None]
-    after = times.double() > handover
+    handover = handover or GrainHandOver()
+    age = np.maximum(handover.age, FORMED * kappa_in_cells(problem, batch))
+    moment = torch.from_numpy(age / age_rate(problem, batch))[:, None]
+    after = times.double() > moment
     # Only what is asked for up to there: a frame costs as much as a step.
     columns = torch.from_numpy(np.flatnonzero((~after).any(0).numpy()))
-    rows = torch.cat([torch.minimum(times.double()[:, columns], handover), handover], dim=1)
-    frames = simulate_grains(problem, labels, rows, GRAIN_TOLERANCE, dtype=torch.float32)
+    rows = torch.cat([torch.minimum(times.double()[:, columns], moment), moment], dim=1)
+    frames = simulate_grains(problem, labels, rows, handover.tolerance, dtype=torch.float32)
     assert frames.grain_id is not None
     early = torch.full((batch, count, *labels.shape[1:]), torch.nan, dtype=frames.field.dtype)
     energy = torch.full((batch, count), torch.nan, dtype=torch.float64)
@@ -67,8 +89,7 @@ def grain_start(problem: GrainGrowth, labels: torch.Tensor, times: torch.Tensor)
     known[:, columns] = frames.grain_id[:, :-1].masked_fill(gone[:, :, None, None], -1)
     return Start(
         fields=frames.field[:, -1],
-        ages=np.where(after.any(1).numpy(), GRAIN_AGE, np.inf),
-        energy=frames.free_energy[:, -1].double(),
+        ages=np.where(after.any(1).numpy(), age, np.inf),
         early=early,
         early_energy=energy,
         labels=known,
@@ -83,7 +104,6 @@ def composition_start(problem: CahnHilliard, initial: torch.Tensor, times: torch
     start = Start(
         fields=torch.zeros(initial.shape),
         ages=np.full(batch, np.inf),
-        energy=torch.full((batch,), torch.nan, dtype=torch.float64),
         early=torch.full((batch, count, *initial.shape[1:]), torch.nan),
         early_energy=torch.full((batch, count), torch.nan, dtype=torch.float64),
     )
@@ -143,7 +163,6 @@ def _stage(
             position = count + int(hits[0])
             limit = float(candidates[hits[0]])
             start.fields[sample], start.ages[sample] = scaled[row, position], limit
-            start.energy[sample] = energies[row, position]
         elif stop[row] < last[row]:
             going.append(row)
         early = np.flatnonzero((ask[row] <= limit) & ((ask[row] > age) | (age == 0.0)))

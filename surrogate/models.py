@@ -15,9 +15,9 @@ from solvers.errors import InputError
 from solvers.qois import structure_factor_wavenumbers
 from surrogate.bands import Calibration, prediction_bands
 from surrogate.domain import SIDE, frame_features, read_domain
-from surrogate.energies import EnergyGuard, composition_energy, grain_energy, rises
+from surrogate.energies import EnergyGuard, GrainGuard, composition_energy, grain_energy, rises
 from surrogate.gsta_model import GstaSurrogate
-from surrogate.handover import GRAIN_TOLERANCE, TOLERANCE, Start, composition_start, grain_start
+from surrogate.handover import TOLERANCE, GrainHandOver, Start, composition_start, grain_start
 from surrogate.labels import label_frames
 from surrogate.models_common import check_process, filled
 from surrogate.networks.jump import JumpNet, JumpSettings
@@ -97,6 +97,7 @@ class JumpSurrogate:
         self.settings = JumpSettings(**about["settings"])
         plan = about["schedule"]
         self.schedule = StepSchedule(tuple(plan["ages"]), tuple(plan["lengths"]))
+        self.handover = GrainHandOver.from_dict(about.get("handover"))
         self.net = filled(JumpNet(self.settings), tensors, self.name).to(device)
         self.device = device
         self.domain = read_domain(self.process, about.get("domain") or {})
@@ -132,7 +133,7 @@ class JumpSurrogate:
         fields: torch.Tensor,
         start: np.ndarray,
         ages: np.ndarray,
-        guard: EnergyGuard | None = None,
+        guard: EnergyGuard | GrainGuard | None = None,
     ) -> torch.Tensor:
         """Scaled fields (batch, y, x) at scaled ages ``start`` (batch,) to (batch, time, y, x) at ``ages``."""
         whole = mirrored(fields.float(), problem.grid)
@@ -156,8 +157,10 @@ class JumpSurrogate:
             InputError: see :meth:`check`.
         """
         self.check(problem)
-        begin: Callable[..., Start] = grain_start if isinstance(problem, GrainGrowth) else composition_start
-        start = begin(problem, initial, times)
+        if isinstance(problem, GrainGrowth):
+            start = grain_start(problem, initial, times, self.handover)
+        else:
+            start = composition_start(problem, initial, times)
         ages = times.double().numpy() * age_rate(problem, len(initial))[:, None]
         later = ages > start.ages[:, None]
         field, energy = start.early.clone(), start.early_energy.clone()
@@ -172,7 +175,7 @@ class JumpSurrogate:
             found = self.advance(part, start.fields[index], start.ages[rows], asked, guard)
             taken = torch.from_numpy(later[rows])
             frames = unscaled(part, found)
-            energies = self._energy(part, frames, start.energy[index], start.fields[index])
+            energies = self._energy(part, frames)
             field[index] = torch.where(taken[:, :, None, None], frames.to(field), field[index])
             energy[index] = torch.where(taken, energies, energy[index])
             guarded[rows] = guard.replaced if guard is not None else 0
@@ -199,20 +202,19 @@ class JumpSurrogate:
             raise InputError(
                 f"model {self.name}: has no calibrated bands; `phasetwin evaluate {self.name} --calibrate` makes them"
             )
-        tolerance = GRAIN_TOLERANCE if self.process == GRAIN_GROWTH else TOLERANCE
+        tolerance = self.handover.tolerance if self.process == GRAIN_GROWTH else TOLERANCE
         return prediction_bands(self.calibration, prediction, qois, tolerance)
 
-    def _guard(self, problem: Problem, batch: int) -> EnergyGuard | None:
-        periodic = problem.grid.boundary == "periodic"
-        if isinstance(problem, CahnHilliard) and periodic:
-            return EnergyGuard(problem, batch)
-        return None
+    def _guard(self, problem: Problem, batch: int) -> EnergyGuard | GrainGuard | None:
+        if isinstance(problem, GrainGrowth):
+            return GrainGuard(batch)
+        return EnergyGuard(problem, batch) if problem.grid.boundary == "periodic" else None
 
     @staticmethod
-    def _energy(problem: Problem, frames: torch.Tensor, known: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-        if isinstance(problem, GrainGrowth):
-            return grain_energy(frames, known, first)
-        return composition_energy(problem, frames)
+    def _energy(problem: Problem, frames: torch.Tensor) -> torch.Tensor:
+        return (
+            grain_energy(problem, frames) if isinstance(problem, GrainGrowth) else composition_energy(problem, frames)
+        )
 
     @staticmethod
     def _labels(problem: Problem, start: Start, field: torch.Tensor, later: np.ndarray) -> torch.Tensor | None:

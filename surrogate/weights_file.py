@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 #: Entries of a description that decide what a model answers.
-DECIDING = ("weights_sha256", "process", "kind", "settings", "schedule", "clips", "domain", "calibration")
+DECIDING = ("weights_sha256", "process", "kind", "settings", "schedule", "handover", "clips", "domain", "calibration")
 SHIPPED = Path(__file__).parent / "weights"
 
 

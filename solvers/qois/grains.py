@@ -17,6 +17,7 @@ from scipy import ndimage
 from solvers.errors import InputError
 from solvers.grid import Grid
 from solvers.parameters import Parameter, trailing
+from solvers.qois.labels import components, filled
 
 # Levels stored by a sweep: the spread of grain sizes in five numbers.
 QUANTILE_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -205,7 +206,11 @@ def label_grains(phi: torch.Tensor, grid: Grid, threshold: Parameter = 0.625, fi
 
 
 def _label_frame(inside: np.ndarray, grid: Grid, fill: bool) -> np.ndarray:
-    """(y, x) bool -> (y, x) int32."""
+    """Cells bool -> int32."""
+    if grid.ndim == 2:
+        flat = np.empty(grid.shape, dtype=np.int32)
+        components(np.ascontiguousarray(inside), grid.boundary == "periodic", flat)
+        return filled(flat, grid.boundary == "periodic") if fill else flat
     labels, count = ndimage.label(inside)
     if grid.boundary == "periodic":
         labels = _stitch(labels, count)

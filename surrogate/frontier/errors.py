@@ -12,7 +12,7 @@ from solvers import Frames, GrainGrowth
 from solvers.qois import evaluate_qois
 from surrogate.evaluation import metrics
 from surrogate.frontier.cases import CAHN_HILLIARD, GRAIN_GROWTH
-from surrogate.handover import GRAIN_AGE
+from surrogate.handover import GrainHandOver
 from surrogate.scales import Problem, process_of, scaled
 from surrogate.training.data import SEPARATED
 
@@ -97,7 +97,7 @@ def persisted(problem: Problem, truth: Frames, ages: np.ndarray) -> Frames:
         ages: (time,) scaled ages.
     """
     if isinstance(problem, GrainGrowth):
-        old = torch.from_numpy(ages >= GRAIN_AGE).expand(len(truth.field), -1)
+        old = torch.from_numpy(ages >= GrainHandOver().age).expand(len(truth.field), -1)
     else:
         fields = scaled(problem, truth.field)
         pure = (1.0 - fields.mean((1, 2, 3)) ** 2).clamp_min(0.0).sqrt()

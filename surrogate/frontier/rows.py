@@ -15,7 +15,7 @@ from typing import Any, Literal
 Kind = Literal["solver", "model", "persistence", "floor"]
 Measure = Literal["qoi", "field"]
 #: Part of every key and file: raise it when rows mean something else, or the solver or its answers change.
-EDITION = 1
+EDITION = 2
 
 
 @dataclass(frozen=True)

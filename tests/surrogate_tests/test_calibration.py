@@ -26,7 +26,7 @@ from surrogate.calibration.measure import measure_coverage
 from surrogate.calibration.rollouts import predict
 from surrogate.domain import SIDE, Domain, read_domain
 from surrogate.gsta_model import GstaSurrogate
-from surrogate.handover import GRAIN_TOLERANCE, TOLERANCE
+from surrogate.handover import TOLERANCE
 from surrogate.models import JumpSurrogate
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.prediction import Prediction
@@ -164,7 +164,7 @@ def rolled(
 
 def solvers_tolerance(setting: Setting) -> float:
     """Of the frames up to the hand-over."""
-    return GRAIN_TOLERANCE if setting.process == GRAIN_GROWTH else TOLERANCE
+    return setting.model.handover.tolerance if setting.process == GRAIN_GROWTH else TOLERANCE
 
 
 def test_a_store_becomes_starts_and_truth(setting: Setting) -> None:

@@ -14,7 +14,7 @@ from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
 from solvers.initial import noise, voronoi
 from surrogate import load_surrogate
-from surrogate.handover import COMPOSITION_AGES, GRAIN_AGE
+from surrogate.handover import COMPOSITION_AGES, GrainHandOver
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.scales import CAHN_HILLIARD, GRAIN_GROWTH, GROUPS
 from surrogate.weights_file import MODEL, WEIGHTS, read_about, save_model
@@ -220,7 +220,7 @@ def test_grains_are_followed(tmp_path):
     labels = voronoi(GRID, 5, [1, 2])
     times = torch.tensor([0.0, 5.0, 20.0, 60.0]).expand(2, 4)
     found = model.rollout(problem, labels, times)
-    assert found.handover.tolist() == [GRAIN_AGE, GRAIN_AGE]
+    assert found.handover.tolist() == [GrainHandOver().age] * 2
     assert torch.isfinite(found.frames.field).all()
     assert found.frames.grain_id is not None
     early = simulate_grains(problem, labels, [0.0, 5.0], tolerance=1e-2, dtype=torch.float32)
