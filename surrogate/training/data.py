@@ -67,7 +67,7 @@ def load_trajectories(stores: Sequence[str | Path], process: str) -> TrajectoryS
     groups = {name: np.concatenate([p[2][name] for p in parts]) for name in parts[0][2]}
     if process == CAHN_HILLIARD:
         usable = separated(fields, groups["composition"])
-    else:  # phi of a tessellation is 1 everywhere: nothing to see at the start
+    else:  # a tessellation's boundaries form in the first moments, which are the solver's
         usable = np.tile(ages > 0.0, (len(fields), 1))
     digest = hashlib.sha256()
     for array in (fields, ages, *(groups[name] for name in sorted(groups))):
