@@ -23,7 +23,7 @@ import numpy as np
 
 from solvers.errors import InputError
 from surrogate.domain import Domain
-from surrogate.emulator_data import PARAMETERS, Setting
+from surrogate.emulator_data import PARAMETERS, Curves, Setting
 from surrogate.emulator_fit import Smoother
 
 #: Samples evaluated together, so that what they need stays in the cache.
@@ -142,6 +142,21 @@ class Emulator:
 
         paths = [str(p) for p in ([path] if isinstance(path, str | Path) else path)]
         return build(paths, qois, level)
+
+    @classmethod
+    def from_curves(cls, curves: Curves, level: float = 0.9) -> Emulator:
+        """Learn from curves in memory.
+
+        Args:
+            curves: at least one trajectory.
+            level: of the bands.
+
+        Raises:
+            InputError: for a level outside (0, 1).
+        """
+        from surrogate.emulator_build import learn
+
+        return learn(curves, level)
 
     @property
     def errors(self) -> dict[str, dict[str, Any]]:

@@ -51,9 +51,19 @@ class _Prepared:
 
 def build(paths: Sequence[str], qois: Sequence[str] | None, level: float) -> Emulator:
     """See :meth:`surrogate.emulator.Emulator.from_store`."""
+    _check(level)
+    return learn(read_curves(paths, qois), level)
+
+
+def _check(level: float) -> None:
     if not 0.0 < level < 1.0:
         raise InputError(f"level: in (0, 1), but got {level}")
-    curves = _thinned(read_curves(paths, qois))
+
+
+def learn(every: Curves, level: float) -> Emulator:
+    """See :meth:`surrogate.emulator.Emulator.from_curves`."""
+    _check(level)
+    curves = _thinned(every)
     sites = np.array(sorted({t.site for t in curves.trajectories}), dtype=np.float64)
     names = list(curves.trajectories[0].values)
     positive = {n: all((v[np.isfinite(v)] > 0).all() for v in _values(curves, n)) for n in names}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from surrogate.frontier.candidates import (
     solver_candidates,
 )
 from surrogate.frontier.cases import Case, quick_case
+from surrogate.frontier.emulated import identity
 from surrogate.frontier.machine import cache_folder, machine_table
 from surrogate.frontier.measure import Bench
 from surrogate.frontier.references import Say
@@ -34,17 +36,19 @@ class Lineup:
         tolerances, double: of the solver in float32 and in float64.
         strides: of the models.
         models: names or paths.
+        emulator: whether one takes part.
     """
 
     tolerances: Sequence[float] = TOLERANCES
     double: Sequence[float] = DOUBLE_TOLERANCES
     strides: Sequence[float] = STRIDES
     models: Sequence[str] = field(default_factory=shipped)
+    emulator: bool = True
 
 
 def quick_lineup(models: Sequence[str] | None = None) -> Lineup:
     """Fewer tolerances, and the models' own steps alone."""
-    return Lineup(QUICK_TOLERANCES, (), (1.0,), shipped() if models is None else models)
+    return Lineup(QUICK_TOLERANCES, (), (1.0,), shipped() if models is None else models, emulator=False)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,9 @@ def run(
     for case in cases:
         bench = Bench(case, references, rounds, threads, say)
         candidates = list(_taking_part(bench, solvers, models, lineup.strides, skipped))
-        found = [_row(bench, candidate, keep, fresh) for candidate in candidates]
+        found = [_row(bench, c.identity, partial(bench.measured, c), keep, fresh) for c in candidates]
+        if lineup.emulator:
+            found.append(_row(bench, identity(), bench.emulator_row, keep, fresh))
         extra = [keep.rows.get(bench.key({"reference": name})) for name in ("persistence", "floor")]
         known = [row for row in extra if row is not None]
         if fresh or len(known) < min(2, case.trajectories):
@@ -147,14 +153,14 @@ def _taking_part(
         yield from model_candidates(path, model, strides)
 
 
-def _row(bench: Bench, candidate: Candidate, keep: RowFile, fresh: bool) -> Row:
-    known = keep.rows.get(bench.key(candidate.identity))
+def _row(bench: Bench, identity: dict[str, Any], measure: Callable[[], Row], keep: RowFile, fresh: bool) -> Row:
+    known = keep.rows.get(bench.key(identity))
     if known is not None and known.rounds >= bench.rounds and not fresh:
         return known
-    row = bench.measured(candidate)
+    row = measure()
     keep.add([row])
     figures = f"field error {row.field_error:.3g}, QoI error {row.qoi_error:.3g}, {row.ms:.3g} ms a trajectory"
-    bench.say(f"{bench.case.name}: {candidate.name}: {figures}")
+    bench.say(f"{bench.case.name}: {row.candidate}: {figures}")
     return row
 
 

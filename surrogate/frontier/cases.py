@@ -91,8 +91,12 @@ class Case:
 
         grid, seeds = Grid((self.cells, self.cells)), [self.seed(i) for i in range(self.trajectories)]
         if self.process == GRAIN_GROWTH:
-            return voronoi(grid, max(1, round(grid.cells / _CELLS_PER_GRAIN)), seeds)
+            return voronoi(grid, self.grains(), seeds)
         return noise(grid, self.composition, self.amplitude, seeds, torch.float32)
+
+    def grains(self) -> int:
+        """At the start (grain growth)."""
+        return max(1, round(self.cells**2 / _CELLS_PER_GRAIN))
 
     def seed(self, trajectory: int) -> int:
         """Of a trajectory's start (63 bits)."""

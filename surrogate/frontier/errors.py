@@ -61,13 +61,18 @@ def errors(problem: Problem, frames: Frames, truth: Frames, truth_values: Values
     Args:
         truth_values: the :func:`quantities` of ``truth``.
     """
-    values = quantities(problem, frames)
+    found = value_errors(quantities(problem, frames), truth_values)
+    pointwise = field_errors(problem, frames.field, truth.field)
+    return replace(found, field_error=float(np.median(pointwise.mean(1))), field_worst=float(pointwise.max()))
+
+
+def value_errors(values: Values, truth_values: Values) -> Errors:
+    """Quantities against the truth's, fields left out."""
     pairs = {}
     for name, expected in truth_values.items():
         single = metrics.trajectory_error(values[name], expected).mean()
         pairs[name] = (float(single), float(metrics.ensemble_error(values[name], expected).mean()))
-    pointwise = field_errors(problem, frames.field, truth.field)
-    return replace(_largest(pairs), field_error=float(np.median(pointwise.mean(1))), field_worst=float(pointwise.max()))
+    return _largest(pairs)
 
 
 def _largest(pairs: dict[str, tuple[float, float]]) -> Errors:

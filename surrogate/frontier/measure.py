@@ -16,7 +16,8 @@ import torch
 from solvers import Frames
 from surrogate.frontier.candidates import Candidate
 from surrogate.frontier.cases import Case
-from surrogate.frontier.errors import Errors, Values, errors, persisted, quantities, seed_floor
+from surrogate.frontier.emulated import NAME, TRAJECTORIES, emulated, identity, learned
+from surrogate.frontier.errors import Errors, Values, errors, persisted, quantities, seed_floor, value_errors
 from surrogate.frontier.machine import digest, machine
 from surrogate.frontier.references import Say, reference
 from surrogate.frontier.rows import Kind, Row
@@ -96,6 +97,26 @@ class Bench:
             stride=candidate.stride,
             ms=1e3 * float(np.median(seconds)) / case.trajectories,
             trust=float(trust.mean()) if candidate.kind == "model" else float("nan"),
+            rounds=self.rounds,
+        )
+
+    def emulator_row(self) -> Row:
+        """An emulator of other trajectories of this kind: statistics alone, no fields."""
+        case, seconds = self.case, []
+        with threads_set(self.threads), torch.inference_mode():
+            emulator, learning = learned(case)
+            for _ in range(self.rounds + 1):  # the first for warmth
+                values, trust, spent = emulated(case, emulator)
+                seconds.append(spent)
+        self.say(f"{case.name}: the emulator learned from {TRAJECTORIES} trajectories that took {learning:.1f} s")
+        return self._row(
+            NAME,
+            "model",
+            identity(),
+            value_errors(values, self.truth_values),
+            model=NAME,
+            ms=1e3 * float(np.median(seconds[1:])) / case.trajectories,
+            trust=float(trust.mean()),
             rounds=self.rounds,
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from surrogate.frontier.bench import Result
 from surrogate.frontier.cases import FRAMES, PROCESSES, Case
 from surrogate.frontier.curves import TARGETS, SpeedUp, speed_ups
+from surrogate.frontier.emulated import TRAJECTORIES
 from surrogate.frontier.machine import machine
 from surrogate.frontier.picture import picture
 from surrogate.frontier.rows import EDITION, Measure, Row, csv_of, write_whole
@@ -26,6 +27,7 @@ solver's, in its time. Errors are taken against the solver at a much tighter tol
   same of the mean over trajectories.
 - ms: wall time of the batch over its trajectories, median of {rounds} timed run(s) after a short one for warmth.
   Statistics are not in it: they cost the same for all.
+- emulator: statistics alone, learned from {learning} trajectories from other starts; its ms leave the learning out.
 - persistence keeps the first frame that a model would make its own; seed to seed is the difference between starts.
 
 Machine: {processor}, {cores} cores, {threads} used, torch {torch}.
@@ -70,7 +72,7 @@ def _summary(result: Result, found: Iterable[SpeedUp], command: str) -> dict[str
 def markdown(result: Result, found: Iterable[SpeedUp], command: str, drawn: dict[str, str]) -> str:
     """The report. ``drawn``: process -> file name of its picture."""
     about = machine()
-    intro = _INTRO.format(rounds=result.rounds, threads=result.threads, **about)
+    intro = _INTRO.format(rounds=result.rounds, threads=result.threads, learning=TRAJECTORIES, **about)
     parts = ["# Error against cost: the solver and the learned models\n", intro, f"Made by `{command}`.\n"]
     speed = list(found)
     for process in PROCESSES:

@@ -262,18 +262,24 @@ def test_a_small_run_resumes_and_is_written_down(tmp_path: Path, monkeypatch: py
     keep = RowFile(tmp_path / "frontier.json")
     result = run([TINY], lineup, keep, tmp_path / "truth", rounds=1, say=said.append)
     by_name = {r.candidate: r for r in result.rows}
-    assert list(by_name) == ["solver 0.3 float32", "gg-jump", "persistence", "seed to seed"]
+    assert list(by_name) == ["solver 0.3 float32", "gg-jump", "emulator", "persistence", "seed to seed"]
     assert [item[1] for item in result.skipped] == ["solver 0.02 float32"]
     solver, model = by_name["solver 0.3 float32"], by_name["gg-jump"]
     assert 0 < solver.field_error < model.field_error < by_name["persistence"].field_error
     assert model.trust == 1.0
-    assert min(solver.ms, model.ms) > 0
+    emulator = by_name["emulator"]
+    assert 0 < emulator.ms < solver.ms
+    assert emulator.trust == 1.0
+    # It knows the mean over starts: no field, and an error about as large as that of another start.
+    assert math.isnan(emulator.field_error)
+    assert 0.2 < emulator.qoi_error / by_name["seed to seed"].qoi_error < 2.0
     assert keep.complete == {("tiny", 2)}
 
     def again(*_: object) -> Row:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(bench.Bench, "measured", again)
+    for name in ("measured", "emulator_row"):
+        monkeypatch.setattr(bench.Bench, name, again)
     resumed = run([TINY], lineup, RowFile(keep.path), tmp_path / "truth", rounds=1, say=said.append)
     assert csv_of(resumed.rows) == csv_of(result.rows)
     path = write_report(tmp_path / "out", result, "phasetwin bench frontier")
