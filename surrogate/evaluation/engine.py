@@ -59,7 +59,7 @@ class EngineScores:
             "mass drift, largest": float(self.mass_drift.max()),
             "share of frames at which the free energy rose": float(self.energy_rises.sum() / self._all),
             "the same, reference": float(self.energy_rises_reference.sum() / self._all),
-            "steps handed to the solver by the energy guard, mean": float(self.guarded.mean()),
+            "steps changed by the energy guard, mean": float(self.guarded.mean()),
             "trust, smallest": float(self.trust.min()),
             f"ms a frame, solver's first frames included, threads: {self.threads}": self.ms_per_frame,
             "ms a frame, reference solver": self.reference_ms_per_frame,
