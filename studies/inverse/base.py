@@ -78,8 +78,8 @@ def read_sweep(study: StudyConfig, source: Source | None = None) -> SweepConfig:
     for key in study.changes:
         mark = f"--set changes.{key}: "
         if message.startswith(mark):
-            place = source.where(("changes", key))[0] + ": " if source else ""
-            message = f"{place}changes.{message.removeprefix(mark) if message.startswith(mark + key) else key + ': ' + message.removeprefix(mark)}"
+            place = f"{source.where(('changes', key))[0]}: " if source else ""
+            message = f"{place}changes.{message.removeprefix(mark)}"
     raise InputError(message)
 
 
@@ -100,28 +100,27 @@ def prepare(study: StudyConfig, sweep: SweepConfig) -> Prepared:
     _check_engines(study, sweep, terms)
     times = sorted({t for term in terms for t in term.feature.field_times})
     lean = sweep.model_copy(update={"output": OutputConfig(path="unused", retain=FieldsAt(fields_at=tuple(times)) if times else "qoi")})
-    own = _with_engine(lean, _own_engine(study, sweep))
+    own = with_engine(lean, _own_engine(study, sweep))
     exploring = own
     if study.explore is not None and not isinstance(study.explore, LearnedExplorer):
-        exploring = _with_engine(lean, study.explore.model_dump(mode="json"))
+        exploring = with_engine(lean, study.explore.model_dump(mode="json"))
     return Prepared(
         study=study,
         exploring=exploring,
         confirming=own if study.explore is not None else None,
         reference=_reference(study, sweep, terms),
-        fallback=_with_engine(lean, _fallback(sweep)),
+        fallback=with_engine(lean, _fallback(sweep)),
         space=Space.of(study, sweep),
         judge=Judge(objectives, constraints),
         terms=terms,
     )
 
 
-def _with_engine(sweep: SweepConfig, engine: dict[str, Any]) -> SweepConfig:
-    from solvers.inputs.yaml_source import from_mapping as build
-
+def with_engine(sweep: SweepConfig, engine: dict[str, Any]) -> SweepConfig:
+    """The same sweep on another engine."""
     data = sweep.model_dump(mode="json")
     data["engine"] = engine
-    return build(data, SweepConfig, label="engine of the study")
+    return from_mapping(data, SweepConfig, label="engine of the study")
 
 
 def _own_engine(study: StudyConfig, sweep: SweepConfig) -> dict[str, Any]:
@@ -157,7 +156,7 @@ def _reference(study: StudyConfig, sweep: SweepConfig, terms: list[Term]) -> Swe
     times = {t for term in terms for t in term.feature.field_times}
     times |= {float(stored[i]) for term in terms for i in _last_time(term)}
     retain = FieldsAt(fields_at=tuple(sorted(times)))
-    return _with_engine(sweep.model_copy(update={"output": OutputConfig(path="unused", retain=retain)}), engine)
+    return with_engine(sweep.model_copy(update={"output": OutputConfig(path="unused", retain=retain)}), engine)
 
 
 def _last_time(term: Term) -> tuple[int, ...]:
@@ -182,8 +181,6 @@ def _check_variables(study: StudyConfig, sweep: SweepConfig) -> None:
             raise InputError(f"sweep: found {name} in its table of points, allowed as a variable here or a number there")
     for name, spec in sweep.parameters.items():
         if name not in study.variables and not isinstance(spec, float | int):
-            if name == "mobility" and TIME in study.variables:
-                pass
             raise InputError(f"sweep: found a range of {name} in it, allowed as a variable here or a number there (`changes`)")
     if TIME in study.variables and sweep.time_values()[-1] <= 0:
         raise InputError(f"variables.{TIME}: found a sweep that ends at time 0, allowed one that runs")
@@ -203,9 +200,12 @@ def _check_engines(study: StudyConfig, sweep: SweepConfig, terms: list[Term]) ->
             raise InputError(f"{of_fields[0].key}: found a quantity of fields, allowed with an engine that makes fields ({key} is an emulator)")
 
 
-def check_study_file(study: StudyConfig, sweep: SweepConfig) -> str:
-    """One line about a study that is right."""
-    prepared = prepare(study, sweep)
-    names = ", ".join(study.variables)
+def lint_study(study: StudyConfig, source: Source) -> str:
+    """What `phasetwin lint` says of a study that is right.
+
+    Raises:
+        InputError: starting with the key at fault.
+    """
+    prepared = prepare(study, read_sweep(study, source))
     goals = ", ".join(term.label for term in prepared.judge.objectives)
-    return f"study, {study.trials} trials over {names} for {goals}"
+    return f"study, {study.trials} trials over {', '.join(study.variables)} for {goals}"

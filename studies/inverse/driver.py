@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,17 +37,15 @@ TASKS = 64
 
 @dataclass
 class Counts:
-    """What a run computed: points on the exploring and confirming engines, and on the solver for verification."""
+    """What a run computed: points on the exploring and confirming engines and on the reference solver, points copied from
+    other stores, and the trajectories that all this took, each for all realizations.
+    """
 
     explored: int = 0
     confirmed: int = 0
     verified: int = 0
     reused: int = 0
-
-    @property
-    def rollouts(self) -> int:
-        """Points computed anew."""
-        return self.explored + self.confirmed + self.verified
+    rollouts: int = 0
 
 
 class LazyClient:
@@ -93,7 +90,6 @@ class Driver:
     known: KnownPoints = field(default_factory=KnownPoints)
     counts: Counts = field(default_factory=Counts)
     why: str = ""
-    merits: list[tuple[int, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         study, shapes = self.prepared.study, self._shapes()
@@ -153,12 +149,22 @@ class Driver:
         evaluation = self._evaluate(self.prepared.exploring, place, proposal.values, bool(missing))
         evaluation, solved = self._outside(evaluation, place, proposal.values, bool(missing))
         self.counts.explored += evaluation.computed
-        self.counts.reused += evaluation.reused
         self._tell(ids, evaluation, solved)
         kept = proposal.attributes or [{}] * len(proposal.values)
         places = [(batch, row) for row in range(len(proposal.values))]
         self.take_in(proposal.values, evaluation, places, [source] * len(places), kept)
         self._report(batch)
+
+    def take_warm(self, batch: int, rows: np.ndarray, values: np.ndarray, evaluation: Evaluation) -> None:
+        """Points of a store of ``warm_start`` as trials, told at once."""
+        told = self._told.get(batch, {})
+        missing = [row for row in range(len(rows)) if row not in told]
+        points = {row: self.prepared.space.as_dict(values[row]) for row in missing}
+        source = dict.fromkeys(missing, "warm start")
+        ids = self.journal.begin(batch, points, self.prepared.space.distributions(), {}, source)
+        self._tell(ids, evaluation, np.zeros(len(rows), dtype=bool))
+        places = [(batch, int(row)) for row in rows]
+        self.take_in(values, evaluation, places, ["warm start"] * len(rows), [{}] * len(rows))
 
     def take_in(
         self,
@@ -223,11 +229,12 @@ class Driver:
         return Seen(self.history.points[standing.trials[rows]], losses, violations, attributes)
 
     def _evaluate(self, sweep: SweepConfig, place: Path, values: np.ndarray, run: bool) -> Evaluation:
-        url, counts = str(place.with_suffix(".zarr")), (0, 0)
+        url, counts = str(place.with_suffix(".zarr")), (0, 0, 0)
         if run:
             columns = self.prepared.space.columns(values)
-            url, *found = run_points(sweep, place, columns, self.client.get(), self.known)
-            counts = (found[0], found[1])
+            url, counts = run_points(sweep, place, columns, self.client.get(), self.known)
+            self.counts.reused += counts[1]
+            self.counts.rollouts += counts[2]
         else:
             self.known.add(url)
         return read_points(url, self.prepared.terms, counts=counts)
@@ -280,7 +287,6 @@ class Driver:
         place = self.folder / rung.name / mark
         evaluation = self._evaluate(sweep, place, values, run=True)
         rung.add(trials, evaluation.features, evaluation.usable, evaluation.url)
-        self.counts.reused += evaluation.reused
         self._say_rung(rung, trials)
         return evaluation.computed
 
@@ -291,6 +297,5 @@ class Driver:
         """A line on the last batch; the best is that of all trials as they were told."""
         last = self.history.usable[-1]
         done = len(self.history) - int(self.history.warm.sum())
-        self.merits.append((done, time.monotonic()))
         text = "" if last else ", some failed"
         self.say(f"{self.prepared.study.name}: batch {batch}, {done} of {self.prepared.study.trials} trials{text}")

@@ -41,7 +41,8 @@ class Evaluation:
         trusted: bool (point,), inside the engine's domain.
         reasons: (point,) why not.
         keys: 'S32' (point,).
-        computed, reused: points computed now and copied from other stores.
+        computed, reused, rollouts: points computed now, copied from other stores, and trajectories that took (points that
+        differ in mobility alone share one; an emulator takes none).
     """
 
     url: str
@@ -54,6 +55,7 @@ class Evaluation:
     keys: np.ndarray
     computed: int = 0
     reused: int = 0
+    rollouts: int = 0
 
 
 @dataclass
@@ -101,8 +103,8 @@ def sweep_of(base: SweepConfig, place: Path, columns: dict[str, np.ndarray], reu
 
 def run_points(
     base: SweepConfig, place: Path, columns: dict[str, np.ndarray], client: Client | None, known: KnownPoints
-) -> tuple[str, int, int]:
-    """Compute what no store knows; returns the store's URL, points computed, points copied.
+) -> tuple[str, tuple[int, int, int]]:
+    """Compute what no store knows; returns the store's URL, and points computed, points copied, trajectories.
 
     Raises:
         InputError: as :meth:`sweeps.Sweep.run` does.
@@ -113,11 +115,13 @@ def run_points(
         sweep = sweep_of(base, place, columns, sources)
     result = sweep.run(client, progress=False)
     known.add(sweep.store)
-    return sweep.store, result.computed, result.reused
+    estimate = sweep.plan().estimate
+    own = 0 if base.engine.kind == "emulator" else estimate.rollouts
+    return sweep.store, (result.computed, result.reused, round(own * result.computed / result.points))
 
 
 def read_points(
-    url: str, terms: Sequence[Term], rows: np.ndarray | None = None, counts: tuple[int, int] = (0, 0), group: str = ""
+    url: str, terms: Sequence[Term], rows: np.ndarray | None = None, counts: tuple[int, int, int] = (0, 0, 0), group: str = ""
 ) -> Evaluation:
     """What a finished store says of its points, in the order of its table."""
     view = PointView(url, rows, group)
@@ -143,4 +147,5 @@ def read_points(
         keys=view.get("key").astype("S32"),
         computed=counts[0],
         reused=counts[1],
+        rollouts=counts[2],
     )

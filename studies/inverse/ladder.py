@@ -77,6 +77,29 @@ class Standing:
     exploring: list[np.ndarray]
 
 
+@dataclass(frozen=True)
+class Model:
+    """Features as a function of the unit cube, and what the judge says of them.
+
+    Attributes:
+        sites: (site, variable) that it was fitted to.
+    """
+
+    judge: Judge
+    fit: Fit
+    scale: Scale
+    shapes: list[tuple[int, int]]
+    sites: np.ndarray
+
+    def features(self, unit: np.ndarray) -> list[np.ndarray]:
+        """For each term (point, realization, number)."""
+        return self.scale.split(self.fit(unit), self.shapes)
+
+    def judged(self, unit: np.ndarray) -> Judgement:
+        """The judgement of points (point, variable)."""
+        return self.judge(self.features(unit))
+
+
 class Ladder:
     """Keeps the rungs of a study.
 
@@ -134,18 +157,29 @@ class Ladder:
             self.corrections.append(correction)
         return scale.split(flat, [v.shape[1:] for v in exploring])
 
-    def model(self, standing: Standing) -> tuple[Fit, Scale] | None:
-        """A smooth model of the corrected features; None with too few trials."""
+    def model(self, standing: Standing, around: int | None = None) -> Model | None:
+        """A smooth model of the corrected features; None with too few trials.
+
+        Args:
+            standing: of the trials.
+            around: a row near which alone the model is to hold.
+        """
         index = np.flatnonzero(standing.believed)
-        if len(index) < 2 * self.space.size + 2:
-            return None
-        kept = index[window(standing.judged.merit[index], *FITTED)]
         # Points that coincide in the variables say nothing twice.
-        _, first = np.unique(standing.unit[kept].round(9), axis=0, return_index=True)
-        kept = kept[np.sort(first)]
+        _, first = np.unique(standing.unit[index].round(9), axis=0, return_index=True)
+        index = index[np.sort(first)]
+        need = 2 * self.space.size + 2
+        if len(index) < need:
+            return None
+        if around is None:
+            kept = index[window(standing.judged.merit[index], *FITTED)]
+        else:
+            distance = np.linalg.norm(standing.unit[index] - standing.unit[around], axis=1)
+            kept = index[np.argsort(distance, kind="stable")[: need + 2]]
         features = [values[kept] for values in standing.features]
         scale = Scale.of(features)
-        return fit(standing.unit[kept], scale.flat(features)), scale
+        shapes = [(int(v.shape[1]), int(v.shape[2])) for v in features]
+        return Model(self.judge, fit(standing.unit[kept], scale.flat(features)), scale, shapes, standing.unit[kept])
 
     def candidates(self, standing: Standing) -> np.ndarray:
         """Rows of the standing that may be verified, best first: believed, feasible as far as is known, not verified."""

@@ -45,6 +45,7 @@ def conclude(driver: Driver, standing: Standing, started: float, report: bool) -
         why=driver.why,
         wall_s=time.monotonic() - started,
         counts=counts,
+        missed=0 if not driver.prepared.judge.all_targets or (best and best[0]["met"]) else 1,
     )
     summary = {
         "stopped": driver.why,

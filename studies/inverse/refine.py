@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import minimize
 
 from studies.inverse.judge import Judgement, fronts
-from studies.inverse.ladder import Ladder, Standing
+from studies.inverse.ladder import Ladder, Model, Standing
 from studies.inverse.samplers import batch_seed, spread_out
 
 SOBOL = 2048
@@ -16,46 +16,82 @@ AROUND, SCALES = 8, (0.1, 0.03, 0.01)
 #: How far apart proposals of one batch are, in the unit cube.
 APART = 0.08
 EVALUATIONS = 120
+#: Points nearer than this are one.
+SAME = 1e-7
 
 
 def refined(ladder: Ladder, standing: Standing, seed: int, batch: int, count: int) -> np.ndarray | None:
-    """Up to ``count`` points (point, variable) in the unit cube; None while there is no model."""
-    found = ladder.model(standing)
-    if found is None or not count:
+    """Up to ``count`` points (point, variable) in the unit cube; None while there is no model.
+
+    Half of them come from a model of all, half from models of the neighbourhoods of the best trials: events in single
+    trajectories make the quantities rough on a small scale, which a model of all smooths away.
+    """
+    model = ladder.model(standing)
+    if model is None or not count:
         return None
-    fit, scale = found
-    shapes = [v.shape[1:] for v in standing.features]
-
-    def judged(unit: np.ndarray) -> Judgement:
-        return ladder.judge(scale.split(fit(unit), shapes))
-
-    pool = _pool(standing, batch_seed(seed, batch), ladder.space.size)
+    rng = np.random.default_rng(batch_seed(seed, batch))
+    pool = _pool(standing, rng, ladder.space.size)
     if ladder.judge.is_pareto:
-        return _front(judged(pool), pool, standing, count)
-    merit = judged(pool).merit
-    order = np.argsort(merit, kind="stable")[: 50 * count]
+        return _front(model.judged(pool), pool, standing, count)
+    ranked = _ranked(standing)
+    local = [_near(ladder, standing, row, rng) for row in spread_out(standing.unit, ranked, count // 2, APART)]
+    found = [*local, *_overall(model, pool, count - len(local))]
+    return _distinct(np.stack(found), standing, pool[np.argsort(model.judged(pool).merit, kind="stable")])
+
+
+def _overall(model: Model, pool: np.ndarray, count: int) -> list[np.ndarray]:
+    order = np.argsort(model.judged(pool).merit, kind="stable")[: 50 * max(count, 1)]
     starts = pool[spread_out(pool, order.tolist(), count, APART)]
-    return np.stack([_polished(lambda u: float(judged(u[None]).merit[0]), start) for start in starts])
+    return [_polished(model, start, np.zeros_like(start), np.ones_like(start)) for start in starts]
 
 
-def _pool(standing: Standing, seed: int, size: int) -> np.ndarray:
+def _near(ladder: Ladder, standing: Standing, row: int, rng: np.random.Generator) -> np.ndarray:
+    """The best point by a model of a neighbourhood, within it."""
+    model = ladder.model(standing, around=row)
+    assert model is not None
+    low, high = model.sites.min(0), model.sites.max(0)
+    inside = low + (high - low) * rng.random((SOBOL // 8, len(low)))
+    start = inside[int(np.argmin(model.judged(inside).merit))]
+    return _polished(model, start, low, high)
+
+
+def _ranked(standing: Standing) -> list[int]:
+    rows = np.flatnonzero(standing.believed)
+    return rows[np.argsort(standing.judged.merit[rows], kind="stable")].tolist()
+
+
+def _distinct(found: np.ndarray, standing: Standing, instead: np.ndarray) -> np.ndarray:
+    """What is a trial already, or twice, gives way to the next best."""
+    chosen: list[np.ndarray] = []
+    known = standing.unit
+    for point in (*found, *instead):
+        taken = np.concatenate([known, np.array(chosen).reshape(-1, known.shape[1])])
+        if len(chosen) < len(found) and np.abs(taken - point).max(axis=1).min() > SAME:
+            chosen.append(point)
+    return np.array(chosen)
+
+
+def _pool(standing: Standing, rng: np.random.Generator, size: int) -> np.ndarray:
     """Points over the whole box and around the best trials."""
     from scipy.stats import qmc
 
-    rng = np.random.default_rng(seed)
     everywhere = qmc.Sobol(size, scramble=True, seed=rng).random(SOBOL)
-    rows = np.flatnonzero(standing.believed)
-    best = standing.unit[rows[np.argsort(standing.judged.merit[rows], kind="stable")[:AROUND]]]
+    best = standing.unit[_ranked(standing)[:AROUND]]
     near = [np.repeat(best, 8, axis=0) + s * rng.standard_normal((8 * len(best), size)) for s in SCALES]
-    return np.clip(np.concatenate([everywhere, best, *near]), 0.0, 1.0)
+    return np.clip(np.concatenate([everywhere, *near]), 0.0, 1.0)
 
 
-def _polished(merit: Callable[[np.ndarray], float], start: np.ndarray) -> np.ndarray:
+def _polished(model: Model, start: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """A bounded simplex search; its first step is small because the pool is dense."""
+
+    def merit(unit: np.ndarray) -> float:
+        return float(model.judged(unit[None]).merit[0])
+
     size = len(start)
-    simplex = np.concatenate([start[None], start + 0.02 * np.where(start[:, None] > 0.9, -1.0, 1.0) * np.eye(size)])
+    step = 0.02 * np.maximum(high - low, 1e-9)
+    simplex = np.concatenate([start[None], start + np.where(start + step > high, -step, step)[:, None] * np.eye(size)])
     options = {"initial_simplex": simplex, "maxfev": EVALUATIONS, "xatol": 1e-7, "fatol": 1e-9}
-    found = minimize(merit, start, method="Nelder-Mead", bounds=[(0.0, 1.0)] * size, options=options)
+    found = minimize(merit, start, method="Nelder-Mead", bounds=list(zip(low, high, strict=True)), options=options)
     return np.clip(found.x, 0.0, 1.0) if found.fun <= merit(start) else start
 
 
@@ -63,7 +99,7 @@ def _front(judged: Judgement, pool: np.ndarray, standing: Standing, count: int) 
     """Points of the modelled front, each as far as can be from the front that is known and from each other."""
     rows = np.flatnonzero(judged.feasible)
     if not rows.size:
-        return pool[np.argsort(judged.merit, kind="stable")[:count]]
+        return _distinct(pool[np.argsort(judged.merit, kind="stable")[:count]], standing, pool)
     losses = judged.losses[rows]
     front = rows[fronts(losses) == 0]
     known = known_front(standing)
@@ -80,7 +116,8 @@ def _front(judged: Judgement, pool: np.ndarray, standing: Standing, count: int) 
         gap[chosen] = -1.0
         chosen.append(int(np.argmax(gap)))
         taken.append(points[chosen[-1]])
-    return pool[front[chosen]]
+    rest = pool[front] if len(front) else pool
+    return _distinct(pool[front[chosen]], standing, np.concatenate([rest, pool]))
 
 
 def known_front(standing: Standing, only_verified: bool = False) -> np.ndarray:

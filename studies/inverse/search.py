@@ -19,7 +19,7 @@ PATIENCE = 2
 #: Gain that counts: share of a distance, or spans of a front.
 GAIN, FRONT_GAIN = 0.02, 0.02
 #: Refinements between two samplings, and candidates confirmed for each that is verified.
-REFINEMENTS, CONFIRMED = 2, 3
+REFINEMENTS, CONFIRMED = 3, 3
 
 Kind = Literal["sample", "refine", "confirm", "verify", "stop"]
 
@@ -140,8 +140,9 @@ class Search:
         if solved.size and (not new or improvement(losses[front], losses[solved]) <= FRONT_GAIN):
             return Action("stop", why="the verified front is the predicted one")
         if new and self.rounds < self.study.verify.rounds:
-            if self.rounds and self._last == "verify" and self._left > 0 and self.study.sampler.refine:
-                return Action("refine", count=min(self.study.sampler.refine, self._left))
+            refine = min(self.study.sampler.refine, self._left)
+            if self.rounds and self._last == "verify" and refine > 0:
+                return Action("refine", count=refine)
             return self._verify(standing, spread_front(standing, new, self.study.verify.top))
         return Action("stop", why="the rounds of verification are spent" if new else "the budget of trials is spent")
 

@@ -32,11 +32,14 @@ class StudyResult:
         best: as in ``best.json``: verified optima, best first; a front for several objectives.
         trials: told, without those from ``warm_start``.
         warm: trials from ``warm_start``.
-        rollouts: points computed by this run, on all rungs.
+        rollouts: trajectories computed by this run on all rungs, each for all realizations.
         verified: points solved by the reference solver, in all.
         why: it stopped.
         wall_s: seconds of this run.
         counts: points computed on each rung, and reused.
+        missed: targets that the best verified point misses.
+        equivalents: a sentence on equivalent optima; empty where there are none.
+        report: its page.
     """
 
     folder: Path
@@ -48,6 +51,9 @@ class StudyResult:
     why: str
     wall_s: float
     counts: dict[str, int] = field(default_factory=dict)
+    missed: int = 0
+    equivalents: str = ""
+    report: Path | None = None
 
 
 class Study:
@@ -105,9 +111,9 @@ class Study:
             InputError: for a file that cannot work, a folder of another study or one in use, and where no trial meets the
                 constraints.
         """
-        from studies.inverse.driver import Driver, LazyClient
+        from studies.inverse.driver import LazyClient
         from studies.inverse.outcome import conclude
-        from studies.inverse.warm import with_engines
+        from studies.inverse.warm import begin
         from sweeps.lock import store_lock
 
         started = time.monotonic()
@@ -115,7 +121,7 @@ class Study:
         say = (lambda line: print(line, file=sys.stderr, flush=True)) if progress else (lambda line: None)  # noqa: ARG005
         with store_lock(str(self.folder)), LazyClient(self.sweep, client, say) as lazy:
             claim(self.folder, self.config, self.sweep)
-            driver, prepared = with_engines(prepared, self.folder, lazy, say)
+            driver = begin(prepared, self.folder, lazy, say)
             standing = driver.run()
             return conclude(driver, standing, started, report)
 
