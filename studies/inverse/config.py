@@ -48,19 +48,20 @@ Window = Annotated[tuple[NotNegative, NotNegative], Field(strict=False), AfterVa
 class When(StrictModel):
     """When a quantity is taken: at a stored time, or over a window of them.
 
-    Without either it is the last time of the sweep, or with a variable ``time`` that time.
+    Without either it is the last time of the sweep, or with a variable ``time`` that time. ``reduce`` is the mean where it
+    is left out.
     """
 
     at: NotNegative | None = None
     window: Window | None = None
-    reduce: Literal["mean", "min", "max", "slope"] = "mean"
+    reduce: Literal["mean", "min", "max", "slope"] | None = None
     realizations: Robust = "mean"
 
     @model_validator(mode="after")
     def _one_of_them(self) -> When:
         if self.at is not None and self.window is not None:
             raise problem("both `at` and `window`", "one of them", ("window",))
-        if self.window is None and "reduce" in self.model_fields_set:
+        if self.window is None and self.reduce is not None:
             raise problem("`reduce` without a window", "`window: [from, to]` beside it", ("reduce",))
         return self
 

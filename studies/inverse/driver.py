@@ -131,9 +131,9 @@ class Driver:
                 batch += 1
             elif action.kind == "confirm":
                 assert self.ladder.confirmed is not None and self.prepared.confirming is not None  # noqa: PT018
-                self.counts.confirmed += self._climb(self.ladder.confirmed, self.prepared.confirming, action.trials)
+                self.counts.confirmed += self._climb(self.ladder.confirmed, self.prepared.confirming, action)
             else:
-                self.counts.verified += self._climb(self.ladder.verified, self.prepared.reference, action.trials)
+                self.counts.verified += self._climb(self.ladder.verified, self.prepared.reference, action)
 
     def _batch(self, batch: int, action: Action, standing: Standing) -> None:
         told = self._told.get(batch, {})
@@ -280,13 +280,16 @@ class Driver:
             self.journal.tell(ids[row], (signs * judged.losses[i]).tolist(), limits, about)
         self.journal.flush()
 
-    def _climb(self, rung: Rung, sweep: SweepConfig, trials: Sequence[int]) -> int:
+    def _climb(self, rung: Rung, sweep: SweepConfig, action: Action) -> int:
         """Evaluate trials on a higher rung; returns how many points were computed."""
+        trials = action.trials
         values = self.history.points[list(trials)]
         mark = hashlib.blake2b(values.tobytes(), digest_size=6).hexdigest()
         place = self.folder / rung.name / mark
         evaluation = self._evaluate(sweep, place, values, run=True)
-        rung.add(trials, evaluation.features, evaluation.usable, evaluation.url)
+        number = self.search.rounds
+        roles = [(number, "candidate" if i < action.candidates else "random") for i in range(len(trials))]
+        rung.add(trials, evaluation.features, evaluation.usable, evaluation.url, roles)
         self._say_rung(rung, trials)
         return evaluation.computed
 

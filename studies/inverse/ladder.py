@@ -32,15 +32,25 @@ class Rung:
         trials: positions in the history, each once.
         features: for each term (trial, realization, number).
         places: (store, row of its table) of each.
+        roles: of each, (round, why it was chosen).
+        failed: trials without a result.
     """
 
     name: str
     trials: list[int] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
     places: list[tuple[str, int]] = field(default_factory=list)
+    roles: list[tuple[int, str]] = field(default_factory=list)
     failed: set[int] = field(default_factory=set)
 
-    def add(self, trials: Sequence[int], features: Sequence[np.ndarray], usable: np.ndarray, url: str) -> None:
+    def add(
+        self,
+        trials: Sequence[int],
+        features: Sequence[np.ndarray],
+        usable: np.ndarray,
+        url: str,
+        roles: Sequence[tuple[int, str]],
+    ) -> None:
         """Take in what a store says of trials, in the order of its table; what failed is remembered as such."""
         fresh = [i for i, t in enumerate(trials) if usable[i] and t not in self.trials]
         self.failed |= {t for i, t in enumerate(trials) if not usable[i]}
@@ -48,6 +58,7 @@ class Rung:
         self.features = [np.concatenate(pair) for pair in zip(self.features, rows, strict=True)] if self.trials else rows
         self.trials += [trials[i] for i in fresh]
         self.places += [(url, i) for i in fresh]
+        self.roles += [roles[i] for i in fresh]
 
     def knows(self, trial: int) -> bool:
         """Whether a trial was tried on this rung."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from studies.inverse.driver import Driver
     from studies.inverse.study import StudyResult
 
-BEST, SUMMARY = "best.json", "summary.json"
+BEST, VERIFIED, SUMMARY = "best.json", "verified.json", "summary.json"
 
 
 def conclude(driver: Driver, standing: Standing, started: float, report: bool) -> StudyResult:
@@ -33,6 +33,7 @@ def conclude(driver: Driver, standing: Standing, started: float, report: bool) -
     _check_feasible(driver, standing)
     best = best_points(driver, standing)
     write_json(driver.folder / BEST, best)
+    write_json(driver.folder / VERIFIED, verified_points(driver, standing))
     warm = int(driver.history.warm.sum())
     counts = {n: getattr(driver.counts, n) for n in ("explored", "confirmed", "verified", "reused")}
     result = StudyResult(
@@ -95,7 +96,19 @@ def best_points(driver: Driver, standing: Standing) -> list[dict[str, Any]]:
         rows = np.flatnonzero(standing.verified & standing.judged.feasible)
         rows = rows[np.argsort(standing.judged.merit[rows], kind="stable")][: driver.prepared.study.verify.top]
     inside = _inside_bands(driver, standing, rows)
-    return [_point(driver, standing, int(row), inside[i]) for i, row in enumerate(rows)]
+    numbers = driver.journal.numbers()
+    return [_point(driver, standing, int(row), inside[i], numbers) for i, row in enumerate(rows)]
+
+
+def verified_points(driver: Driver, standing: Standing) -> list[dict[str, Any]]:
+    """Every point that the solver has solved, in that order, beside what was said of it before."""
+    rung, numbers = driver.ladder.verified, driver.journal.numbers()
+    rows = np.searchsorted(standing.trials, rung.trials)
+    inside = _inside_bands(driver, standing, rows)
+    return [
+        {"round": number, "role": role, **_point(driver, standing, int(row), good, numbers)}
+        for row, good, (number, role) in zip(rows, inside, rung.roles, strict=True)
+    ]
 
 
 def short_labels(labels: Sequence[str]) -> list[str]:
@@ -104,7 +117,9 @@ def short_labels(labels: Sequence[str]) -> list[str]:
     return [b if bare.count(b) == 1 else label for b, label in zip(bare, labels, strict=True)]
 
 
-def _point(driver: Driver, standing: Standing, row: int, inside: bool) -> dict[str, Any]:
+def _point(
+    driver: Driver, standing: Standing, row: int, inside: bool, numbers: dict[tuple[int, int], int]
+) -> dict[str, Any]:
     terms = driver.prepared.terms
     names = short_labels([t.label for t in terms])
     trial = int(standing.trials[row])
@@ -113,7 +128,6 @@ def _point(driver: Driver, standing: Standing, row: int, inside: bool) -> dict[s
     signs = [getattr(t.aim, "sign", 1.0) for t in driver.prepared.judge.objectives]
     predicted = [float(t.aim.summary(f[[row]])[0]) for t, f in zip(terms, standing.exploring, strict=True)]
     found = [float(t.aim.summary(f[[row]])[0]) for t, f in zip(terms, standing.features, strict=True)]
-    numbers = driver.journal.numbers()
     return {
         "parameters": driver.prepared.space.as_dict(driver.history.points[trial]),
         "qois": dict(zip(names, found, strict=True)),
@@ -125,6 +139,7 @@ def _point(driver: Driver, standing: Standing, row: int, inside: bool) -> dict[s
         "trial": numbers.get(driver.history.places[trial]),
         "store": str(Path(url)),
         "row": place,
+        "feasible": bool(standing.judged.feasible[row]),
     }
 
 

@@ -26,11 +26,20 @@ Kind = Literal["sample", "refine", "confirm", "verify", "stop"]
 
 @dataclass(frozen=True)
 class Action:
-    """What to do: ``count`` trials, or history positions of ``trials`` for a higher rung, or ``why`` to stop."""
+    """What to do.
+
+    Attributes:
+        kind: of it.
+        count: trials to ask.
+        trials: positions in the history, for a higher rung.
+        candidates: how many of them are there for their merit; the rest was picked at random.
+        why: to stop.
+    """
 
     kind: Kind
     count: int = 0
     trials: tuple[int, ...] = ()
+    candidates: int = 0
     why: str = ""
 
 
@@ -148,6 +157,7 @@ class Search:
 
     def _verify(self, standing: Standing, rows: list[int]) -> Action:
         trials = [int(standing.trials[r]) for r in rows]
+        count = len(trials)
         if self.rounds == 0:
             trials += self._random(trials)
         rung = self.ladder.confirmed
@@ -156,8 +166,8 @@ class Search:
             wanted = dict.fromkeys([*trials, *(int(standing.trials[r]) for r in more)])
             unknown = tuple(t for t in wanted if not rung.knows(t))
             if any(not rung.knows(t) for t in trials):
-                return Action("confirm", trials=unknown)
-        return Action("verify", trials=tuple(trials))
+                return Action("confirm", trials=unknown, candidates=len(unknown))
+        return Action("verify", trials=tuple(trials), candidates=count)
 
     def _random(self, but: list[int]) -> list[int]:
         """Trials of this study's own engine, picked by seed, for the error everywhere."""

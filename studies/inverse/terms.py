@@ -95,7 +95,7 @@ def _feature(
         inside = tuple(np.flatnonzero(k <= math.pi / sweep.grid.spacing).tolist())
         return CurveFeature(name, times[0], inside), label, QOIS[name].units
     component, text = _component(quantity, key)
-    return ScalarFeature(name, times, quantity.reduce, component), label + text, QOIS[name].units
+    return ScalarFeature(name, times, quantity.reduce or "mean", component), label + text, QOIS[name].units
 
 
 def _shells(grid: Any) -> int:
@@ -125,7 +125,7 @@ def _middle(sweep: SweepConfig) -> float:
 
 def _when(sweep: SweepConfig, when: When) -> str:
     if when.window is not None:
-        return f"@{when.reduce}({when.window[0]:g}..{when.window[1]:g})"
+        return f"@{when.reduce or 'mean'}({when.window[0]:g}..{when.window[1]:g})"
     return f"@{sweep.time_values()[-1] if when.at is None else when.at:g}"
 
 

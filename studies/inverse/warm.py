@@ -176,7 +176,8 @@ def _take_checks(driver: Driver, url: str, rows: np.ndarray, first: int) -> None
     theirs = np.array([i for _, i in chosen])
     trials = [first + mine for mine, _ in chosen]
     features = [values[theirs] for values in checked.features]
-    driver.ladder.verified.add(trials, features, np.ones(len(trials), dtype=bool), f"{url}#reference")
+    roles = [(0, "spot check")] * len(trials)
+    driver.ladder.verified.add(trials, features, np.ones(len(trials), dtype=bool), url, roles)
 
 
 def _learned(
