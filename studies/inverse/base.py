@@ -99,7 +99,9 @@ def prepare(study: StudyConfig, sweep: SweepConfig) -> Prepared:
     terms = [*objectives, *constraints]
     _check_engines(study, sweep, terms)
     times = sorted({t for term in terms for t in term.feature.field_times})
-    lean = sweep.model_copy(update={"output": OutputConfig(path="unused", retain=FieldsAt(fields_at=tuple(times)) if times else "qoi")})
+    lean = sweep.model_copy(
+        update={"output": OutputConfig(path="unused", retain=FieldsAt(fields_at=tuple(times)) if times else "qoi")}
+    )
     own = with_engine(lean, _own_engine(study, sweep))
     exploring = own
     if study.explore is not None and not isinstance(study.explore, LearnedExplorer):
@@ -178,10 +180,14 @@ def _check_variables(study: StudyConfig, sweep: SweepConfig) -> None:
                 raise InputError(f"variables.{name}.{end}: found {value:g}, allowed {allowed}")
     for name in table_columns(sweep.design):
         if name not in study.variables:
-            raise InputError(f"sweep: found {name} in its table of points, allowed as a variable here or a number there")
+            raise InputError(
+                f"sweep: found {name} in its table of points, allowed as a variable here or a number there"
+            )
     for name, spec in sweep.parameters.items():
         if name not in study.variables and not isinstance(spec, float | int):
-            raise InputError(f"sweep: found a range of {name} in it, allowed as a variable here or a number there (`changes`)")
+            raise InputError(
+                f"sweep: found a range of {name} in it, allowed as a variable here or a number there (`changes`)"
+            )
     if TIME in study.variables and sweep.time_values()[-1] <= 0:
         raise InputError(f"variables.{TIME}: found a sweep that ends at time 0, allowed one that runs")
 
@@ -197,7 +203,10 @@ def _check_engines(study: StudyConfig, sweep: SweepConfig, terms: list[Term]) ->
     for key, kind in kinds.items():
         of_fields = [term for term in terms if term.feature.field_times]
         if kind == "emulator" and of_fields:
-            raise InputError(f"{of_fields[0].key}: found a quantity of fields, allowed with an engine that makes fields ({key} is an emulator)")
+            raise InputError(
+                f"{of_fields[0].key}: found a quantity of fields, allowed with an engine that "
+                f"makes fields ({key} is an emulator)"
+            )
 
 
 def lint_study(study: StudyConfig, source: Source) -> str:

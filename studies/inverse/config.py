@@ -1,4 +1,6 @@
-"""The study YAML as frozen models. What only the study and its sweep together can tell is in :mod:`studies.inverse.checks`."""
+"""The study YAML as frozen models. What only the study and its sweep together can tell is in
+:mod:`studies.inverse.base`.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,8 @@ Window = Annotated[tuple[NotNegative, NotNegative], Field(strict=False), AfterVa
 class When(StrictModel):
     """When a quantity is taken: at a stored time, or over a window of them.
 
-    Without either it is the last time of the sweep, or with a variable ``time`` that time. ``reduce`` is the mean where it
-    is left out.
+    Without either it is the last time of the sweep, or with a variable ``time`` that time. ``reduce`` is the mean
+    where it is left out.
     """
 
     at: NotNegative | None = None

@@ -1,7 +1,7 @@
 """Runs a study: proposals into the journal, batches through the sweep engine, candidates to the higher rungs.
 
-Everything is a function of the file and of what is on disk: a driver that was killed leaves a journal and stores, and the
-next one walks the same way over them, computing only what is missing.
+Everything is a function of the file and of what is on disk: a driver that was killed leaves a journal and stores, and
+the next one walks the same way over them, computing only what is missing.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ TASKS = 64
 
 @dataclass
 class Counts:
-    """What a run computed: points on the exploring and confirming engines and on the reference solver, points copied from
-    other stores, and the trajectories that all this took, each for all realizations.
+    """What a run computed: points on the exploring and confirming engines and on the reference solver, points copied
+    from other stores, and the trajectories that all this took, each for all realizations.
     """
 
     explored: int = 0
@@ -146,7 +146,7 @@ class Driver:
         distributions = self.prepared.space.distributions()
         ids = self.journal.begin(batch, points, distributions, attributes, dict.fromkeys(missing, source))
         place = self.folder / "batches" / f"{batch:05d}"
-        evaluation = self._evaluate(self.prepared.exploring, place, proposal.values, bool(missing))
+        evaluation = self.evaluate(self.prepared.exploring, place, proposal.values, bool(missing))
         evaluation, solved = self._outside(evaluation, place, proposal.values, bool(missing))
         self.counts.explored += evaluation.computed
         self._tell(ids, evaluation, solved)
@@ -186,9 +186,7 @@ class Driver:
             evaluation.url,
         )
 
-    def _proposal(
-        self, batch: int, action: Action, standing: Standing, told: dict[int, Told]
-    ) -> tuple[Proposal, str]:
+    def _proposal(self, batch: int, action: Action, standing: Standing, told: dict[int, Told]) -> tuple[Proposal, str]:
         """The points of a batch: from the journal where all are there, else asked (again)."""
         source = "model" if action.kind == "refine" else self.prepared.study.sampler.kind
         if len(told) == action.count:
@@ -216,7 +214,9 @@ class Driver:
         rows = window(standing.judged.merit, *window_of(study.sampler.kind))
         losses = standing.judged.losses[rows]
         outside = ~standing.believed[rows]
-        violations = {t.label: standing.judged.violations[rows, i] for i, t in enumerate(self.prepared.judge.constraints)}
+        violations = {
+            t.label: standing.judged.violations[rows, i] for i, t in enumerate(self.prepared.judge.constraints)
+        }
         if outside.any():
             violations["domain"] = outside.astype(np.float64)
         if study.sampler.kind == "cmaes":
@@ -228,7 +228,8 @@ class Driver:
         attributes = [self.history.attributes.get(int(t), {}) for t in standing.trials[rows]]
         return Seen(self.history.points[standing.trials[rows]], losses, violations, attributes)
 
-    def _evaluate(self, sweep: SweepConfig, place: Path, values: np.ndarray, run: bool) -> Evaluation:
+    def evaluate(self, sweep: SweepConfig, place: Path, values: np.ndarray, run: bool) -> Evaluation:
+        """Points (point, variable) on the engine of a sweep; without ``run`` only read."""
         url, counts = str(place.with_suffix(".zarr")), (0, 0, 0)
         if run:
             columns = self.prepared.space.columns(values)
@@ -245,9 +246,13 @@ class Driver:
         """Give what an emulator is not trusted with to the solver, where the study says so."""
         rows = np.flatnonzero(~evaluation.trusted)
         solved = np.zeros(len(values), dtype=bool)
-        if not rows.size or self.prepared.study.outside != "solver" or self.prepared.exploring.engine.kind != "emulator":
+        if (
+            not rows.size
+            or self.prepared.study.outside != "solver"
+            or self.prepared.exploring.engine.kind != "emulator"
+        ):
             return evaluation, solved
-        own = self._evaluate(self.prepared.fallback, place.with_name(f"{place.name}-solver"), values[rows], run)
+        own = self.evaluate(self.prepared.fallback, place.with_name(f"{place.name}-solver"), values[rows], run)
         features = [values.copy() for values in evaluation.features]
         for mine, theirs in zip(features, own.features, strict=True):
             mine[rows] = theirs
@@ -286,7 +291,7 @@ class Driver:
         values = self.history.points[list(trials)]
         mark = hashlib.blake2b(values.tobytes(), digest_size=6).hexdigest()
         place = self.folder / rung.name / mark
-        evaluation = self._evaluate(sweep, place, values, run=True)
+        evaluation = self.evaluate(sweep, place, values, run=True)
         number = self.search.rounds
         roles = [(number, "candidate" if i < action.candidates else "random") for i in range(len(trials))]
         rung.add(trials, evaluation.features, evaluation.usable, evaluation.url, roles)

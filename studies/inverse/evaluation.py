@@ -17,6 +17,7 @@ import numpy as np
 
 from studies.inverse.aims import Term
 from studies.inverse.features import PointView
+from studies.inverse.files import write_text
 from sweeps import Sweep
 from sweeps.config import SweepConfig
 from sweeps.layout import DIVERGED, FAILED
@@ -41,8 +42,8 @@ class Evaluation:
         trusted: bool (point,), inside the engine's domain.
         reasons: (point,) why not.
         keys: 'S32' (point,).
-        computed, reused, rollouts: points computed now, copied from other stores, and trajectories that took (points that
-        differ in mobility alone share one; an emulator takes none).
+        computed, reused, rollouts: points computed now, copied from other stores, and trajectories that took (points
+        that differ in mobility alone share one; an emulator takes none).
     """
 
     url: str
@@ -81,10 +82,7 @@ def write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([repr(float(v)) for v in row] for row in zip(*columns.values(), strict=True))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(buffer.getvalue())
-    partial.replace(path)
+    write_text(path, buffer.getvalue())
 
 
 def sweep_of(base: SweepConfig, place: Path, columns: dict[str, np.ndarray], reuse: Sequence[str] = ()) -> Sweep:
@@ -121,7 +119,11 @@ def run_points(
 
 
 def read_points(
-    url: str, terms: Sequence[Term], rows: np.ndarray | None = None, counts: tuple[int, int, int] = (0, 0, 0), group: str = ""
+    url: str,
+    terms: Sequence[Term],
+    rows: np.ndarray | None = None,
+    counts: tuple[int, int, int] = (0, 0, 0),
+    group: str = "",
 ) -> Evaluation:
     """What a finished store says of its points, in the order of its table."""
     view = PointView(url, rows, group)

@@ -1,7 +1,7 @@
 """What a study reads off finished points: numbers per point and realization, before any of them is judged.
 
-A feature is (point, realization, number): one number for a scalar quantity, many for a curve. Models of the study work on
-features, so that a distance to a curve or a worst case over starts is as smooth for them as the quantity itself.
+A feature is (point, realization, number): one number for a scalar quantity, many for a curve. Models of the study work
+on features, so that a distance to a curve or a worst case over starts is as smooth for them as the quantity itself.
 """
 
 from __future__ import annotations

@@ -131,11 +131,16 @@ def read_grey(path: Path, key: str) -> np.ndarray:
             values = imread(path)
     except (OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{key}.image: found {path}, which cannot be read ({reason}), allowed PNG, TIFF or npy") from None
+        raise InputError(
+            f"{key}.image: found {path}, which cannot be read ({reason}), allowed PNG, TIFF or npy"
+        ) from None
     if values.ndim == 3 and values.shape[-1] in (3, 4):
         values = values[..., :3].mean(-1)
     if values.ndim != 2 or min(values.shape) < SMALLEST_SIDE or values.dtype.kind not in "fiub":
-        raise InputError(f"{key}.image: found {path} of shape {values.shape}, allowed (y, x) of at least {SMALLEST_SIDE} pixels a side")
+        raise InputError(
+            f"{key}.image: found {path} of shape {values.shape}, allowed (y, x) of at least "
+            f"{SMALLEST_SIDE} pixels a side"
+        )
     values = np.asarray(values, dtype=np.float64)
     if not np.isfinite(values).all():
         raise InputError(f"{key}.image: found NaN or infinity in {path}, allowed finite grey values")

@@ -1,7 +1,7 @@
 """The record of a study: an Optuna journal, one line an event, which ``optuna-dashboard journal.log`` opens.
 
-A batch is begun in one write and told in one write. A killed driver leaves trials that run and never end (zombies): they
-are failed when the study goes on, and their points are asked again.
+A batch is begun in one write and told in one write. A killed driver leaves trials that run and never end (zombies):
+they are failed when the study goes on, and their points are asked again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What the rungs say, and what they teach about each other.
 
-Every trial has features from the rung that explores. Some trials also have them from a higher rung: the confirming engine,
-the reference solver. The difference, a smooth function of the variables, corrects all other trials (nested: the solver
-corrects what the confirmation has corrected), so that a bias of a model moves the search instead of its result.
+Every trial has features from the rung that explores. Some trials also have them from a higher rung: the confirming
+engine, the reference solver. The difference, a smooth function of the variables, corrects all other trials (nested:
+the solver corrects what the confirmation has corrected), so that a bias of a model moves the search instead of its
+result.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Rung:
         fresh = [i for i, t in enumerate(trials) if usable[i] and t not in self.trials]
         self.failed |= {t for i, t in enumerate(trials) if not usable[i]}
         rows = [values[fresh] for values in features]
-        self.features = [np.concatenate(pair) for pair in zip(self.features, rows, strict=True)] if self.trials else rows
+        self.features = (
+            [np.concatenate(pair) for pair in zip(self.features, rows, strict=True)] if self.trials else rows
+        )
         self.trials += [trials[i] for i in fresh]
         self.places += [(url, i) for i in fresh]
         self.roles += [roles[i] for i in fresh]
@@ -94,6 +97,7 @@ class Model:
 
     Attributes:
         sites: (site, variable) that it was fitted to.
+        more: corrections on top.
     """
 
     judge: Judge
@@ -101,10 +105,11 @@ class Model:
     scale: Scale
     shapes: list[tuple[int, int]]
     sites: np.ndarray
+    more: tuple[Fit, ...] = ()
 
     def features(self, unit: np.ndarray) -> list[np.ndarray]:
         """For each term (point, realization, number)."""
-        return self.scale.split(self.fit(unit), self.shapes)
+        return self.scale.split(sum((f(unit) for f in self.more), self.fit(unit)), self.shapes)
 
     def judged(self, unit: np.ndarray) -> Judgement:
         """The judgement of points (point, variable)."""
@@ -138,7 +143,9 @@ class Ladder:
         """How trials stand now; the number looked at is bounded."""
         fresh = np.arange(self._seen, len(self.history))
         known = [t for rung in self.rungs for t in rung.trials]
-        index = np.unique(np.concatenate([self._alive, fresh[self.history.usable[fresh]], np.array(known, dtype=np.int64)]))
+        index = np.unique(
+            np.concatenate([self._alive, fresh[self.history.usable[fresh]], np.array(known, dtype=np.int64)])
+        )
         self._seen = len(self.history)
         standing = self._judged(index)
         merit = np.where(standing.believed, standing.judged.merit, np.inf)
@@ -193,7 +200,9 @@ class Ladder:
         return Model(self.judge, fit(standing.unit[kept], scale.flat(features)), scale, shapes, standing.unit[kept])
 
     def candidates(self, standing: Standing) -> np.ndarray:
-        """Rows of the standing that may be verified, best first: believed, feasible as far as is known, not verified."""
+        """Rows of the standing that may be verified, best first: believed, feasible as far as is known, not
+        verified.
+        """
         rows = np.flatnonzero(standing.believed & ~standing.verified & standing.judged.feasible)
         return rows[np.argsort(standing.judged.merit[rows], kind="stable")]
 

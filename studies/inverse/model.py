@@ -1,8 +1,8 @@
 """A smooth model of features over the variables: kriging of each number, chosen by predictions of points left out.
 
 The quantities are modelled, not the losses made of them (Astudillo and Frazier, Bayesian optimization of composite
-functions, ICML 2019): |q - target| has a kink just where it matters, q has none. All starts are the same for all trials, so
-features are smooth functions of the variables up to topological events.
+functions, ICML 2019): |q - target| has a kink just where it matters, q has none. All starts are the same for all
+trials, so features are smooth functions of the variables up to topological events.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import InputError
+from studies.inverse.equivalents import sentence, trace
 from studies.inverse.evaluation import INSIDE, read_points
+from studies.inverse.files import write_json
 from studies.inverse.ladder import Standing
 from studies.inverse.refine import known_front
 
@@ -34,6 +35,12 @@ def conclude(driver: Driver, standing: Standing, started: float, report: bool) -
     best = best_points(driver, standing)
     write_json(driver.folder / BEST, best)
     write_json(driver.folder / VERIFIED, verified_points(driver, standing))
+    equivalents = trace(driver, standing)
+    page = None
+    if report:
+        from studies.inverse.report import write_report
+
+        page = write_report(driver, standing, best, equivalents)
     warm = int(driver.history.warm.sum())
     counts = {n: getattr(driver.counts, n) for n in ("explored", "confirmed", "verified", "reused")}
     result = StudyResult(
@@ -47,6 +54,8 @@ def conclude(driver: Driver, standing: Standing, started: float, report: bool) -
         wall_s=time.monotonic() - started,
         counts=counts,
         missed=0 if not driver.prepared.judge.all_targets or (best and best[0]["met"]) else 1,
+        equivalents=sentence(equivalents),
+        report=page,
     )
     summary = {
         "stopped": driver.why,
@@ -59,18 +68,12 @@ def conclude(driver: Driver, standing: Standing, started: float, report: bool) -
     return result
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
-
-
 def _check_feasible(driver: Driver, standing: Standing) -> None:
     believed = standing.believed
     if not len(driver.history.points) or not believed.any():
         raise InputError(
-            f"variables: found no trial of {len(driver.history)} that the engine can be trusted with, allowed a box inside "
+            f"variables: found no trial of {len(driver.history)} that the engine can be trusted "
+            "with, allowed a box inside "
             "its domain, or `outside: solver`"
         )
     violations = standing.judged.violations[believed]
@@ -113,7 +116,10 @@ def verified_points(driver: Driver, standing: Standing) -> list[dict[str, Any]]:
 
 def short_labels(labels: Sequence[str]) -> list[str]:
     """Names without their times where that leaves them different."""
-    bare = [label.split("@")[0] + (label[label.index("[", label.index("@")) :] if "[" in label.split("@")[-1] else "") for label in labels]
+    bare = [
+        label.split("@")[0] + (label[label.index("[", label.index("@")) :] if "[" in label.split("@")[-1] else "")
+        for label in labels
+    ]
     return [b if bare.count(b) == 1 else label for b, label in zip(bare, labels, strict=True)]
 
 
@@ -144,12 +150,16 @@ def _point(
 
 
 def _inside_bands(driver: Driver, standing: Standing, rows: np.ndarray) -> list[bool]:
-    """Whether the solver's values lie inside the bands of the exploring engine, for every term, at half of the starts."""
+    """Whether the solver's values lie inside the bands of the exploring engine, for every term, at half of the
+    starts.
+    """
     found = []
     tolerance = getattr(driver.prepared.exploring.engine, "tolerance", None)
     for row in rows.tolist():
         trial = int(standing.trials[row])
-        own = read_points(driver.history.url(trial), driver.prepared.terms, rows=np.array([driver.history.places[trial][1]]))
+        own = read_points(
+            driver.history.url(trial), driver.prepared.terms, rows=np.array([driver.history.places[trial][1]])
+        )
         good = True
         for i, values in enumerate(standing.features):
             if own.low is not None and own.high is not None:

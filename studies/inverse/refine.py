@@ -42,7 +42,7 @@ def refined(ladder: Ladder, standing: Standing, seed: int, batch: int, count: in
 def _overall(model: Model, pool: np.ndarray, count: int) -> list[np.ndarray]:
     order = np.argsort(model.judged(pool).merit, kind="stable")[: 50 * max(count, 1)]
     starts = pool[spread_out(pool, order.tolist(), count, APART)]
-    return [_polished(model, start, np.zeros_like(start), np.ones_like(start)) for start in starts]
+    return [polished(model, start, np.zeros_like(start), np.ones_like(start)) for start in starts]
 
 
 def _near(ladder: Ladder, standing: Standing, row: int, rng: np.random.Generator) -> np.ndarray:
@@ -52,7 +52,7 @@ def _near(ladder: Ladder, standing: Standing, row: int, rng: np.random.Generator
     low, high = model.sites.min(0), model.sites.max(0)
     inside = low + (high - low) * rng.random((SOBOL // 8, len(low)))
     start = inside[int(np.argmin(model.judged(inside).merit))]
-    return _polished(model, start, low, high)
+    return polished(model, start, low, high)
 
 
 def _ranked(standing: Standing) -> list[int]:
@@ -81,7 +81,7 @@ def _pool(standing: Standing, rng: np.random.Generator, size: int) -> np.ndarray
     return np.clip(np.concatenate([everywhere, *near]), 0.0, 1.0)
 
 
-def _polished(model: Model, start: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def polished(model: Model, start: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """A bounded simplex search; its first step is small because the pool is dense."""
 
     def merit(unit: np.ndarray) -> float:
@@ -132,12 +132,10 @@ def known_front(standing: Standing, only_verified: bool = False) -> np.ndarray:
     return rows[first]
 
 
-def spread_front(standing: Standing, rows: Sequence[int], count: int) -> list[int]:
+def spread_front(rows: Sequence[int], count: int) -> list[int]:
     """``count`` rows of a front, both ends included, about evenly spaced along it."""
     rows = list(rows)
     if len(rows) <= count:
         return rows
     picks = np.linspace(0, len(rows) - 1, count).round().astype(int)
     return [rows[i] for i in dict.fromkeys(picks.tolist())]
-
-

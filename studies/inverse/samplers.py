@@ -1,8 +1,9 @@
-"""Who proposes trials. A proposal depends on the trials told and on (seed, batch) alone, so that a study which was killed
-asks the same again.
+"""Who proposes trials. A proposal depends on the trials told and on (seed, batch) alone, so that a study which was
+killed asks the same again.
 
-Optuna's samplers are made anew for each batch, on a study in memory that holds a window of the trials with their present,
-corrected losses; what they leave with a trial (generations, for instance) is kept in the journal and given back to them.
+Optuna's samplers are made anew for each batch, on a study in memory that holds a window of the trials with their
+present, corrected losses; what they leave with a trial (generations, for instance) is kept in the journal and given
+back to them.
 """
 
 from __future__ import annotations

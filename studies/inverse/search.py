@@ -1,5 +1,5 @@
-"""What a study does next: sample, refine, confirm, verify or stop. A function of what is known, so that a study which was
-killed takes the same way again.
+"""What a study does next: sample, refine, confirm, verify or stop. A function of what is known, so that a study which
+was killed takes the same way again.
 """
 
 from __future__ import annotations
@@ -134,9 +134,11 @@ class Search:
     def _better(self, standing: Standing, row: int, best: int) -> bool:
         """Whether a candidate is predicted better than the best verified by more than what is allowed."""
         gain = float(standing.judged.merit[best] - standing.judged.merit[row])
-        return gain > (GAIN * standing.judged.merit[best] if self.ladder.judge.all_targets else self._needed(
-            float(standing.judged.merit[best])
-        ))
+        return gain > (
+            GAIN * standing.judged.merit[best]
+            if self.ladder.judge.all_targets
+            else self._needed(float(standing.judged.merit[best]))
+        )
 
     def _pareto(self, standing: Standing) -> Action:
         settled = self._stale >= PATIENCE or self._left <= 0
@@ -152,7 +154,7 @@ class Search:
             refine = min(self.study.sampler.refine, self._left)
             if self.rounds and self._last == "verify" and refine > 0:
                 return Action("refine", count=refine)
-            return self._verify(standing, spread_front(standing, new, self.study.verify.top))
+            return self._verify(standing, spread_front(new, self.study.verify.top))
         return Action("stop", why="the rounds of verification are spent" if new else "the budget of trials is spent")
 
     def _verify(self, standing: Standing, rows: list[int]) -> Action:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from solvers.errors import InputError
 from studies.inverse.base import Prepared, prepare, read_study, read_sweep, study_from
 from studies.inverse.config import StudyConfig
+from studies.inverse.files import write_json
 from sweeps.config import SweepConfig
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ class Study:
             report: write the report beside ``best.json``.
 
         Raises:
-            InputError: for a file that cannot work, a folder of another study or one in use, and where no trial meets the
+            InputError: for a file that cannot work, a folder of another study or one in use, and where no trial meets
+            the
                 constraints.
         """
         from studies.inverse.driver import LazyClient
@@ -142,18 +144,19 @@ def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: expected the description of a study, but it cannot be read: {error}") from None
         for key, old, new in differences(there, here):
-            if key[0] == "study" and key[1] not in FREE or key[0] == "sweep" and key[1] not in ("cluster", "output", "verify"):
+            if (key[0] == "study" and key[1] not in FREE) or (
+                key[0] == "sweep" and key[1] not in ("cluster", "output", "verify")
+            ):
                 name = ".".join(map(str, key[1:] if key[0] == "study" else key))
                 raise InputError(
                     f"{folder}: holds another study ({name}: {json.dumps(old)} there, {json.dumps(new)} in the file); "
                     "choose another output.path, or delete the folder"
                 )
     elif folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: expected a study or nothing, but other things are there; choose another output.path")
+        raise InputError(
+            f"{folder}: expected a study or nothing, but other things are there; choose another output.path"
+        )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{FILE}.partial")
-        partial.write_text(json.dumps(here, indent=1))
-        partial.replace(path)
+        write_json(path, here)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None

@@ -46,7 +46,9 @@ def _objective(study: StudyConfig, sweep: SweepConfig, objective: Any, key: str)
         check_range(sweep, objective, objective.target, f"{key}.target")
         aim: Any = TargetAim(objective.target, objective.tolerance, objective.realizations)
     else:
-        aim = DirectionAim(1.0 if objective.direction == "minimize" else -1.0, objective.tolerance, objective.realizations)
+        aim = DirectionAim(
+            1.0 if objective.direction == "minimize" else -1.0, objective.tolerance, objective.realizations
+        )
     return Term(label, key, feature, aim, units, _long_name(objective.qoi))
 
 
@@ -55,22 +57,25 @@ def _constraint(study: StudyConfig, sweep: SweepConfig, constraint: Constraint, 
     low, high = quantity_range(sweep, constraint)
     if constraint.window is None or constraint.reduce != "slope":
         if constraint.max is not None and constraint.max < low:
-            raise InputError(f"{key}.max: found {constraint.max:g}, which nothing can meet, allowed a number >= {low:g}")
+            raise InputError(
+                f"{key}.max: found {constraint.max:g}, which nothing can meet, allowed a number >= {low:g}"
+            )
         if constraint.min is not None and constraint.min > high:
-            raise InputError(f"{key}.min: found {constraint.min:g}, which nothing can meet, allowed a number <= {high:g}")
+            raise InputError(
+                f"{key}.min: found {constraint.min:g}, which nothing can meet, allowed a number <= {high:g}"
+            )
     aim = LimitAim(constraint.min, constraint.max, constraint.realizations)
     return Term(label, key, feature, aim, units, _long_name(constraint.qoi))
 
 
-def _feature(
-    study: StudyConfig, sweep: SweepConfig, quantity: Quantity, key: str, curve: bool
-) -> tuple[Any, str, str]:
+def _feature(study: StudyConfig, sweep: SweepConfig, quantity: Quantity, key: str, curve: bool) -> tuple[Any, str, str]:
     """The feature of a quantity, its label and units."""
     known = [*qois_of(sweep.process), *(OF_FIELDS if sweep.process == "cahn_hilliard" else ())]
     name = quantity.qoi
     if name not in known:
         raise InputError(
-            f"{key}.qoi: found {name!r}, allowed {', '.join(known)} for process {sweep.process}{suggestion(name, known)}"
+            f"{key}.qoi: found {name!r}, allowed {', '.join(known)} for process "
+            f"{sweep.process}{suggestion(name, known)}"
         )
     if name in CURVES and not curve:
         raise InputError(f"{key}.qoi: found {name!r} without a curve, allowed `target: FILE.csv` with it")
@@ -139,7 +144,9 @@ def _times(study: StudyConfig, sweep: SweepConfig, when: When, key: str) -> tupl
     low, high = when.window
     for i, end in enumerate(when.window):
         if not times[0] <= end <= times[-1]:
-            raise InputError(f"{key}.window.{i}: found {end:g}, allowed {times[0]:g} to {times[-1]:g}, the sweep's times")
+            raise InputError(
+                f"{key}.window.{i}: found {end:g}, allowed {times[0]:g} to {times[-1]:g}, the sweep's times"
+            )
     inside = np.flatnonzero((times >= low) & (times <= high))
     if inside.size < 2:
         raise InputError(f"{key}.window: found {inside.size} stored times in it, allowed at least 2")
@@ -221,12 +228,16 @@ def read_curve(path: Path, axis: np.ndarray, key: str) -> np.ndarray:
         table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{key}: found {path}, which cannot be read ({reason}), allowed a CSV of two columns") from None
+        raise InputError(
+            f"{key}: found {path}, which cannot be read ({reason}), allowed a CSV of two columns"
+        ) from None
     if table.shape[1] != 2 or len(table) < 2 or not np.isfinite(table).all() or not (np.diff(table[:, 0]) > 0).all():
         raise InputError(f"{key}: found {path}, allowed a header, then two columns of numbers, the first increasing")
     # A last digit lost in writing must not lose the end of the curve.
     slack = 1e-6 * float(table[-1, 0])
     inside = (axis >= table[0, 0] - slack) & (axis <= table[-1, 0] + slack)
     if inside.sum() < 2:
-        raise InputError(f"{key}: found {path} from {table[0, 0]:g} to {table[-1, 0]:g}, allowed some of {axis[0]:g} to {axis[-1]:g}")
+        raise InputError(
+            f"{key}: found {path} from {table[0, 0]:g} to {table[-1, 0]:g}, allowed some of {axis[0]:g} to {axis[-1]:g}"
+        )
     return np.where(inside, np.interp(axis, table[:, 0], table[:, 1]), np.nan)

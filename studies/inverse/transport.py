@@ -37,7 +37,8 @@ def diffusivity(conductor: Conductor, middle: float) -> FieldStatistic:
         import taufactor
     except ImportError:
         raise InputError(
-            "objectives: effective_diffusivity needs taufactor, which is not installed; pip install 'phasetwin[transport]'"
+            "objectives: effective_diffusivity needs taufactor, which is not installed; pip "
+            "install 'phasetwin[transport]'"
         ) from None
     return _Diffusivity(taufactor, conductor, middle)
 

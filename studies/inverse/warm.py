@@ -71,7 +71,9 @@ def warm_stores(prepared: Prepared) -> dict[str, str]:
             except InputError as error:
                 raise InputError(f"{key}: {error}") from None
             if process != prepared.exploring.process:
-                raise InputError(f"{key}: found {url}, a store of {process}, allowed one of {prepared.exploring.process}")
+                raise InputError(
+                    f"{key}: found {url}, a store of {process}, allowed one of {prepared.exploring.process}"
+                )
             found[key if len(stores) == 1 else f"{key} ({number})"] = url
     return found
 

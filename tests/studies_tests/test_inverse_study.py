@@ -119,7 +119,7 @@ class Killed(BaseException):
 
 
 POINTS = {
-    "asked, not run": ("_evaluate", "before"),
+    "asked, not run": ("evaluate", "before"),
     "run, not told": ("_tell", "before"),
     "told, not taken in": ("_tell", "after"),
     "verification not run": ("_climb", "before"),
@@ -172,7 +172,9 @@ def test_half_a_line_in_the_journal(found: Any, tmp_path: Path, client: Client) 
 
 
 class Biased:
-    """A test double of a learned engine: the solver, but every interface density is 8 % too high, said with confidence."""
+    """A test double of a learned engine: the solver, but every interface density is 8 % too high, said with
+    confidence.
+    """
 
     name = "biased double"
 
@@ -199,7 +201,7 @@ class Biased:
 def test_a_planted_bias_is_caught_and_recovered_from(
     only_below: float, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(engines.ENGINES, "surrogate", lambda config: Biased(only_below))
+    monkeypatch.setitem(engines.ENGINES, "surrogate", lambda config: Biased(only_below))  # noqa: ARG005
     changes = {"engine": {"kind": "surrogate", "model": "ch-jump"}}
     data = small.study_data(tmp_path, changes=changes, trials=96)
     result = Study.from_config(data).run(client, progress=False)
@@ -221,7 +223,9 @@ def test_a_planted_bias_is_caught_and_recovered_from(
 def test_warm_start_needs_less(found: Any, tmp_path: Path, client: Client) -> None:
     grid = {"mobility": {"logspace": [0.5, 2.0, 6]}, "kappa": {"linspace": [0.5, 1.5, 6]}, "composition": 0.0}
     store = str(tmp_path / "grid.zarr")
-    Sweep.from_config({**small.SWEEP, "name": "grid", "parameters": grid, "output": {"path": store}}).run(client, progress=False)
+    Sweep.from_config({**small.SWEEP, "name": "grid", "parameters": grid, "output": {"path": store}}).run(
+        client, progress=False
+    )
     data = small.study_data(tmp_path, warm_start=[store], verify={"top": 2, "random": 2, "equivalents": 0})
     warm = Study.from_config(data).run(client, progress=False)
     assert warm.warm == 36
