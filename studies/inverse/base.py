@@ -183,8 +183,8 @@ def _check_variables(study: StudyConfig, sweep: SweepConfig) -> None:
             raise InputError(
                 f"sweep: found {name} in its table of points, allowed as a variable here or a number there"
             )
-    for name, spec in sweep.parameters.items():
-        if name not in study.variables and not isinstance(spec, float | int):
+    for name, known in sweep.parameters.items():
+        if name not in study.variables and not isinstance(known, float | int):
             raise InputError(
                 f"sweep: found a range of {name} in it, allowed as a variable here or a number there (`changes`)"
             )

@@ -147,13 +147,14 @@ class ImageObjective(When):
 
 
 def _objective_form(value: Any) -> str:
+    # Tags are no keys, so that they do not show in the key of a mistake.
     if isinstance(value, ImageObjective):
-        return "image"
-    return "image" if isinstance(value, dict) and "image" in value else "qoi"
+        return "of an image"
+    return "of an image" if isinstance(value, dict) and "image" in value else "of a quantity"
 
 
 Objective = Annotated[
-    Annotated[QoiObjective, Tag("qoi")] | Annotated[ImageObjective, Tag("image")],
+    Annotated[QoiObjective, Tag("of a quantity")] | Annotated[ImageObjective, Tag("of an image")],
     Discriminator(_objective_form),
 ]
 
@@ -232,7 +233,14 @@ def _known_variables(value: Any) -> Any:
     return value
 
 
-Variables = Annotated[dict[str, Range], BeforeValidator(_known_variables), Field(min_length=1)]
+def _some(entries: Any) -> Any:
+    # Not `min_length`: where an entry is wrong, pydantic would also complain of the entry that is then missing.
+    if not len(entries):
+        raise problem("none", "at least one")
+    return entries
+
+
+Variables = Annotated[dict[str, Range], BeforeValidator(_known_variables), AfterValidator(_some)]
 
 
 class StudyConfig(StrictModel):
@@ -250,7 +258,7 @@ class StudyConfig(StrictModel):
     sweep: InputFile
     changes: dict[str, Any] = Field(default_factory=dict)
     variables: Variables
-    objectives: Annotated[tuple[Objective, ...], Field(strict=False, min_length=1)]
+    objectives: Annotated[tuple[Objective, ...], Field(strict=False), AfterValidator(_some)]
     constraints: Annotated[tuple[Constraint, ...], Field(strict=False)] = ()
     sampler: SamplerConfig = SamplerConfig()
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 256

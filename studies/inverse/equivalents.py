@@ -45,7 +45,8 @@ def trace(driver: Driver, standing: Standing) -> dict[str, Any] | None:
     if model is None:
         return None
     along = _along(space.names)
-    curve = _curve(model, along, standing.unit[best], driver)
+    exact = TIME in space.names and "mobility" in space.names
+    curve = _hyperbola(driver, standing.unit[best]) if exact else _curve(model, along, standing.unit[best], driver)
     if len(curve) < 3 or np.ptp(curve[:, along]) < SHORTEST:
         return None
     curve, solved, features = _checked(driver, model, along, curve, standing.unit[best])
@@ -53,6 +54,19 @@ def trace(driver: Driver, standing: Standing) -> dict[str, Any] | None:
     found["verified"] = [_solved(driver, solved[i], [values[[i]] for values in features]) for i in range(len(solved))]
     write_json(driver.folder / FILE, found)
     return found
+
+
+def _hyperbola(driver: Driver, best: np.ndarray) -> np.ndarray:
+    """Where mobility x time is that of the best point, the other variables as there; needs no model."""
+    space = driver.prepared.space
+    point = space.values(best[None])[0]
+    m, t = space.names.index("mobility"), space.names.index(TIME)
+    product = point[m] * point[t]
+    low, high = max(space.low[m], product / space.high[t]), min(space.high[m], product / space.low[t])
+    values = np.repeat(point[None], STEPS, axis=0)
+    values[:, m] = np.geomspace(low, high, STEPS)
+    values[:, t] = np.clip(product / values[:, m], space.low[t], space.high[t])
+    return space.unit(values)
 
 
 def _along(names: tuple[str, ...]) -> int:

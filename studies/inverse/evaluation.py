@@ -128,10 +128,10 @@ def read_points(
     """What a finished store says of its points, in the order of its table."""
     view = PointView(url, rows, group)
     status = view.get("status")
-    usable = ~np.isin(status, (FAILED, DIVERGED)).any(axis=1)
+    usable = np.asarray(~np.isin(status, (FAILED, DIVERGED)).any(axis=1))
     errors = view.get("error").tolist()
     learned = "trust" in view and not group
-    trusted = (view.get("trust") >= 1).all(axis=1) if learned else np.ones(len(usable), dtype=bool)
+    trusted = np.asarray((view.get("trust") >= 1).all(axis=1)) if learned else np.ones(len(usable), dtype=np.bool_)
     # What has failed is NaN; features of it are never looked at.
     with np.errstate(invalid="ignore"):
         features = [term.feature.read(view) for term in terms]

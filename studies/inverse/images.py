@@ -39,7 +39,9 @@ def image_term(objective: ImageObjective, sweep: SweepConfig, at: float, key: st
     spacing = objective.spacing or sweep.grid.spacing
     own = Grid(shape=(picture.shape[0], picture.shape[1]), spacing=spacing, boundary=objective.boundary)
     axes = _axes(grid, own)
-    parts, names, start = [], [], 0
+    parts: list[tuple[int, int]] = []
+    names: list[str] = []
+    start = 0
     for name in objective.statistics:
         count = len(axes[name]) if name in axes else 1
         parts.append((start, start + count))

@@ -17,6 +17,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 ZOMBIE = "interrupted"
@@ -85,7 +86,10 @@ class Journal:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self._study = optuna.create_study(
-                storage=self._storage, study_name=name, directions=list(directions), load_if_exists=True
+                storage=self._storage,
+                study_name=name,
+                directions=[StudyDirection[d.upper()] for d in directions],
+                load_if_exists=True,
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

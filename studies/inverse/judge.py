@@ -31,7 +31,7 @@ class Judgement:
     @property
     def feasible(self) -> np.ndarray:
         """bool (point,)."""
-        return (self.violations <= 0).all(axis=1)
+        return np.asarray((self.violations <= 0).all(axis=1))
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Judge:
         """bool (point,): every target met within its tolerance."""
         if not self.all_targets:
             return np.zeros(len(losses), dtype=bool)
-        return (losses <= np.array([term.aim.allowed(0.0) for term in self.objectives])).all(axis=1)
+        return np.asarray((losses <= np.array([term.aim.allowed(0.0) for term in self.objectives])).all(axis=1))
 
     def same(self, one: np.ndarray, other: np.ndarray) -> bool:
         """Whether two rows of losses agree within what is allowed."""

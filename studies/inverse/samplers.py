@@ -103,7 +103,7 @@ class OptunaProposer:
             )
             study.add_trials(self._trials(seen, distributions))
             for _ in range(count):
-                study.ask(distributions)
+                study.ask(dict(distributions))
         finally:
             optuna.logging.set_verbosity(level)
         asked = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))

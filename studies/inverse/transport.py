@@ -20,7 +20,7 @@ from studies.inverse.features import FieldStatistic
 
 #: Largest difference of the flux through two layers, as a share: what is left to the diffusivity is far less.
 CONVERGED = 1e-3
-ITERATIONS = 50_000
+ITERATIONS = 20_000
 
 
 def diffusivity(conductor: Conductor, middle: float) -> FieldStatistic:
@@ -55,7 +55,7 @@ class _Diffusivity:
         # taufactor says on stdout that nothing percolates; the answer, 0, says the same.
         with contextlib.redirect_stdout(io.StringIO()):
             if conductor.low and conductor.high:
-                found = [self._both(image) for image in images]
+                found = np.array([self._both(image) for image in images])
             else:
                 conducting = images if conductor.high else ~images
                 found = self._one(conducting, max(conductor.low, conductor.high), grid)
@@ -63,10 +63,16 @@ class _Diffusivity:
 
     def _one(self, images: np.ndarray, diffusivity: float, grid: Grid) -> np.ndarray:
         periodic = grid.boundary == "periodic"
+        found = np.zeros(len(images))
+        # Without a way through the flux decays for ever and taufactor would wait for it.
+        through = np.array([percolates(image, periodic) for image in images])
+        if not through.any():
+            return found
         solver = self._taufactor.PeriodicSolver if periodic else self._taufactor.Solver
-        solved = solver(images.astype(np.float32)[..., None], D_0=diffusivity, device="cpu")
+        solved = solver(images[through].astype(np.float32)[..., None], D_0=diffusivity, device="cpu")
         solved.solve(verbose=False, conv_crit=CONVERGED, iter_limit=ITERATIONS)
-        return np.asarray(solved.D_eff, dtype=np.float64)
+        found[through] = np.asarray(solved.D_eff, dtype=np.float64)
+        return found
 
     def _both(self, image: np.ndarray) -> float:
         """taufactor solves two conductors one image at a time, with insulated sides."""
@@ -75,3 +81,18 @@ class _Diffusivity:
         solved = self._taufactor.MultiPhaseSolver(labels, cond=phases, device="cpu")
         solved.solve(verbose=False, conv_crit=CONVERGED, iter_limit=ITERATIONS)
         return float(np.asarray(solved.D_eff).reshape(-1)[0])
+
+
+def percolates(image: np.ndarray, periodic: bool) -> bool:
+    """Whether the true cells of a picture connect its first row with its last; sides may be periodic."""
+    from scipy.ndimage import label
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    labels, count = label(image)
+    if periodic:
+        seam = labels[(labels[:, 0] > 0) & (labels[:, -1] > 0)][:, [0, -1]]
+        graph = coo_array((np.ones(len(seam)), (seam[:, 0], seam[:, 1])), shape=(count + 1, count + 1))
+        parts = connected_components(graph, directed=False)[1]
+        labels = np.where(labels > 0, parts[labels] + 1, 0)
+    return bool(np.intersect1d(labels[0][labels[0] > 0], labels[-1][labels[-1] > 0]).size)

@@ -87,7 +87,7 @@ def _with_choice(prepared: Prepared, folder: Path) -> Prepared:
 
     path = folder / ENGINE
     stored = json.loads(path.read_text()) if path.exists() else {}
-    changes = {}
+    changes: dict[str, Any] = {}
     for name, config in parts.items():
         if config.engine.kind == "auto":
             if name not in stored:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import inverse_studies as small
 import numpy as np
 import optuna
 import pytest
@@ -21,21 +20,6 @@ from studies import Study
 from studies.inverse import driver as driver_module
 from sweeps import Sweep, engines, open_sweep
 from sweeps.engines import Answer, Request, SolverEngine
-
-HERE = Path(__file__).parent
-
-
-def _load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-small = _load("inverse_studies")
 
 
 def journal_of(folder: Path) -> optuna.Study:
