@@ -251,6 +251,7 @@ class StudyConfig(StrictModel):
         changes: blocks of the sweep to replace, such as ``engine`` or ``realizations``.
         explore: a cheaper engine for the trials; candidates are then confirmed on the sweep's own.
         outside: what becomes of a trial outside a learned engine's domain.
+        stop: `held` ends as soon as a verified optimum holds; `budget` asks all trials first.
     """
 
     schema_version: Literal[1]
@@ -265,6 +266,7 @@ class StudyConfig(StrictModel):
     batch: Annotated[int, Field(ge=1, le=10_000)] = 32
     explore: Explorer | None = None
     outside: Literal["solver", "infeasible"] = "infeasible"
+    stop: Literal["held", "budget"] = "held"
     warm_start: Annotated[tuple[InputStore, ...], Field(strict=False)] = ()
     verify: StudyVerify = StudyVerify()
     output: StudyOutput = StudyOutput()

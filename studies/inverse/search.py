@@ -64,7 +64,10 @@ class Search:
 
     def next(self, standing: Standing) -> Action:
         """The next action."""
-        action = self._pareto(standing) if self.ladder.judge.is_pareto else self._single(standing)
+        if self.study.stop == "budget" and self._left > 0:
+            action = self._explore(standing)
+        else:
+            action = self._pareto(standing) if self.ladder.judge.is_pareto else self._single(standing)
         self._last = action.kind
         self._count(action, standing)
         return action

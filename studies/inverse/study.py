@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,12 +100,14 @@ class Study:
         """
         return prepare(self.config, self.sweep)
 
-    def run(self, client: Client | None = None, progress: bool = True, report: bool = True) -> StudyResult:
+    def run(
+        self, client: Client | None = None, progress: bool | Callable[[str], None] = True, report: bool = True
+    ) -> StudyResult:
         """Search until a verified optimum holds or the budget ends; run again, it goes on.
 
         Args:
             client: Dask client to use; None starts what the sweep's ``cluster`` says.
-            progress: lines on stderr.
+            progress: lines on stderr; or a function that gets them.
             report: write the report beside ``best.json``.
 
         Raises:
@@ -120,12 +122,20 @@ class Study:
 
         started = time.monotonic()
         prepared = self.prepare()
-        say = (lambda line: print(line, file=sys.stderr, flush=True)) if progress else (lambda line: None)  # noqa: ARG005
+        say = progress if callable(progress) else _on_stderr if progress else _nowhere
         with store_lock(str(self.folder)), LazyClient(self.sweep, client, say) as lazy:
             claim(self.folder, self.config, self.sweep)
             driver = begin(prepared, self.folder, lazy, say)
             standing = driver.run()
             return conclude(driver, standing, started, report)
+
+
+def _on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _nowhere(line: str) -> None:
+    """Silence."""
 
 
 def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:

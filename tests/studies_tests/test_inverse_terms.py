@@ -78,7 +78,7 @@ def test_time_is_mobility(tmp_path: Path, client: Client) -> None:
     data = small.study_data(
         tmp_path,
         variables=variables,
-        objectives=[{"qoi": "domain_size", "target": 9.0}],
+        objectives=[{"qoi": "domain_size", "target": 10.4}],
         verify={"top": 1, "random": 0, "equivalents": 2},
     )
     result = Study.from_config(data).run(client, progress=False, report=False)
