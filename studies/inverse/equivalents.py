@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FILE = "equivalents.json"
 STEPS, POOL = 25, 512
+#: Times that a few points are solved, the model being corrected by them in between.
+PASSES = 3
 #: Of the range of the variable that the curve runs along; shorter ones are one optimum and its tolerance.
 SHORTEST = 0.1
 EXACT = (
@@ -109,20 +111,22 @@ def _checked(
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Solve a few points of the curve; where they miss, correct the model by them and trace and solve once more."""
     count = driver.prepared.study.verify.equivalents
-    picks, features = np.empty((0, len(best))), []
-    for last in (False, True):
-        picks = curve[np.unique(np.linspace(0, len(curve) - 1, count).round().astype(int))] if count else curve[:0]
-        if not len(picks):
-            break
+    features: list[np.ndarray] = []
+    if not count:
+        return curve, curve[:0], features
+    picks = curve[np.unique(np.linspace(0, len(curve) - 1, count).round().astype(int))]
+    for left in range(PASSES, 0, -1):
         features = _solve(driver, picks)
         losses = driver.prepared.judge(features).losses
-        if last or driver.prepared.judge.met(losses).all():
+        if left == 1 or driver.prepared.judge.met(losses).all():
             break
-        corrected = _corrected(model, picks, features)
-        again = _curve(corrected, along, best, driver)
+        model = _corrected(model, picks, features)
+        again = _curve(model, along, best, driver)
         if len(again) < 3:
             break
-        model, curve = corrected, again
+        # At the same places along the curve, where the correction is known.
+        gaps = np.abs(again[:, along][None] - picks[:, along][:, None])
+        curve, picks = again, again[np.unique(gaps.argmin(axis=1))]
     return curve, picks, features
 
 
