@@ -71,6 +71,9 @@ def read_sweep(study: StudyConfig, source: Source | None = None) -> SweepConfig:
                 del base.lines[known]
             base.data[key] = value
             base.overrides[(key,)] = f"changes.{key}"
+        if isinstance(base.data.get("output", {}), dict):
+            # Where results go and which fields are kept is the study's own affair, batch by batch.
+            base.data["output"] = {**base.data.get("output", {}), "retain": "qoi"}
     try:
         return check(base, SweepConfig)
     except InputError as error:
