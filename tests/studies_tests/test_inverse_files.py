@@ -159,14 +159,14 @@ def test_a_store_of_another_process(tmp_path: Path, client: Client) -> None:
     Sweep.from_config(grains).run(client, progress=False)
     data = small.study_data(tmp_path, warm_start=[store])
     with pytest.raises(InputError, match=r"^warm_start\.0: found .*, a store of grain_growth, allowed one of cahn_h"):
-        Study.from_config(data).run(client, progress=False)
+        Study.from_config(data).run(client, progress=False, report=False)
 
 
 def test_something_else_at_the_place(tmp_path: Path, client: Client) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="other things are there"):
-        Study.from_config(small.study_data(tmp_path)).run(client, progress=False)
+        Study.from_config(small.study_data(tmp_path)).run(client, progress=False, report=False)
     assert (tmp_path / "study" / "thesis.txt").read_text() == "years of work"
 
 
@@ -188,5 +188,5 @@ def test_running_twice_at_once(tmp_path: Path, client: Client) -> None:
 
     study = Study.from_config(small.study_data(tmp_path))
     with store_lock(str(study.folder)), pytest.raises(InputError, match="has been writing to it since"):
-        study.run(client, progress=False)
+        study.run(client, progress=False, report=False)
     shutil.rmtree(study.folder, ignore_errors=True)

@@ -24,7 +24,7 @@ KINDS = ("tpe", "gp", "nsga2", "cmaes", "qmc", "random", "grid")
 
 def test_explores_on_an_emulator_that_it_learns(tmp_path: Path, client: Client) -> None:
     data = small.study_data(tmp_path, explore={"learn": 8}, trials=64)
-    result = Study.from_config(data).run(client, progress=False)
+    result = Study.from_config(data).run(client, progress=False, report=False)
     assert result.best[0]["met"]
     assert (result.folder / "emulator" / "emulator.json").exists()
     # Eight trajectories of the design, candidates and checks; none of the trials.
@@ -44,7 +44,7 @@ def test_outside_the_domain(outside: str, tmp_path: Path, client: Client) -> Non
     engine = {"kind": "emulator", "model": str(tmp_path / "emulator")}
     data = small.study_data(tmp_path, changes={"engine": engine}, outside=outside, trials=24, stop="budget")
     study = Study.from_config(data)
-    result = study.run(client, progress=False)
+    result = study.run(client, progress=False, report=False)
     solved = sorted((result.folder / "batches").glob("*-solver.zarr"))
     assert bool(solved) == (outside == "solver")
     assert all(p["verified"] for p in result.best)

@@ -49,7 +49,7 @@ def outcome(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Any:
     folder = tmp_path_factory.mktemp("found")
-    return Study.from_config(small.study_data(folder)).run(client, progress=False)
+    return Study.from_config(small.study_data(folder)).run(client, progress=False, report=False)
 
 
 def test_finds_the_target_and_verifies_it(found: Any) -> None:
@@ -86,7 +86,7 @@ def test_every_optimum_is_in_a_store_of_the_reference_solver(found: Any) -> None
 
 
 def test_the_same_seed_gives_the_same_study(found: Any, tmp_path: Path, client: Client) -> None:
-    again = Study.from_config(small.study_data(tmp_path)).run(client, progress=False)
+    again = Study.from_config(small.study_data(tmp_path)).run(client, progress=False, report=False)
     assert outcome(again.folder) == outcome(found.folder)
     assert counted(again.folder) == counted(found.folder)
 
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_study(found: Any, tmp_path: Path, client: 
 def test_running_again_computes_nothing(found: Any, client: Client) -> None:
     before = outcome(found.folder)
     study = Study.from_config(json.loads((found.folder / "study.json").read_text())["study"])
-    again = study.run(client, progress=False)
+    again = study.run(client, progress=False, report=False)
     assert (again.rollouts, outcome(found.folder)) == (0, before)
 
 
@@ -111,8 +111,9 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("when", POINTS)
-@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize(
+    ("when", "call"), [*((when, 1) for when in POINTS), ("asked, not run", 2), ("run, not told", 2)]
+)
 def test_killed_and_run_again(
     when: str, call: int, found: Any, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,12 +133,12 @@ def test_killed_and_run_again(
     with monkeypatch.context() as patch:
         patch.setattr(driver_module.Driver, name, dying)
         try:
-            study.run(client, progress=False)
+            study.run(client, progress=False, report=False)
         except Killed:
             pass
         else:
             assert calls[0] < call  # there was no such moment: nothing to resume
-    result = study.run(client, progress=False)
+    result = study.run(client, progress=False, report=False)
     assert outcome(result.folder) == outcome(found.folder)
     assert counted(result.folder) == counted(found.folder)
 
@@ -145,12 +146,12 @@ def test_killed_and_run_again(
 def test_half_a_line_in_the_journal(found: Any, tmp_path: Path, client: Client) -> None:
     """A writer killed inside a write leaves half a line, and a lock."""
     study = Study.from_config(small.study_data(tmp_path))
-    study.run(client, progress=False)
+    study.run(client, progress=False, report=False)
     journal = study.folder / "journal.log"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[: len(lines) // 2]) + lines[len(lines) // 2][:10])
     (study.folder / "journal.log.lock").symlink_to(journal)
-    result = study.run(client, progress=False)
+    result = study.run(client, progress=False, report=False)
     assert outcome(result.folder) == outcome(found.folder)
     assert counted(result.folder) == counted(found.folder)
 
@@ -188,7 +189,7 @@ def test_a_planted_bias_is_caught_and_recovered_from(
     monkeypatch.setitem(engines.ENGINES, "surrogate", lambda config: Biased(only_below))  # noqa: ARG005
     changes = {"engine": {"kind": "surrogate", "model": "ch-jump"}}
     data = small.study_data(tmp_path, changes=changes, trials=96)
-    result = Study.from_config(data).run(client, progress=False)
+    result = Study.from_config(data).run(client, progress=False, report=False)
     best = result.best[0]
     assert result.why == "a verified optimum meets every target"
     assert best["objectives"][0] <= 5e-3 * small.TARGET
@@ -211,7 +212,7 @@ def test_warm_start_needs_less(found: Any, tmp_path: Path, client: Client) -> No
         client, progress=False
     )
     data = small.study_data(tmp_path, warm_start=[store], verify={"top": 2, "random": 2, "equivalents": 0})
-    warm = Study.from_config(data).run(client, progress=False)
+    warm = Study.from_config(data).run(client, progress=False, report=False)
     assert warm.warm == 36
     assert warm.best[0]["met"]
     assert 2 * warm.rollouts <= found.rollouts
@@ -222,7 +223,7 @@ def test_warm_start_needs_less(found: Any, tmp_path: Path, client: Client) -> No
 def test_a_store_that_has_it_is_not_computed_again(found: Any, tmp_path: Path, client: Client) -> None:
     """Another study of the same points takes them from the first one's stores, found by key."""
     data = small.study_data(tmp_path, warm_start=[str(p) for p in sorted(found.folder.glob("verified/*.zarr"))])
-    again = Study.from_config(data).run(client, progress=False)
+    again = Study.from_config(data).run(client, progress=False, report=False)
     assert again.counts["verified"] == 0
     assert outcome(again.folder) == outcome(found.folder)
 
@@ -232,7 +233,7 @@ def test_no_trial_meets_a_constraint(tmp_path: Path, client: Client) -> None:
         tmp_path, trials=8, constraints=[{"qoi": "domain_size", "at": 40, "min": 15.9}], verify={"top": 1, "random": 0}
     )
     with pytest.raises(InputError, match=r"^constraints\.0: found no trial of 8 that meets it .* allowed min 15\.9"):
-        Study.from_config(data).run(client, progress=False)
+        Study.from_config(data).run(client, progress=False, report=False)
 
 
 def test_another_study_is_not_overwritten(found: Any, client: Client) -> None:
@@ -240,5 +241,5 @@ def test_another_study_is_not_overwritten(found: Any, client: Client) -> None:
     stored["objectives"][0]["target"] = 0.19
     before = (found.folder / "best.json").read_bytes()
     with pytest.raises(InputError, match=r"holds another study \(objectives"):
-        Study.from_config(stored).run(client, progress=False)
+        Study.from_config(stored).run(client, progress=False, report=False)
     assert (found.folder / "best.json").read_bytes() == before
