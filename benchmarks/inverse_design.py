@@ -48,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> None:
     text = [
         f"Measured {time.strftime('%Y-%m-%d')} on {arguments.workers} workers (`{' '.join(['python', *sys.argv])}`)."
     ]
-    cluster = LocalCluster(workers=arguments.workers, dashboard_address=None)
+    cluster = LocalCluster(workers=arguments.workers)
     with tempfile.TemporaryDirectory() as folder, open_client(cluster, 64) as client:
         place = Path(folder)
         if "answers" in wanted:

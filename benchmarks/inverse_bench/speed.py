@@ -46,9 +46,7 @@ def measure(names: Sequence[str], client: Client, folder: Path, plain: int) -> l
         reached = off(study, result.best[0])
         cells = [f"{100 * reached:.3f} %, {own:.1f}"]
         for reference in (False, True):
-            miss, trials, seconds, done = _plain(
-                study, reached, plain, reference, folder / "plain" / name / str(reference)
-            )
+            miss, trials, seconds, done = _plain(study, reached, plain, reference)
             cells.append(f"{100 * miss:.3f} %, {trials}, {seconds:.0f}")
             cells.append(f"{'' if done else '> '}{seconds / own:.0f}")
             print(f"{name}: {cells}", file=sys.stderr)
