@@ -1,1 +1,26 @@
-"""Inverse design and digital twins on top of sweeps. Nothing is shipped yet: see the changelog."""
+"""Studies on top of sweeps: inverse design and digital twins.
+
+Names are imported when they are first used, so that ``import studies`` stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from studies.inverse.study import Study, StudyResult
+
+_HOME = {"Study": "inverse.study", "StudyResult": "inverse.study"}
+
+__all__ = ["Study", "StudyResult"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'studies' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"studies.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

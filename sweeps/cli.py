@@ -52,7 +52,8 @@ def lint(file: File, overrides: Overrides = None) -> int:
         apply_override(source, override)
     kind = kind_of(source.data)
     config = check(source, kind.load())
-    what = kind.name
+    with located(file, overrides or ()):
+        what = kind.describe(config, source)
     if isinstance(config, SweepConfig):
         points = next(iter(design_points(config).values())).size
         what = f"{what}, {many(points, 'point')} x {many(config.realizations.count, 'realization')}"

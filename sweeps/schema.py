@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from solvers.errors import InputError
 from solvers.inputs.strict import suggestion
+
+if TYPE_CHECKING:
+    from solvers.inputs.yaml_source import Source
 
 
 @dataclass(frozen=True)
@@ -24,17 +27,32 @@ class Kind:
         name: what `phasetwin schema NAME` calls it.
         model: ``module:Class`` of its pydantic model, imported when it is needed.
         marker: a key that only files of this kind have.
+        checker: ``module:function`` that checks what the model alone cannot and says in a few words what the file is;
+            it gets the model and the :class:`~solvers.inputs.yaml_source.Source`. Empty for none.
     """
 
     name: str
     model: str
     marker: str
+    checker: str = ""
 
     def load(self) -> type[BaseModel]:
         """The model."""
-        module, _, name = self.model.partition(":")
-        model: type[BaseModel] = getattr(import_module(module), name)
+        model: type[BaseModel] = _imported(self.model)
         return model
+
+    def describe(self, config: BaseModel, source: Source) -> str:
+        """What a file is, in a few words.
+
+        Raises:
+            InputError: for what only the checker finds.
+        """
+        return str(_imported(self.checker)(config, source)) if self.checker else self.name
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 _KINDS: dict[str, Kind] = {}

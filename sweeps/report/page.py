@@ -34,13 +34,13 @@ def write_page(data: SweepData, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     built = [made for made in (build(data) for build in SECTIONS) if made is not None]
     closing = [failures(data), loading(data), configuration(data)]
-    sections = [_with_sources(section, folder) for section in [*built, *closing] if section is not None]
+    sections = [with_sources(section, folder) for section in [*built, *closing] if section is not None]
     page = folder / "index.html"
     page.write_text(render(data, sections), encoding="utf-8")
     return page
 
 
-def _with_sources(section: Section, folder: Path) -> Section:
+def with_sources(section: Section, folder: Path) -> Section:
     """Draw the figures, write them as files and embed them."""
     drawn = []
     for picture in section.figures:
@@ -51,7 +51,22 @@ def _with_sources(section: Section, folder: Path) -> Section:
 
 
 def render(data: SweepData, sections: list[Section]) -> str:
-    """The HTML; everything that comes from the store is escaped."""
+    """The HTML of a sweep's report."""
+    return render_page(
+        title=f"{data.name}: sweep report",
+        name=data.name,
+        process_name=PROCESS_NAMES[data.process],
+        summary=summary(data),
+        warnings=warnings(data),
+        facts=facts(data),
+        sections=sections,
+        made_by=("phasetwin report", f"from the store alone: {data.url}"),
+        provenance=provenance(data),
+    )
+
+
+def render_page(**parts: Any) -> str:
+    """The HTML of any report, from the parts that the template names; whatever text is in them is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -59,16 +74,7 @@ def render(data: SweepData, sections: list[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html.j2").render(
-        name=data.name,
-        process_name=PROCESS_NAMES[data.process],
-        summary=summary(data),
-        warnings=warnings(data),
-        facts=facts(data),
-        sections=sections,
-        url=data.url,
-        provenance=provenance(data),
-    )
+    return environment.get_template("template.html.j2").render(**parts)
 
 
 def summary(data: SweepData) -> str:

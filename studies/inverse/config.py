@@ -1,0 +1,286 @@
+"""The study YAML as frozen models. What only the study and its sweep together can tell is in
+:mod:`studies.inverse.base`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
+
+from solvers.inputs.strict import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
+from sweeps.config import Engine, InputFile, InputStore
+from sweeps.parameters import PARAMETERS, Range
+
+#: Beside the parameters of a sweep, the length of the process.
+TIME = "time"
+VARIABLES = (*PARAMETERS, TIME)
+#: Of a target, relative: ten times the tolerance of the reference solver that decides whether it is met, and far less
+#: than a few random starts leave open.
+TOLERANCE = 5e-3
+SCALAR_STATISTICS = ("fraction", "domain_size")
+CURVE_STATISTICS = ("structure_factor", "two_point_correlation")
+
+
+class Quantile(StrictModel):
+    """``{quantile: 0.9}``: what holds for that share of the starts."""
+
+    quantile: Annotated[float, Field(gt=0, lt=1)]
+
+
+def _robust_form(value: Any) -> str:
+    return "quantile" if isinstance(value, dict | Quantile) else "name"
+
+
+Robust = Annotated[
+    Annotated[Literal["mean", "worst"], Tag("name")] | Annotated[Quantile, Tag("quantile")],
+    Discriminator(_robust_form),
+]
+
+
+def _ordered(window: tuple[float, float]) -> tuple[float, float]:
+    if not window[0] < window[1]:
+        raise problem(f"{window[0]:g} to {window[1]:g}", "a window from an earlier to a later time", (1,))
+    return window
+
+
+Window = Annotated[tuple[NotNegative, NotNegative], Field(strict=False), AfterValidator(_ordered)]
+
+
+class When(StrictModel):
+    """When a quantity is taken: at a stored time, or over a window of them.
+
+    Without either it is the last time of the sweep, or with a variable ``time`` that time. ``reduce`` is the mean
+    where it is left out.
+    """
+
+    at: NotNegative | None = None
+    window: Window | None = None
+    reduce: Literal["mean", "min", "max", "slope"] | None = None
+    realizations: Robust = "mean"
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> When:
+        if self.at is not None and self.window is not None:
+            raise problem("both `at` and `window`", "one of them", ("window",))
+        if self.window is None and self.reduce is not None:
+            raise problem("`reduce` without a window", "`window: [from, to]` beside it", ("reduce",))
+        return self
+
+
+class Conductor(StrictModel):
+    """How an effective diffusivity is computed: of the structure thresholded midway between the phases.
+
+    Attributes:
+        low, high: diffusivity of the phase at the lower and at the higher composition; 0 insulates.
+        along: axis of the flux.
+    """
+
+    low: NotNegative = 0.0
+    high: NotNegative = 1.0
+    along: Literal["x", "y"] = "x"
+
+    @model_validator(mode="after")
+    def _something_conducts(self) -> Conductor:
+        if self.low == 0 and self.high == 0:
+            raise problem("two insulators", "at least one of low and high > 0", ("high",))
+        return self
+
+
+class Quantity(When):
+    """A quantity: what a sweep stores, ``two_point_correlation`` or ``effective_diffusivity``.
+
+    ``quantile`` picks one of the levels of ``grain_area_quantile``.
+    """
+
+    qoi: Annotated[str, Field(min_length=1)]
+    quantile: Finite | None = None
+    conductor: Conductor = Conductor()
+
+
+def _target_form(value: Any) -> str:
+    return "file" if isinstance(value, str) else "number"
+
+
+Target = Annotated[
+    Annotated[Finite, Tag("number")] | Annotated[InputFile, Tag("file")],
+    Discriminator(_target_form),
+]
+
+
+class QoiObjective(Quantity):
+    """``{qoi: domain_size, at: 400, target: 12.0}``; or ``direction``; or for curves ``target: curve.csv``."""
+
+    target: Target | None = None
+    direction: Literal["minimize", "maximize"] | None = None
+    tolerance: Annotated[float, Field(gt=0, le=1)] = TOLERANCE
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> QoiObjective:
+        if (self.target is None) == (self.direction is None):
+            found = "neither `target` nor `direction`" if self.target is None else "both `target` and `direction`"
+            raise problem(found, "one of them", ("direction",) if self.direction else ())
+        return self
+
+
+class ImageObjective(When):
+    """``{image: wanted.png, at: 400}``: the distance to a micrograph by its statistics.
+
+    Attributes:
+        image: PNG, TIFF or npy, grey values.
+        statistics: ``fraction`` of the phase at the higher composition, ``domain_size``, ``structure_factor``,
+            ``two_point_correlation``.
+        levels: grey values of the two phases; auto takes the two classes that Otsu's threshold separates.
+        spacing: size of a pixel; the sweep's cell by default.
+        boundary: ``no_flux`` mirrors the image, as a micrograph needs.
+    """
+
+    image: InputFile
+    statistics: Annotated[
+        tuple[Literal["fraction", "domain_size", "structure_factor", "two_point_correlation"], ...],
+        Field(strict=False, min_length=1),
+    ] = SCALAR_STATISTICS  # type: ignore[assignment]
+    levels: Literal["auto"] | Annotated[tuple[Finite, Finite], Field(strict=False)] = "auto"
+    spacing: Positive | None = None
+    boundary: Literal["periodic", "no_flux"] = "no_flux"
+    tolerance: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+
+def _objective_form(value: Any) -> str:
+    # Tags are no keys, so that they do not show in the key of a mistake.
+    if isinstance(value, ImageObjective):
+        return "of an image"
+    return "of an image" if isinstance(value, dict) and "image" in value else "of a quantity"
+
+
+Objective = Annotated[
+    Annotated[QoiObjective, Tag("of a quantity")] | Annotated[ImageObjective, Tag("of an image")],
+    Discriminator(_objective_form),
+]
+
+
+class Constraint(Quantity):
+    """``{qoi: interface_density, at: 400, max: 0.35}``; min, max or both."""
+
+    min: Finite | None = None
+    max: Finite | None = None
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> Constraint:
+        if self.min is None and self.max is None:
+            raise problem("neither `min` nor `max`", "at least one of them")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise problem(f"min {self.min:g} and max {self.max:g}", "min <= max", ("max",))
+        return self
+
+
+class SamplerConfig(StrictModel):
+    """Who proposes trials; ``refine`` of each batch come from a model of the quantities instead (0 for none)."""
+
+    kind: Literal["tpe", "gp", "nsga2", "cmaes", "qmc", "random", "grid"] = "tpe"
+    seed: Seed = 0
+    refine: Annotated[int, Field(ge=0)] = 4
+
+
+class StudyVerify(StrictModel):
+    """Re-solves by the reference solver.
+
+    Attributes:
+        top: best candidates in a round.
+        random: trials picked at random in the first round, for the error of the engine everywhere.
+        rounds: at most so many rounds.
+        tolerance: of the reference solver; null is that of the sweep's own spot checks.
+        equivalents: points of a curve of equivalent optima that are solved.
+    """
+
+    top: Count = 5
+    random: Annotated[int, Field(ge=0)] = 8
+    rounds: Count = 8
+    tolerance: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    equivalents: Annotated[int, Field(ge=0)] = 3
+
+
+class LearnedExplorer(StrictModel):
+    """``explore: {learn: 16}``: an emulator learned from so many points run on the sweep's engine, spread by Sobol.
+
+    Stores of ``warm_start`` count towards them.
+    """
+
+    learn: Annotated[int, Field(ge=4, le=400)]
+
+
+def _explorer_form(value: Any) -> str:
+    return "learn" if isinstance(value, LearnedExplorer) or (isinstance(value, dict) and "learn" in value) else "engine"
+
+
+Explorer = Annotated[
+    Annotated[LearnedExplorer, Tag("learn")] | Annotated[Engine, Tag("engine")],
+    Discriminator(_explorer_form),
+]
+
+
+class StudyOutput(StrictModel):
+    """The study's folder, relative to the current directory; empty means ``runs/NAME``."""
+
+    path: str = ""
+
+
+def _known_variables(value: Any) -> Any:
+    if isinstance(value, dict):
+        for key in value:
+            if key not in VARIABLES:
+                raise unknown_key(key, VARIABLES)
+    return value
+
+
+def _some(entries: Any) -> Any:
+    # Not `min_length`: where an entry is wrong, pydantic would also complain of the entry that is then missing.
+    if not len(entries):
+        raise problem("none", "at least one")
+    return entries
+
+
+Variables = Annotated[dict[str, Range], BeforeValidator(_known_variables), AfterValidator(_some)]
+
+
+class StudyConfig(StrictModel):
+    """A whole study file, resolved.
+
+    Attributes:
+        sweep: the base: process, grid, start, times, engine, cluster.
+        changes: blocks of the sweep to replace, such as ``engine`` or ``realizations``.
+        explore: a cheaper engine for the trials; candidates are then confirmed on the sweep's own.
+        outside: what becomes of a trial outside a learned engine's domain.
+        stop: `held` ends as soon as a verified optimum holds; `budget` asks all trials first.
+    """
+
+    schema_version: Literal[1]
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    sweep: InputFile
+    changes: dict[str, Any] = Field(default_factory=dict)
+    variables: Variables
+    objectives: Annotated[tuple[Objective, ...], Field(strict=False), AfterValidator(_some)]
+    constraints: Annotated[tuple[Constraint, ...], Field(strict=False)] = ()
+    sampler: SamplerConfig = SamplerConfig()
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    batch: Annotated[int, Field(ge=1, le=10_000)] = 32
+    explore: Explorer | None = None
+    outside: Literal["solver", "infeasible"] = "infeasible"
+    stop: Literal["held", "budget"] = "held"
+    warm_start: Annotated[tuple[InputStore, ...], Field(strict=False)] = ()
+    verify: StudyVerify = StudyVerify()
+    output: StudyOutput = StudyOutput()
+
+    @model_validator(mode="after")
+    def _resolve(self) -> StudyConfig:
+        if not self.output.path:
+            object.__setattr__(self, "output", StudyOutput(path=f"runs/{self.name}"))
+        self._check_sampler()
+        return self
+
+    def _check_sampler(self) -> None:
+        kind, several = self.sampler.kind, len(self.objectives) > 1
+        if kind == "cmaes" and several:
+            raise problem("'cmaes' with several objectives", "tpe, gp, nsga2, qmc, random, grid", ("sampler", "kind"))
+        if kind == "cmaes" and len(self.variables) < 2:
+            raise problem("'cmaes' with one variable", "tpe, gp, nsga2, qmc, random, grid", ("sampler", "kind"))

@@ -1,0 +1,209 @@
+"""What the report shows, gathered from a study that has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from studies.inverse.aims import Term
+from studies.inverse.base import Prepared
+from studies.inverse.evaluation import read_points
+from studies.inverse.ladder import Model, Standing
+from studies.inverse.sensitivity import Indices, given_data, importances
+
+if TYPE_CHECKING:
+    from studies.inverse.driver import Driver
+
+#: Trials that sensitivities are computed from at most, spread over the study.
+MOST = 2000
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Predicted and solved values of one term at the points that the solver has solved.
+
+    Attributes:
+        term: it belongs to.
+        predicted, solved: (point,) mean over starts.
+        low, high: (point,) mean over starts of the band's ends; NaN without bands.
+        candidate: bool (point,), chosen for its merit rather than at random.
+        inside: share of single starts inside the band; NaN without bands.
+    """
+
+    term: Term
+    predicted: np.ndarray
+    solved: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    candidate: np.ndarray
+    inside: float
+
+    @property
+    def error(self) -> float:
+        """Root mean square of the relative error."""
+        return float(np.sqrt(np.mean(((self.predicted - self.solved) / np.maximum(np.abs(self.solved), 1e-300)) ** 2)))
+
+    @property
+    def rank(self) -> float:
+        """Spearman's rank correlation; NaN for fewer than 4 points or constants."""
+        if len(self.solved) < 4 or np.ptp(self.solved) == 0 or np.ptp(self.predicted) == 0:
+            return float("nan")
+        return float(spearmanr(self.predicted, self.solved).statistic)
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """See the module's text.
+
+    Attributes:
+        prepared: the study.
+        folder: of its output.
+        why: it stopped.
+        points: (trial, variable) of all trials.
+        losses: (trial, objective) of all trials as the exploring engine said; NaN where it failed.
+        summaries: for each term (trial,), as reported.
+        spent: (trial,) number of the trial among those asked; 0 for warm ones.
+        sources: (trial,) who proposed it.
+        standing: at the end.
+        verified: positions of the verified trials in the history, in the order in which they were solved.
+        rounds: (verified,) of each.
+        best: as in best.json.
+        equivalents: as in equivalents.json, or None.
+        model: corrected; None with too few trials.
+        compared: by term.
+        indices: by objective, where there are enough trials.
+        importances: Optuna's, by objective.
+        counts: of points.
+    """
+
+    prepared: Prepared
+    folder: str
+    why: str
+    points: np.ndarray
+    losses: np.ndarray
+    summaries: list[np.ndarray]
+    spent: np.ndarray
+    sources: list[str]
+    standing: Standing
+    verified: np.ndarray
+    rounds: np.ndarray
+    best: list[dict[str, Any]]
+    equivalents: dict[str, Any] | None
+    model: Model | None
+    compared: list[Compared]
+    indices: list[Indices]
+    sensitive: str
+    importances: list[dict[str, float]]
+    counts: dict[str, int]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the variables."""
+        return self.prepared.space.names
+
+    @property
+    def objectives(self) -> list[Term]:
+        """Terms that are objectives."""
+        return list(self.prepared.judge.objectives)
+
+    def rows(self, trials: np.ndarray) -> np.ndarray:
+        """Rows of the standing of trials that are in it."""
+        return np.searchsorted(self.standing.trials, trials)
+
+
+def gather(
+    driver: Driver, standing: Standing, best: list[dict[str, Any]], equivalents: dict[str, Any] | None
+) -> StudyData:
+    """All that the report needs."""
+    history, prepared = driver.history, driver.prepared
+    usable = history.usable
+    losses = np.full((len(history), len(prepared.judge.objectives)), np.nan)
+    losses[usable] = prepared.judge([values[usable] for values in history.features]).losses
+    summaries = []
+    for term, values in zip(prepared.terms, history.features, strict=True):
+        row = np.full(len(history), np.nan)
+        row[usable] = term.aim.summary(values[usable])
+        summaries.append(row)
+    warm = history.warm
+    rung = driver.ladder.verified
+    indices, sensitive = _indices(driver, summaries)
+    counts = {n: getattr(driver.counts, n) for n in ("explored", "confirmed", "verified", "reused", "rollouts")}
+    return StudyData(
+        prepared=prepared,
+        folder=str(driver.folder),
+        why=driver.why,
+        points=history.points,
+        losses=losses,
+        summaries=summaries,
+        spent=np.where(warm, 0, np.cumsum(~warm)),
+        sources=history.sources,
+        standing=standing,
+        verified=np.array(rung.trials, dtype=np.int64),
+        rounds=np.array([number for number, _ in rung.roles], dtype=np.int64),
+        best=best,
+        equivalents=equivalents,
+        model=driver.ladder.model(standing),
+        compared=_compared(driver),
+        indices=indices,
+        sensitive=sensitive,
+        importances=importances(driver.journal.study),
+        counts=counts,
+    )
+
+
+def _compared(driver: Driver) -> list[Compared]:
+    rung, history = driver.ladder.verified, driver.history
+    if not rung.trials:
+        return []
+    bands = [_band(driver, t) for t in rung.trials]
+    candidate = np.array([role == "candidate" for _, role in rung.roles])
+    found = []
+    for i, term in enumerate(driver.prepared.terms):
+        if history.features[i].shape[2] > 1:
+            predicted, solved = term.aim.summary(history.features[i][rung.trials]), term.aim.summary(rung.features[i])
+            low = high = np.full(len(solved), np.nan)
+            inside = float("nan")
+        else:
+            predicted = history.features[i][rung.trials].mean(axis=(1, 2))
+            solved = rung.features[i].mean(axis=(1, 2))
+            low = np.array([b[0][i].mean() if b else np.nan for b in bands])
+            high = np.array([b[1][i].mean() if b else np.nan for b in bands])
+            hits = [(b[0][i] <= own) & (own <= b[1][i]) for b, own in zip(bands, rung.features[i], strict=True) if b]
+            inside = float(np.mean(hits)) if hits else float("nan")
+        found.append(Compared(term, predicted, solved, low, high, candidate, inside))
+    return found
+
+
+def _band(driver: Driver, trial: int) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    rows = np.array([driver.history.places[trial][1]])
+    own = read_points(driver.history.url(trial), driver.prepared.terms, rows=rows)
+    if own.low is None or own.high is None:
+        return None
+    return [v[0] for v in own.low], [v[0] for v in own.high]
+
+
+def _indices(driver: Driver, summaries: list[np.ndarray]) -> tuple[list[Indices], str]:
+    """Of the finished sweep that the study began with, where it has enough points; else of its own trials."""
+    history = driver.history
+    warm = history.warm & history.usable
+    spread = np.array([source in ("qmc", "random", "grid") for source in history.sources], dtype=bool)
+    groups = {
+        "the points of warm_start": warm,
+        "trials spread evenly": spread & history.usable,
+        "all trials": history.usable,
+    }
+    for text, chosen in groups.items():
+        rows = np.flatnonzero(chosen)
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int)] if rows.size else rows
+        terms = list(enumerate(driver.prepared.judge.objectives))
+        found = [
+            own
+            for i, term in terms
+            if (own := given_data(term.label, driver.prepared.space.names, history.points[rows], summaries[i][rows]))
+        ]
+        if len(found) == len(terms):
+            return found, f"{len(rows)} points: {text}"
+    return [], ""

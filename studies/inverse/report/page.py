@@ -1,0 +1,257 @@
+"""The page: headline, what was found and how sure it is, and the figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from studies.inverse.equivalents import sentence
+from studies.inverse.outcome import short_labels
+from studies.inverse.report import history, landscape, parity, pictures
+from studies.inverse.report.data import StudyData
+from sweeps.provenance import git_commit, versions
+from sweeps.report.data import number, symbol
+from sweeps.report.page import PROCESS_NAMES, Fact, render_page, with_sources
+from sweeps.report.sections import PHASES, Cell, Head, Picture, Section, Table
+
+ROWS = 20
+
+
+def write_page(data: StudyData, folder: Path) -> Path:
+    """Write ``index.html`` and its figures; returns the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    built = [optima(data), microstructures(data), front(data), search(data), over_variables(data), trust(data)]
+    built += [sensitivity(data), configuration(data)]
+    sections = [with_sources(section, folder) for section in built if section is not None]
+    page = folder / "index.html"
+    study = data.prepared.study
+    page.write_text(
+        render_page(
+            title=f"{study.name}: study report",
+            name=study.name,
+            process_name=f"{PROCESS_NAMES[data.prepared.exploring.process]}, inverse design",
+            summary=summary(data),
+            warnings=warnings(data),
+            facts=facts(data),
+            sections=sections,
+            made_by=("phasetwin optimize", f"from {data.folder}"),
+            provenance=[
+                "Versions: " + ", ".join(f"{n} {v}" for n, v in versions().items()),
+                *([f"git commit {commit}"] if (commit := git_commit()) else []),
+            ],
+        ),
+        encoding="utf-8",
+    )
+    return page
+
+
+def summary(data: StudyData) -> str:
+    """The study in one sentence."""
+    names = ", ".join(n.replace("_", " ") for n in data.names)
+    wanted = "; ".join(_wish(term) for term in data.objectives)
+    return f"Wanted: {wanted}. Varied: {names}."
+
+
+def _wish(term: Any) -> str:
+    aim = term.aim
+    when = term.label.split("@", 1)[1] if "@" in term.label else ""
+    at = f" at t\u00a0=\u00a0{when}" if when and "(" not in when else (f" ({when})" if when else "")
+    if hasattr(aim, "sign"):
+        return f"{'small' if aim.sign > 0 else 'large'} {term.long_name}{at}"
+    target = aim.target
+    return f"{term.long_name} {target:g}{at}" if isinstance(target, float) else f"smallest {term.long_name}{at}"
+
+
+def warnings(data: StudyData) -> list[str]:
+    """What a reader must know first."""
+    found = []
+    if not data.best:
+        found.append("No point was verified: nothing here is an optimum.")
+    elif data.prepared.judge.all_targets and not data.best[0]["met"]:
+        found.append(f"The best verified point does not meet every target; the study stopped because {data.why}.")
+    outside = sum(not p["within_band"] for p in data.best)
+    if outside:
+        found.append(
+            f"{outside} of {len(data.best)} optima lie outside the bands of the exploring "
+            "engine; the values given here are "
+            "the solver's."
+        )
+    return found
+
+
+def facts(data: StudyData) -> list[Fact]:
+    """The headline block."""
+    study, counts = data.prepared.study, data.counts
+    explored = data.prepared.exploring.engine
+    own = explored.kind + (f" {explored.model}" if hasattr(explored, "model") else "")
+    warm = int((data.spent == 0).sum())
+    reference = data.prepared.reference.engine.tolerance  # type: ignore[union-attr]
+    best = "–"
+    if data.best:
+        names = short_labels([t.label for t in data.prepared.terms])[: len(data.objectives)]
+        best = ", ".join(f"{n.replace('_', ' ')} {number(data.best[0]['qois'][n], 4)}" for n in names)
+    count = f"a front of {len(data.best)}" if data.prepared.judge.is_pareto else "best, by the reference solver"
+    return [
+        Fact("Verified", best, count),
+        Fact("Trials", f"{len(data.spent) - warm} of {study.trials}", f"{warm} from warm_start; stopped: {data.why}"),
+        Fact("Sampler", study.sampler.kind, f"seed {study.sampler.seed}, {study.sampler.refine} a batch by the model"),
+        Fact(
+            "Explored on", own, f"{counts['rollouts']} trajectories in the last run, {counts['reused']} points reused"
+        ),
+        Fact("Solved", f"{len(data.verified)} points", f"by the reference solver, tolerance {100 * reference:.2g} %"),
+    ]
+
+
+def optima(data: StudyData) -> Section:
+    """The verified points."""
+    names = short_labels([t.label for t in data.prepared.terms])
+    head = [Head("#", True), *(Head(symbol(n) if n != "time" else "time", True) for n in data.names)]
+    for name in names:
+        head += [Head(name.replace("_", " "), True), Head("predicted", True)]
+    head += [Head("Target" if data.prepared.judge.all_targets else "Band")]
+    rows = []
+    for rank, point in enumerate(data.best[:ROWS], start=1):
+        row = [Cell(str(rank), "n"), *(Cell(number(point["parameters"][n], 4), "n") for n in data.names)]
+        for name in names:
+            row += [Cell(number(point["qois"][name], 4), "n"), Cell(number(point["predicted"][name], 4), "n")]
+        rows.append([*row, _verdict(data, point)])
+    text = (
+        "Every row was solved again by the reference solver; these are its values, beside what the "
+        "exploring engine said."
+    )
+    paragraphs = [text]
+    if data.equivalents:
+        lead = "This optimum is one of many: "
+        paragraphs.append(f"{lead}{sentence(data.equivalents)}. {data.equivalents['statement']}")
+    return Section("optima", "Verified optima", paragraphs, table=Table(head, rows))
+
+
+def _verdict(data: StudyData, point: dict[str, Any]) -> Cell:
+    if data.prepared.judge.all_targets:
+        return Cell("✓ met", "pass") if point["met"] else Cell("✗ missed", "fail")
+    return Cell("✓ inside", "pass") if point["within_band"] else Cell("✗ outside", "fail")
+
+
+def _section(
+    anchor: str, title: str, figures: list[tuple[str, Figure | None, str, str]], **more: Any
+) -> Section | None:
+    drawn = [Picture(file, figure, caption, alt) for file, figure, caption, alt in figures if figure is not None]
+    return Section(anchor, title, figures=drawn, **more) if drawn else None
+
+
+def microstructures(data: StudyData) -> Section | None:
+    """Pictures of the optima."""
+    times = data.prepared.reference.field_times()
+    caption = (
+        f"One column an optimum, one row a random start, at t = {times[-1]:g}, by the reference solver. "
+        f"{PHASES[data.prepared.exploring.process]}"
+    )
+    return _section(
+        "microstructures",
+        "Microstructures",
+        [("microstructures", pictures.montage(data), caption, "Verified microstructures.")],
+    )
+
+
+def front(data: StudyData) -> Section | None:
+    """The plane of two objectives."""
+    caption = "Filled: trials as the exploring engine predicted them. Red: values of the reference solver."
+    title = "Pareto front" if data.prepared.judge.is_pareto else "Trade-off between the objectives"
+    return _section(
+        "front",
+        title,
+        [("front", landscape.front(data), caption, "Trials and verified points in the plane of two objectives.")],
+    )
+
+
+def search(data: StudyData) -> Section | None:
+    """History and regret."""
+    caption = (
+        "Every trial as the exploring engine said it; circled in red, the same trial solved by the reference solver."
+    )
+    again = "How good the best solved point was after so many solutions, in the order in which they were asked for."
+    figures = [
+        ("history", history.history(data), caption, "Objectives against the number of the trial."),
+        ("regret", history.regret(data), again, "Best solved so far against the number of solved points."),
+    ]
+    return _section("history", "History", figures)
+
+
+def over_variables(data: StudyData) -> Section | None:
+    """Contours or slices."""
+    caption = (
+        "The model of the study, corrected by what the solver said. Dots are trials, circles "
+        "the verified optima, the star "
+        "the best; a white line is the target"
+        + (
+            ", the red one the curve of equivalent optima with its solved points as squares."
+            if data.equivalents
+            else "."
+        )
+    )
+    return _section(
+        "landscape",
+        "Over the variables",
+        [("landscape", landscape.landscape(data), caption, "Objectives over the variables.")],
+    )
+
+
+def trust(data: StudyData) -> Section | None:
+    """Parity."""
+    head = [
+        Head("Quantity"),
+        Head("Solved", True),
+        Head("Error", True),
+        Head("Rank correlation", True),
+        Head("Starts inside bands", True),
+    ]
+    rows = [
+        [
+            Cell(own.term.label),
+            Cell(str(len(own.solved)), "n"),
+            Cell(f"{100 * own.error:.2g} %", "n"),
+            Cell(_or_dash(own.rank, "{:.3f}"), "n"),
+            Cell(_or_dash(100 * own.inside, "{:.0f} %"), "n"),
+        ]
+        for own in data.compared
+    ]
+    caption = (
+        "The exploring engine against the reference solver, means over starts; bars are the "
+        "engine's bands where it has them."
+    )
+    notes = [
+        "Error: root mean square of the relative error. Candidates were chosen for what the "
+        "engine said, so their errors lean to one side."
+    ]
+    figures = [("parity", parity.parity(data), caption, "Predicted against solved values.")]
+    return _section("parity", "Engine against solver", figures, table=Table(head, rows), notes=notes)
+
+
+def _or_dash(value: float, form: str) -> str:
+    return form.format(value) if math.isfinite(value) else "–"
+
+
+def sensitivity(data: StudyData) -> Section | None:
+    """Indices."""
+    caption = (
+        f"From {data.sensitive}. delta and PAWN compare whole distributions, S1 is the "
+        "first-order share of the variance; bars "
+        "are 95 % intervals. Trials that a sampler has drawn to the optimum weigh it more than the rest of the box."
+    )
+    return _section(
+        "sensitivity",
+        "Sensitivity",
+        [("sensitivity", landscape.sensitivity(data), caption, "Sensitivity of the objectives to the variables.")],
+    )
+
+
+def configuration(data: StudyData) -> Section:
+    """The resolved study."""
+    text = json.dumps(data.prepared.study.model_dump(mode="json"), indent=1)
+    return Section(
+        "configuration", "Configuration", hidden_title="The resolved study file, defaults filled in", hidden_code=text
+    )

@@ -1,0 +1,88 @@
+"""The microstructures of verified optima, as the reference solver made them, beside the target where it is a
+picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from studies.inverse.config import ImageObjective
+from studies.inverse.features import PointView
+from studies.inverse.report.data import StudyData
+from sweeps.report import style
+
+MOST, STARTS = 5, 3
+
+
+def shown(best: list[dict[str, Any]], spread: bool) -> list[dict[str, Any]]:
+    """A few of the optima: the best ones, or of a front some along it."""
+    if not spread or len(best) <= MOST:
+        return best[:MOST]
+    picks = np.linspace(0, len(best) - 1, MOST).round().astype(int)
+    return [best[i] for i in picks]
+
+
+def montage(data: StudyData) -> Figure | None:
+    """One column an optimum, one row a start, the target image first."""
+    points = shown(data.best, data.prepared.judge.is_pareto)
+    if not points:
+        return None
+    columns: list[tuple[str, list[np.ndarray]]] = []
+    target = _target(data)
+    if target is not None:
+        columns.append(("target", [target]))
+    for point in points:
+        view = PointView(point["store"], np.array([point["row"]]))
+        if "field" not in view:
+            return None
+        last = float(np.max(data.prepared.reference.field_times()))
+        columns.append((_label(point["parameters"]), list(view.field(last)[0][:STARTS])))
+    return _draw(data, columns)
+
+
+def _label(parameters: dict[str, float]) -> str:
+    from sweeps.report.data import number, symbol
+
+    return "\n".join(f"{symbol(n) if n != 'time' else 't'} = {number(v)}" for n, v in parameters.items())
+
+
+def _target(data: StudyData) -> np.ndarray | None:
+    from studies.inverse.images import composition_of
+
+    well = data.prepared.exploring.well
+    low, high = (well.ca, well.cb) if well else (-1.0, 1.0)
+    for i, objective in enumerate(data.prepared.study.objectives):
+        if isinstance(objective, ImageObjective):
+            return composition_of(objective, low, high, f"objectives.{i}")
+    return None
+
+
+def _draw(data: StudyData, columns: list[tuple[str, list[np.ndarray]]]) -> Figure:
+    process = data.prepared.exploring.process
+    rows = max(len(pictures) for _, pictures in columns)
+    tile = min(2.0, (style.WIDTH - 0.4) / max(len(columns), 4))
+    figure = style.new_figure(tile * rows + 0.7, tile * len(columns) + 0.4, tight=True)
+    axes = figure.subplots(rows, len(columns), squeeze=False)
+    well = data.prepared.exploring.well
+    low, high = (0.2, 1.0) if process == "grain_growth" else (well.ca, well.cb) if well else (-1.0, 1.0)
+    for c, (label, pictures) in enumerate(columns):
+        for r in range(rows):
+            panel = style.tidy(axes[r, c], frame=True)
+            panel.set(xticks=[], yticks=[])
+            if r >= len(pictures):
+                panel.set_visible(False)
+                continue
+            panel.imshow(
+                pictures[r],
+                cmap=style.FIELD_COLOURS[process],
+                vmin=low,
+                vmax=high,
+                origin="lower",
+                interpolation="nearest",
+            )
+        last = len(pictures) - 1
+        axes[last, c].set_xlabel(label, **style.text_style(fontsize=style.FONT - 1))
+    return figure

@@ -1,0 +1,172 @@
+"""Inverse design: the parameters that give a wanted microstructure, verified by the reference solver."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from solvers.errors import InputError
+from studies.inverse.base import Prepared, prepare, read_study, read_sweep, study_from
+from studies.inverse.config import StudyConfig
+from studies.inverse.files import write_json
+from sweeps.config import SweepConfig
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+FILE = "study.json"
+#: May change between runs of a study: more trials go on where it ended.
+FREE = ("trials", "verify", "output", "warm_start")
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study found.
+
+    Attributes:
+        folder: of its output.
+        best: as in ``best.json``: verified optima, best first; a front for several objectives.
+        trials: told, without those from ``warm_start``.
+        warm: trials from ``warm_start``.
+        rollouts: trajectories computed by this run on all rungs, each for all realizations.
+        verified: points solved by the reference solver, in all.
+        why: it stopped.
+        wall_s: seconds of this run.
+        counts: points computed on each rung, and reused.
+        missed: targets that the best verified point misses.
+        equivalents: a sentence on equivalent optima; empty where there are none.
+        report: its page.
+    """
+
+    folder: Path
+    best: list[dict[str, Any]]
+    trials: int
+    warm: int
+    rollouts: int
+    verified: int
+    why: str
+    wall_s: float
+    counts: dict[str, int] = field(default_factory=dict)
+    missed: int = 0
+    equivalents: str = ""
+    report: Path | None = None
+
+
+class Study:
+    """An inverse-design study.
+
+    Args:
+        config: the resolved file.
+        sweep: its sweep; None reads the one that the file names.
+    """
+
+    def __init__(self, config: StudyConfig, sweep: SweepConfig | None = None) -> None:
+        self.config = config
+        self.sweep = sweep if sweep is not None else read_sweep(config)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Study:
+        """Read a study file.
+
+        Args:
+            path: of the YAML file.
+            overrides: ``key.path=value`` texts, each replacing one value of the file.
+
+        Raises:
+            InputError: naming file, line and key, what was found and what is allowed.
+        """
+        return cls(*read_study(path, overrides))
+
+    @classmethod
+    def from_config(cls, config: StudyConfig | dict[str, Any]) -> Study:
+        """From a configuration, or the dictionary that a file would hold."""
+        return cls(study_from(config))
+
+    @property
+    def folder(self) -> Path:
+        """Of the output."""
+        return Path(self.config.output.path)
+
+    def prepare(self) -> Prepared:
+        """Study and sweep, checked against each other.
+
+        Raises:
+            InputError: starting with the key at fault.
+        """
+        return prepare(self.config, self.sweep)
+
+    def run(
+        self, client: Client | None = None, progress: bool | Callable[[str], None] = True, report: bool = True
+    ) -> StudyResult:
+        """Search until a verified optimum holds or the budget ends; run again, it goes on.
+
+        Args:
+            client: Dask client to use; None starts what the sweep's ``cluster`` says.
+            progress: lines on stderr; or a function that gets them.
+            report: write the report beside ``best.json``.
+
+        Raises:
+            InputError: for a file that cannot work, a folder of another study or one in use, and where no trial meets
+            the
+                constraints.
+        """
+        from studies.inverse.driver import LazyClient
+        from studies.inverse.outcome import conclude
+        from studies.inverse.warm import begin
+        from sweeps.lock import store_lock
+
+        started = time.monotonic()
+        prepared = self.prepare()
+        say = progress if callable(progress) else _on_stderr if progress else _nowhere
+        with store_lock(str(self.folder)), LazyClient(self.sweep, client, say) as lazy:
+            claim(self.folder, self.config, self.sweep)
+            driver = begin(prepared, self.folder, lazy, say)
+            standing = driver.run()
+            return conclude(driver, standing, started, report)
+
+
+def _on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _nowhere(line: str) -> None:
+    """Silence."""
+
+
+def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
+    """Write the resolved study into its folder, or see that what is there is the same study.
+
+    Raises:
+        InputError: for other things at that place, or a study of another problem.
+    """
+    from sweeps.resume import differences
+
+    path = folder / FILE
+    here = {"study": study.model_dump(mode="json"), "sweep": sweep.model_dump(mode="json")}
+    if path.exists():
+        try:
+            there = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: expected the description of a study, but it cannot be read: {error}") from None
+        for key, old, new in differences(there, here):
+            if (key[0] == "study" and key[1] not in FREE) or (
+                key[0] == "sweep" and key[1] not in ("cluster", "output", "verify")
+            ):
+                name = ".".join(map(str, key[1:] if key[0] == "study" else key))
+                raise InputError(
+                    f"{folder}: holds another study ({name}: {json.dumps(old)} there, {json.dumps(new)} in the file); "
+                    "choose another output.path, or delete the folder"
+                )
+    elif folder.exists() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder}: expected a study or nothing, but other things are there; choose another output.path"
+        )
+    try:
+        write_json(path, here)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None

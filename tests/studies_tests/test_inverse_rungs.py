@@ -1,0 +1,167 @@
+"""Rungs: an emulator that explores, points outside its domain, samplers that go on where a killed study stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import inverse_studies as small
+import numpy as np
+import pytest
+from distributed import Client
+
+import phasetwin
+from studies import Study
+from studies.inverse import driver as driver_module
+from studies.inverse.samplers import Seen, make_proposer, window_of
+from studies.inverse.sensitivity import given_data, of_sweep
+from studies.inverse.space import Space
+from sweeps import Sweep
+
+KINDS = ("tpe", "gp", "nsga2", "cmaes", "qmc", "random", "grid")
+
+
+def test_explores_on_an_emulator_that_it_learns(tmp_path: Path, client: Client) -> None:
+    data = small.study_data(tmp_path, explore={"learn": 8}, trials=64)
+    result = Study.from_config(data).run(client, progress=False, report=False)
+    assert result.best[0]["met"]
+    assert (result.folder / "emulator" / "emulator.json").exists()
+    # Eight trajectories of the design, candidates and checks; none of the trials.
+    assert result.rollouts < result.trials
+    journal = (result.folder / "journal.log").read_text()
+    assert '"engine":"emulator"' in journal.replace(" ", "") or "emulator" in journal
+
+
+@pytest.mark.parametrize("outside", ["solver", "infeasible"])
+def test_outside_the_domain(outside: str, tmp_path: Path, client: Client) -> None:
+    """An emulator that knows kappa from 0.9 on says nothing of 0.5: the solver does, or the trial is infeasible."""
+    store = str(tmp_path / "known.zarr")
+    parameters = {"mobility": {"logspace": [0.5, 2.0, 4]}, "kappa": {"linspace": [0.9, 1.5, 6]}, "composition": 0.0}
+    known = {**small.SWEEP, "parameters": parameters, "output": {"path": store, "retain": "qoi"}}
+    Sweep.from_config(known).run(client, progress=False)
+    assert phasetwin.main(["emulate", store, "--out", str(tmp_path / "emulator")]) == 0
+    engine = {"kind": "emulator", "model": str(tmp_path / "emulator")}
+    data = small.study_data(tmp_path, changes={"engine": engine}, outside=outside, trials=24, stop="budget")
+    study = Study.from_config(data)
+    result = study.run(client, progress=False, report=False)
+    solved = sorted((result.folder / "batches").glob("*-solver.zarr"))
+    assert bool(solved) == (outside == "solver")
+    assert all(p["verified"] for p in result.best)
+    if outside == "infeasible":
+        assert all(p["parameters"]["kappa"] >= 0.9 - 1e-9 for p in result.best)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_sampler(kind: str, tmp_path: Path, client: Client) -> None:
+    """Runs, stays in the box, and after a kill between two batches asks what it would have asked."""
+    changes: dict[str, Any] = {"sampler": {"kind": kind, "seed": 3, "refine": 0}, "trials": 12, "batch": 4}
+    changes |= {"objectives": [{"qoi": "interface_density", "direction": "minimize"}], "stop": "budget"}
+    changes["verify"] = {"top": 1, "random": 0}
+    whole = Study.from_config(small.study_data(tmp_path, output="whole", **changes)).run(
+        client, progress=False, report=False
+    )
+    points = np.array([[p["parameters"][n] for n in ("mobility", "kappa")] for p in whole.best])
+    assert ((points >= [0.5, 0.5]) & (points <= [2.0, 1.5])).all()
+
+    class Killed(BaseException):
+        pass
+
+    study, calls = Study.from_config(small.study_data(tmp_path, output="killed", **changes)), [0]
+    original = driver_module.Driver._tell
+
+    def dying(self: Any, *args: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise Killed
+        original(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver_module.Driver, "_tell", dying)
+        with pytest.raises(Killed):
+            study.run(client, progress=False, report=False)
+    again = study.run(client, progress=False, report=False)
+    names = ("parameters", "qois", "objectives")
+    assert [{n: p[n] for n in names} for p in again.best] == [{n: p[n] for n in names} for p in whole.best]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_proposals_depend_on_what_was_told_alone(kind: str, tmp_path: Path) -> None:
+    study = Study.from_config(small.study_data(tmp_path, sampler={"kind": kind, "seed": 5}, batch=4))
+    space = Space.of(study.config, study.sweep)
+    rng = np.random.default_rng(0)
+    values = space.values(rng.random((20, 2)))
+    seen = Seen(values, rng.random((20, 1)), {}, [{}] * 20)
+    one, two = (make_proposer(study.config, space).propose(seen, 7, 20, 4).values for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert one.shape == (4, 2)
+    assert ((one >= space.low) & (one <= space.high)).all()
+    assert sum(window_of(kind)) <= 500
+
+
+def test_several_objectives(tmp_path: Path, client: Client) -> None:
+    data = small.study_data(
+        tmp_path,
+        variables={"kappa": {"low": 0.5, "high": 1.5}, "composition": {"low": 0.0, "high": 0.3}},
+        objectives=[{"qoi": n, "direction": "minimize"} for n in ("domain_size", "interface_density")],
+        changes={"parameters": {"mobility": 2.0}},
+        sampler={"kind": "nsga2", "seed": 0},
+        trials=24,
+        verify={"top": 3, "random": 1, "rounds": 2},
+    )
+    result = Study.from_config(data).run(client, progress=False)
+    front = np.array([p["objectives"] for p in result.best])
+    assert len(front) >= 2
+    for a in front:  # none dominates another
+        assert not ((front <= a).all(1) & (front < a).any(1)).any()
+    assert {p.name for p in (result.folder / "report").iterdir()} >= {"index.html", "front.png", "parity.png"}
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], client: Client) -> None:
+    import yaml
+
+    path = tmp_path / "study.yaml"
+    address = client.scheduler.address  # type: ignore[union-attr]
+    path.write_text(yaml.safe_dump(small.study_data(tmp_path, verify={"top": 2, "random": 2, "equivalents": 2})))
+    # Workers as threads are not reached from a second client: the study starts a worker of its own.
+    assert address.startswith("inproc")
+    assert phasetwin.main(["optimize", str(path), "--set", "changes.cluster={workers: 1}"]) == 0
+    shown = capsys.readouterr().out
+    assert "a verified optimum meets every target" in shown
+    assert "(verified)" in shown
+    page = (tmp_path / "study" / "report" / "index.html").read_text()
+    assert "Verified optima" in page
+    assert "data:image/png;base64," in page
+    best = json.loads((tmp_path / "study" / "best.json").read_text())
+    assert list(best[0])[:5] == ["parameters", "qois", "objectives", "verified", "within_band"]
+    equivalents = json.loads((tmp_path / "study" / "equivalents.json").read_text())
+    assert "mobility acts as time does" in equivalents["statement"]
+    assert len(equivalents["verified"]) == 2
+
+
+def test_sensitivity_of_a_finished_sweep(tmp_path: Path, client: Client) -> None:
+    store = str(tmp_path / "sobol.zarr")
+    parameters = {"mobility": {"low": 0.5, "high": 2.0}, "kappa": {"low": 0.9, "high": 1.0}, "composition": 0.0}
+    design = {"sampler": "sobol", "n": 64}
+    data = {**small.SWEEP, "parameters": parameters, "design": design, "output": {"path": store, "retain": "qoi"}}
+    Sweep.from_config({**data, "realizations": {"count": 1}}).run(client, progress=False)
+    found = of_sweep(store, "free_energy")
+    assert found is not None
+    assert found.names == ("mobility", "kappa")
+    # Mobility varies by a factor of four, kappa by a tenth.
+    assert found.delta[0] > found.delta[1]
+    assert found.first[0] > found.first[1]
+
+
+def test_sensitivity_leaves_no_trace() -> None:
+    import warnings
+
+    rng = np.random.default_rng(0)
+    values = rng.random((64, 2))
+    form = warnings.formatwarning
+    np.random.seed(3)
+    before = np.random.get_state()[1].copy()
+    found = given_data("q", ("a", "b"), values, values[:, 0])
+    assert found is not None
+    assert warnings.formatwarning is form
+    assert (np.random.get_state()[1] == before).all()
