@@ -143,8 +143,21 @@ def schema(
 def _sweep(file: Path, overrides: Sequence[str] | None, address: str | None = None) -> Sweep:
     from sweeps.sweep import Sweep
 
-    extra = [f"cluster={{address: '{address}'}}"] if address else []
+    extra = [f"cluster={json.dumps(_running(file, overrides, address))}"] if address else []
     return Sweep.from_yaml(file, overrides=(*(overrides or ()), *extra))
+
+
+def _running(file: Path, overrides: Sequence[str] | None, address: str) -> dict[str, Any]:
+    """The cluster at an address, with the file's own certificates where the address is an encrypted one."""
+    from solvers.inputs.yaml_source import apply_override, read_source
+
+    source = read_source(file)
+    for override in overrides or ():
+        apply_override(source, override)
+    cluster = source.data.get("cluster") if isinstance(source.data, dict) else None
+    tls = cluster.get("tls") if isinstance(cluster, dict) else None
+    encrypted = address.startswith(("tls://", "wss://")) and isinstance(tls, dict)
+    return {"address": address, **({"tls": tls} if encrypted else {})}
 
 
 def _store(target: str, overrides: Sequence[str] | None) -> str:

@@ -24,6 +24,7 @@ from zarr.errors import ContainsArrayError, GroupNotFoundError, ZarrUserWarning
 
 from solvers.errors import InputError
 from sweeps.layout import DIVERGED, DONE, VERIFIED, Layout, Variable, parameter_attributes
+from sweeps.paths import check_address
 from sweeps.plan import Plan
 
 FORMAT = "phasetwin-sweep"
@@ -67,15 +68,19 @@ def remove_partial_objects(url: str) -> None:
 def open_root(url: str, mode: str = "r") -> zarr.Group | None:
     """The root group of a store, or None where there is nothing.
 
+    Only the third format of Zarr is opened: the second knows a codec that unpickles.
+
     Raises:
         InputError: if something else is there, or it cannot be read.
     """
+    check_address(url)
     path = local_path(url)
     try:
         # Writers look at what is on disk; only readers trust the gathered metadata, which a killed writer
         # may have left behind the times.
         gathered = None if mode == "r" else False
-        root = zarr.open_group(_location(url), mode=mode, use_consolidated=gathered)  # type: ignore[arg-type]
+        where: Any = _location(url)
+        root = zarr.open_group(where, mode=mode, zarr_format=3, use_consolidated=gathered)  # type: ignore[arg-type]
     except (FileNotFoundError, GroupNotFoundError):
         if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{url}: expected a sweep store, but other things are there") from None
