@@ -81,10 +81,17 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> int:
     return 0
 
 
-def run(file: File, overrides: Overrides = None, address: Address = None) -> int:
+def run(
+    file: File,
+    overrides: Overrides = None,
+    address: Address = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="First read what the store holds and redo what is damaged.")
+    ] = True,
+) -> int:
     """Run a sweep; what an earlier run finished is kept."""
     with located(file, overrides or ()):
-        result = _sweep(file, overrides, address).run()
+        result = _sweep(file, overrides, address).run(check=check)
     typer.echo(f"{result.store}: {result.computed} points computed, {result.reused} reused, in {result.wall_s:.1f} s")
     return _outcome(result)
 

@@ -23,7 +23,7 @@ from typing import IO, Any
 import fsspec
 
 from solvers.errors import InputError
-from sweeps.store import local_path
+from sweeps.store import cannot_write, local_path
 
 try:
     import fcntl
@@ -100,17 +100,24 @@ def _file_lock(path: Path, url: str) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = _locked(lock, url)
     except OSError as error:
-        raise InputError(f"{url}: cannot be written: {error.strerror or error}") from None
+        raise cannot_write(url, error) from None
     try:
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(_owner()))
-        file.flush()
+        _tell(file, _owner(), url)
         yield
     finally:
         # Removed while held: whoever opened it meanwhile sees another file at the path and tries again.
         lock.unlink(missing_ok=True)
         file.close()
+
+
+def _tell(file: IO[str], facts: dict[str, Any], url: str) -> None:
+    try:
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(facts))
+        file.flush()
+    except OSError as error:
+        raise cannot_write(url, error) from None
 
 
 def _locked(lock: Path, url: str) -> IO[str]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import zarr
 
+from sweeps.damage import find_damage
 from sweeps.layout import DIVERGED, DONE, FAILED, PENDING, STATUS_FLAGS, VERIFIED
 from sweeps.lock import lock_holder
-from sweeps.store import object_name, object_names, open_store, read
+from sweeps.store import open_store, read
 
 # Failures listed one by one; `failure_count` counts them all.
 FAILURES_LISTED = 1000
@@ -197,18 +198,12 @@ def check_store(url: str) -> list[dict[str, Any]]:
 
     Returns:
         One dictionary for each bad object: ``variable``, ``object`` (its path below the store), ``rows`` (of the
-        variable, first and one past the last), ``error``. Deleting the object and running the sweep again computes
-        it anew.
+        variable, first and one past the last), ``error``. Running the sweep again repairs them.
 
     Raises:
-        InputError: if there is no store.
+        InputError: if there is no store, or its root is damaged beyond reading.
     """
-    root = open_store(url)
-    bad = _check_group(root, "")
-    for group in ("reference", "verification"):
-        if group in root:
-            bad += _check_group(root[group], group)
-    return bad
+    return [item.as_dict() for item in find_damage(url)]
 
 
 def describe_damage(bad: list[dict[str, Any]]) -> str:
@@ -216,46 +211,4 @@ def describe_damage(bad: list[dict[str, Any]]) -> str:
     if not bad:
         return "  every object was read and its checksum holds"
     lines = [f"  damaged: {item['object']}: {item['error']}" for item in bad]
-    return "\n".join([*lines, "  delete these objects and run the sweep again: what they held is computed anew"])
-
-
-def _check_group(group: Any, prefix: str) -> list[dict[str, Any]]:
-    bad: list[dict[str, Any]] = []
-    done = _expected(group)
-    for name, array in sorted(group.arrays()):
-        there = object_names(array, prefix)
-        rows = (array.shards or array.chunks)[0]
-        written_by_workers = name not in ("error", "wall_s", "engine") and "point" in _dims(array)
-        for number, start in enumerate(range(0, array.shape[0], rows)):
-            key = object_name(array, number)
-            error = None
-            if key in there:
-                error = _read_error(array, start, start + rows)
-            elif written_by_workers and done is not None and done[start : start + rows].any():
-                error = "missing"
-            if error:
-                path = "/".join(part for part in (prefix, name, key) if part)
-                bad.append({"variable": name, "object": path, "rows": [start, start + rows], "error": error})
-    return bad
-
-
-def _dims(array: Any) -> tuple[str, ...]:
-    return tuple(array.metadata.dimension_names or ())
-
-
-def _expected(group: Any) -> np.ndarray | None:
-    """bool (point,): points with results on disk; None where the group keeps no status, or it cannot be read."""
-    if "status" not in group:
-        return None
-    try:
-        return np.asarray(np.isin(read(group, "status"), (DONE, DIVERGED, VERIFIED)).any(axis=1))
-    except (OSError, ValueError, RuntimeError):
-        return None
-
-
-def _read_error(array: Any, start: int, stop: int) -> str | None:
-    try:
-        array[start:stop]
-    except Exception as error:  # noqa: BLE001 decoders raise what they like on damaged bytes; it is reported
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-    return None
+    return "\n".join([*lines, "  run the sweep again: what these held is computed anew, nothing else"])

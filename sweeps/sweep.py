@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from sweeps.tasks import BatchTask
 
 
+#: Damaged objects that a run names one by one.
+DAMAGE_SHOWN = 20
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What a run did.
@@ -38,6 +42,7 @@ class RunResult:
         verified: points that passed the spot checks, over the whole store.
         missed: points whose spot check found the tolerance missed or the bands wrong, a line each.
         untrusted: points with a sample outside the domain of a learned engine, over the whole store.
+        damaged: objects of the store that were found damaged, a line each.
         wall_s: seconds this run took.
     """
 
@@ -51,6 +56,7 @@ class RunResult:
     missed: tuple[str, ...]
     wall_s: float
     untrusted: int = 0
+    damaged: tuple[str, ...] = ()
 
 
 class Sweep:
@@ -100,12 +106,13 @@ class Sweep:
         """What will be computed; touches nothing."""
         return self._plan
 
-    def run(self, client: Client | None = None, progress: bool = True) -> RunResult:
+    def run(self, client: Client | None = None, progress: bool = True, check: bool = True) -> RunResult:
         """Compute what is not in the store yet, then verify a few points.
 
         Args:
             client: Dask client to use; None starts what ``cluster`` says.
             progress: show a bar or lines on stderr.
+            check: first read all that the store holds; what is damaged is computed again.
 
         Raises:
             InputError: for an engine that is not there, a store of another sweep, or one in use.
@@ -119,7 +126,10 @@ class Sweep:
         started = time.monotonic()
         plan = self.plan()
         with store_lock(self.store), Runner(self.config, client, progress) as runner:
-            prepared = prepare(self.store, plan)
+            prepared = prepare(self.store, plan, check)
+            if progress:
+                for line in prepared.damaged[:DAMAGE_SHOWN]:
+                    print(f"damaged, made again: {line}", file=sys.stderr, flush=True)
             counts = _fill(prepared, runner)
             missed = verify_points(prepared, runner.run) if self.config.verify.count else []
             return _result(prepared, counts, missed, time.monotonic() - started)
@@ -143,7 +153,7 @@ class Sweep:
         open_store(self.store)
         started = time.monotonic()
         with store_lock(self.store), Runner(self.config, client, progress) as runner:
-            prepared = prepare(self.store, self.plan())
+            prepared = prepare(self.store, self.plan(), check=False)
             check_something_done(prepared)
             missed = verify_points(prepared, runner.run, count)
             return _result(prepared, (0, 0), missed, time.monotonic() - started)
@@ -246,6 +256,7 @@ def _result(prepared: Prepared, counts: tuple[int, int], missed: list[str], wall
         missed=tuple(missed),
         wall_s=wall_s,
         untrusted=_untrusted(prepared),
+        damaged=prepared.damaged,
     )
 
 

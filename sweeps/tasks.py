@@ -99,6 +99,15 @@ def compute_batch(task: BatchTask) -> BatchOutcome:
     )
 
 
+def probe_batch(task: BatchTask) -> None:
+    """Compute the rows of a batch that killed workers, and write nothing: only whether it is survived counts."""
+    torch.set_num_threads(1)
+    status = np.full((task.rows, task.layout.realizations), PENDING, dtype=np.int8)
+    build: Callable[..., Engine] = reference_engine if task.reference else build_engine
+    with torch.inference_mode():
+        compute_rows(Filling(task, build(task.config), empty_shard(task.layout, task.rows), status), task.compute)
+
+
 def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:
     """Fill in rows that need no computing; what cannot be read after all is computed.
 
