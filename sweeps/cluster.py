@@ -16,6 +16,7 @@ from distributed import Client, LocalCluster
 from solvers.errors import InputError
 from sweeps import cluster_config
 from sweeps.cluster_config import LOOPBACK
+from sweeps.nursing import nursed
 from sweeps.security import exposure, is_loopback, tls_security
 
 DASHBOARD_PORT = 8787
@@ -45,6 +46,8 @@ def open_client(cluster: cluster_config.Cluster, tasks: int) -> Iterator[Client]
         stack.enter_context(_workers_without_main())
         stack.enter_context(_quiet_web_server())
         started = stack.enter_context(_start(cluster, tasks))
+        if isinstance(started, LocalCluster):
+            stack.enter_context(nursed(started))
         adaptive = getattr(cluster, "adaptive", None)
         if adaptive is not None:
             started.adapt(minimum=adaptive.minimum, maximum=adaptive.maximum)
