@@ -1,9 +1,9 @@
 """Faults on purpose: ``python benchmarks/chaos.py`` writes docs/benchmarks/faults.md.
 
-Small sweeps run in processes of their own while workers, nannies, the scheduler or the driver are killed or stopped at random
-moments, the disk fills up, the output turns read-only, objects are cut or have bits flipped, and tasks diverge or run out
-of memory. Then the sweep runs once more undisturbed, and its store must equal that of a run that nothing happened to,
-byte for byte of every object of results. Every run has a limit of time.
+Small sweeps run in processes of their own while workers, nannies, the scheduler or the driver are killed or stopped at
+random moments, the disk fills up, the output turns read-only, objects are cut or have bits flipped, and tasks diverge or
+run out of memory. Then the sweep runs once more undisturbed, and its store must equal that of a run that nothing
+happened to, byte for byte of every object of results. Every run has a limit of time.
 
 ``--kills 200 --runs 20`` are the defaults; ``--quick`` does a tenth. ``--only NAME`` runs one kind of fault.
 """
@@ -308,6 +308,8 @@ def read_only(folder: Path, expected: Path, rng: random.Random) -> Row:
 
 def flips(folder: Path, expected: Path, rng: random.Random, count: int) -> Row:
     """Flip one bit at a random place of a finished store, check, run, compare; ``count`` times."""
+    from distributed import Client
+
     from solvers.errors import InputError
     from sweeps import Sweep
     from sweeps.damage import find_damage
@@ -319,9 +321,9 @@ def flips(folder: Path, expected: Path, rng: random.Random, count: int) -> Row:
     sweep = Sweep.from_config(config)
     results = set(layout_of(sweep.plan()).results())
     shutil.copytree(expected, store)
-    _own_path(sweep)
     files = sorted(p for p in store.rglob("*") if p.is_file())
     sizes = [p.stat().st_size for p in files]
+    client = Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None)
     for i in range(count):
         path = rng.choices(files, sizes)[0] if i % 2 else rng.choice(files)
         content = bytearray(path.read_bytes())
@@ -333,18 +335,13 @@ def flips(folder: Path, expected: Path, rng: random.Random, count: int) -> Row:
             found += 1
         variable = path.relative_to(store).parts[0]
         affected = 3 if variable in results and path.name != "zarr.json" else 0
-        result = sweep.run(progress=False)
+        result = sweep.run(client, progress=False)
         exact += result.computed == affected
         equal += same_store(expected, store)
     outcome = (
         f"{found} of {count} found by a check; exactly the points hit computed by the next run: {exact} of {count}"
     )
     return Row("a bit flipped at a random place", count, count, outcome, equal, time.monotonic() - started)
-
-
-def _own_path(sweep: Any) -> None:
-    """The copied store says where the original was: let a run without anything to do write what is its own."""
-    sweep.run(progress=False)
 
 
 def cut(folder: Path, expected: Path, rng: random.Random, count: int) -> Row:

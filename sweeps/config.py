@@ -266,10 +266,14 @@ Retain = Annotated[
 
 
 class OutputConfig(StrictModel):
-    """The store. Its path is relative to the current directory; empty means ``runs/NAME.zarr``."""
+    """The store. Its path is relative to the current directory; empty means ``runs/NAME.zarr``.
+
+    ``performance`` saves Dask's own report of what every worker did, beside the sweep's report.
+    """
 
     path: OutputPath = ""
     retain: Retain = "fields"
+    performance: bool = False
 
 
 class BatchConfig(StrictModel):

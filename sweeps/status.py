@@ -9,16 +9,15 @@ import numpy as np
 import zarr
 
 from sweeps.damage import find_damage
-from sweeps.layout import DIVERGED, DONE, FAILED, PENDING, STATUS_FLAGS, VERIFIED
+from sweeps.layout import DIVERGED, FAILED, PENDING, STATUS_FLAGS
 from sweeps.lock import lock_holder
-from sweeps.store import open_store, read
+from sweeps.store import open_store, read, stored_config
+from sweeps.watch.facts import Curves, count_states, parameter_map, point_states
 
 # Failures listed one by one; `failure_count` counts them all.
 FAILURES_LISTED = 1000
 FAILURES_SHOWN = 20
 REASONS_LISTED, REASONS_SHOWN = 100, 5
-# A point is in the first of these states that any of its samples is in, verified when all are.
-ORDER = (PENDING, FAILED, DIVERGED, DONE, VERIFIED)
 
 
 def status(url: str) -> dict[str, Any]:
@@ -32,9 +31,11 @@ def status(url: str) -> dict[str, Any]:
             ``states``
         (points in each state), ``batches`` (total, done), ``failures`` (point, realization, parameters,
         status, error), ``failure_count``, ``computing_s`` (summed over workers), ``wall_time_s``,
-        ``samples_per_core_s``, ``running`` (who writes to it now, or None), ``verification`` (points,
-        within, judged_by; or None), ``trust`` (samples, trusted, reasons, largest_mass_drift, energy_rises; or None
-        without a learned engine), ``engine_choice`` (with ``engine: auto``: what was chosen and why), ``history``.
+        ``samples_per_core_s``, ``running`` (who writes to it now, or None), ``phase``, ``rate_points_per_s``,
+        ``seconds_left`` (of that run, None otherwise), ``map`` (axes, every, x, y, state), ``curves`` (time, rows and
+        some quantities), ``verification`` (points, within, judged_by; or None), ``trust`` (samples, trusted, reasons,
+        largest_mass_drift, energy_rises; or None without a learned engine), ``engine_choice`` (with ``engine: auto``:
+        what was chosen and why), ``history``.
 
     Raises:
         InputError: if there is no store.
@@ -42,8 +43,8 @@ def status(url: str) -> dict[str, Any]:
     root = open_store(url)
     values = read(root, "status")
     state = point_states(values)
-    names = {number: name for name, number in STATUS_FLAGS.items()}
     failures = _failures(root, values)
+    running = lock_holder(url)
     seconds = float(np.nansum(read(root, "wall_s").astype(np.float64)))
     samples = int((values != PENDING).sum())
     return {
@@ -52,27 +53,24 @@ def status(url: str) -> dict[str, Any]:
         "config_hash": str(root.attrs.get("config_hash", "")),
         "points": len(values),
         "realizations": values.shape[1],
-        "states": {names[number]: int((state == number).sum()) for number in names},
+        "states": count_states(state),
         "batches": _batches(root, state),
         "failure_count": int(np.isin(values, (FAILED, DIVERGED)).sum()),
         "failures": failures,
         "computing_s": round(seconds, 3),
         "wall_time_s": float(root.attrs.get("wall_time_s", 0.0)),  # type: ignore[arg-type]
         "samples_per_core_s": round(samples / seconds, 4) if seconds > 0 else None,
-        "running": lock_holder(url),
-        "verification": _verification(root),
+        "running": running,
+        "phase": (running or {}).get("phase"),
+        "rate_points_per_s": (running or {}).get("rate_points_per_s"),
+        "seconds_left": (running or {}).get("seconds_left"),
+        "map": parameter_map({name: read(root, name) for name in parameter_names(root)}, state),
+        "curves": _curves(root, state),
+        "verification": verification_of(root),
         "trust": _trust(root),
         "engine_choice": _choice(root),
         "history": str(root.attrs.get("history", "")).splitlines(),
     }
-
-
-def point_states(values: np.ndarray) -> np.ndarray:
-    """State of each point from those of its samples, int8 (point, realization) -> (point,)."""
-    state = np.full(len(values), VERIFIED, dtype=np.int8)
-    for number in reversed(ORDER):
-        state[(values == number).any(axis=1)] = number
-    return state
 
 
 def _batches(root: zarr.Group, state: np.ndarray) -> dict[str, int]:
@@ -80,6 +78,14 @@ def _batches(root: zarr.Group, state: np.ndarray) -> dict[str, int]:
     starts = np.arange(0, len(state), array.chunks[0])
     pending = np.add.reduceat((state == PENDING).astype(int), starts)
     return {"total": len(starts), "done": int((pending == 0).sum())}
+
+
+def _curves(root: zarr.Group, state: np.ndarray) -> dict[str, Any] | None:
+    """The course of a few samples; None where they cannot be read (`--check` tells why)."""
+    try:
+        return Curves(root, str(stored_config(root)["process"]), read(root, "time"), len(state)).read(state)
+    except (OSError, ValueError, KeyError, RuntimeError):
+        return None
 
 
 def _failures(root: zarr.Group, values: np.ndarray) -> list[dict[str, Any]]:
@@ -107,7 +113,8 @@ def parameter_names(root: zarr.Group) -> list[str]:
     return [name for name in str(root.attrs["coordinates"]).split() if name != "key"]
 
 
-def _verification(root: zarr.Group) -> dict[str, Any] | None:
+def verification_of(root: zarr.Group) -> dict[str, Any] | None:
+    """What the spot checks found; None where there were none."""
     found = next((name for name in ("within_tolerance", "inside_band") if f"verification/{name}" in root), None)
     if found is None:
         return None
