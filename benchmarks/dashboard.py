@@ -1,4 +1,4 @@
-"""The page of a running sweep in headless Chromium: ``python benchmarks/dashboard.py`` writes docs/pictures/dashboard.png.
+"""The page of a running sweep in headless Chromium: ``python benchmarks/dashboard.py`` -> docs/pictures/dashboard.png.
 
 A sweep runs on the shipped model ``ch-jump``, partly outside its domain. Half way the page is opened, what it shows is
 compared with the facts behind it, and the picture is taken. Needs ``chromium``.
@@ -25,7 +25,11 @@ from tornado.websocket import websocket_connect
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 PICTURE = ROOT / "docs" / "pictures" / "dashboard.png"
-LOOK = "document.body ? [...document.querySelectorAll('*')].map(e => e.shadowRoot ? e.shadowRoot.textContent : '').join(' ') : ''"
+# Bokeh draws into shadow trees, which textContent leaves out.
+LOOK = """(function text(node) {
+    const inside = e => e.shadowRoot ? e.shadowRoot.textContent + text(e.shadowRoot) : '';
+    return [...node.querySelectorAll('*')].map(inside).join(' ');
+})(document)"""
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars --window-size=1020,1010 --remote-debugging-port=0"

@@ -21,6 +21,7 @@ from sweeps.security import exposure, is_loopback, tls_security
 
 DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 15
+START_TRIES = 3
 
 
 @contextlib.contextmanager
@@ -45,13 +46,25 @@ def open_client(cluster: cluster_config.Cluster, tasks: int) -> Iterator[Client]
     with contextlib.ExitStack() as stack:
         stack.enter_context(_workers_without_main())
         stack.enter_context(_quiet_web_server())
-        started = stack.enter_context(_start(cluster, tasks))
+        started = stack.enter_context(_started(cluster, tasks))
         if isinstance(started, LocalCluster):
             stack.enter_context(nursed(started))
         adaptive = getattr(cluster, "adaptive", None)
         if adaptive is not None:
             started.adapt(minimum=adaptive.minimum, maximum=adaptive.maximum)
         yield stack.enter_context(Client(started))
+
+
+def _started(cluster: Any, tasks: int) -> Any:
+    """Start a cluster; once more where a worker died on the way up."""
+    for left in reversed(range(START_TRIES)):
+        try:
+            return _start(cluster, tasks)
+        except (RuntimeError, OSError, TimeoutError) as error:
+            if not left:
+                cause = " ".join(str(error.__cause__ or error).split())[:200]
+                raise InputError(f"cluster: it could not be started ({cause}); the same command tries again") from None
+    raise AssertionError("unreachable")
 
 
 def _start(cluster: Any, tasks: int) -> Any:

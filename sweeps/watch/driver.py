@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class Watcher:
         self._curves = Curves(prepared.root, layout.process, layout.times, layout.points)
         self._send: Callable[[dict[str, Any]], None] | None = None
         self._reported = -np.inf
+        self._troubled = False
         self.phase = "computing"
         self.dashboard = ""
 
@@ -58,11 +60,18 @@ class Watcher:
         """Hand on the facts, if the last time was long enough ago or ``now``."""
         if not now and time.monotonic() - self._reported < REPORT_SECONDS:
             return
-        facts = self.facts()
+        self._reported = time.monotonic()
+        try:
+            self._hand_on(self.facts())
+        except Exception as error:  # noqa: BLE001 nobody's night of computing ends because it cannot be watched
+            if not self._troubled:
+                print(f"note: cannot be watched: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            self._troubled = True
+
+    def _hand_on(self, facts: dict[str, Any]) -> None:
         self._tell({name: facts[name] for name in ("phase", "rate_points_per_s", "seconds_left", "updated")})
         if self._send is not None:
             self._send(facts)
-        self._reported = time.monotonic()
 
     def facts(self) -> dict[str, Any]:
         """All there is to know now, fit for JSON."""
@@ -114,7 +123,7 @@ class Watcher:
             found["verification"] = verification_of(self._prepared.root)
         if self._prepared.layout.learned:
             errors = ledger.values["error"]
-            doubted = np.char.startswith(errors.astype(str), "not trusted")
+            doubted = np.strings.startswith(errors, "not trusted")
             reasons = sorted({str(text).removeprefix("not trusted: ") for text in errors[doubted]})
             known = int((ledger.status != PENDING).sum())
             found["trust"] = {"samples": known, "trusted": known - int(doubted.sum()), "reasons": reasons[:20]}

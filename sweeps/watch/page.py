@@ -102,12 +102,17 @@ def head(facts: dict[str, Any]) -> str:
         f"realizations, {facts['phase']}",
         f"{facts['rate_points_per_s']:.3g} points/s; {_time_left(left)}; {facts['workers']} workers,"
         f" {facts['threads']} threads; workers lost: {facts['workers_lost']}",
-        ", ".join(f"{count} {name}" for name, count in states.items() if count),
+        " &nbsp; ".join(f"{_square(name)} {count} {name}" for name, count in states.items() if count),
         _trust(facts["trust"]),
         _checks(facts["verification"]),
         f"<small>{escape(facts['store'])}, as of {time.strftime('%H:%M:%S', time.localtime(facts['updated']))}</small>",
     ]
     return "<br>".join(line for line in lines if line)
+
+
+def _square(state: str) -> str:
+    """The colour of a state on the map."""
+    return f'<span style="color:{STATES[state]}">&#9632;</span>'
 
 
 def _time_left(seconds: float | None) -> str:
@@ -163,15 +168,13 @@ def _map_figure(placed: dict[str, Any], source: ColumnDataSource) -> Any:
     colour = factor_cmap("state", palette=list(STATES.values()), factors=list(STATES))
     if all(levels):
         options: dict[str, Any] = {"width": 0.92, "height": 0.92}
-        plot.rect("x", "y", source=source, fill_color=colour, line_color=None, legend_group="state", **options)
+        plot.rect("x", "y", source=source, fill_color=colour, line_color=None, **options)
     else:
         size = max(3.0, min(14.0, MAP_PIXELS / max(1, len(placed["x"])) ** 0.5 * 0.7))
-        plot.scatter("x", "y", source=source, size=size, fill_color=colour, line_color=None, legend_group="state")
+        plot.scatter("x", "y", source=source, size=size, fill_color=colour, line_color=None)
     names = [*placed["axes"], ""][:2]
     plot.xaxis.axis_label, plot.yaxis.axis_label = (n.replace("_", " ") for n in names)
     plot.xaxis.major_label_orientation = 0.8
-    plot.add_layout(plot.legend[0], "below")
-    plot.legend.orientation = "horizontal"
     return plot
 
 
