@@ -1,9 +1,9 @@
 """Faults on purpose: ``python benchmarks/chaos.py`` writes docs/benchmarks/faults.md.
 
-Small sweeps run in processes of their own. Workers, nannies, the scheduler or the driver are killed or stopped at random
-moments, the disk fills up, the output turns read-only, objects are cut or have bits flipped, tasks diverge or run out of
-memory. Then the sweep runs again undisturbed, and its store must equal that of a run that nothing happened to, byte for
-byte of every object of results. Every run has a limit of time.
+Small sweeps run in processes of their own. Workers, nannies, the scheduler or the driver are killed or stopped at
+random moments, the disk fills up, the output turns read-only, objects are cut or have bits flipped, tasks diverge or
+run out of memory. Then the sweep runs again undisturbed, and its store must equal that of a run that nothing happened
+to, byte for byte of every object of results. Every run has a limit of time.
 
 ``--kills 200 --runs 20`` are the defaults; ``--quick`` does a tenth. ``--only NAME`` runs one kind of fault.
 """

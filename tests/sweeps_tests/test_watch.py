@@ -35,7 +35,6 @@ def halfway(tiny, client, monkeypatch):
 
     monkeypatch.setattr(rollouts, "_simulate", slow)
     monkeypatch.setattr("sweeps.watch.driver.REPORT_SECONDS", 0.0)
-    sweep = tiny("watched.zarr", verify={"count": 2}, output={"path": "", "retain": "qoi"})
     sweep = tiny("watched.zarr", verify={"count": 2})
     run = threading.Thread(target=sweep.run, args=(client, False))
     run.start()
