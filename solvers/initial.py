@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,6 +113,8 @@ def from_file(path: str | Path, variable: str | None, grid: Grid) -> torch.Tenso
 def _variable(source: Path, name: str | None) -> np.ndarray:
     import xarray as xr
 
+    if source.suffix == ".zarr":
+        _refuse_pickles(source)
     opened = xr.open_zarr(source) if source.suffix == ".zarr" else xr.open_dataset(source, engine="h5netcdf")
     with opened as dataset:
         names = [str(n) for n in dataset.data_vars]
@@ -119,3 +123,21 @@ def _variable(source: Path, name: str | None) -> np.ndarray:
         if name not in names:
             raise InputError(f"{source}: variable {name!r} not found; there are: {', '.join(names) or 'none'}")
         return dataset[name].to_numpy()
+
+
+def _refuse_pickles(source: Path) -> None:
+    """Refuse a Zarr store of the second format with a codec that unpickles: reading it would run what is in it.
+
+    Raises:
+        InputError: naming the store.
+    """
+    for name in (".zarray", ".zmetadata"):
+        for about in sorted(source.rglob(name)):
+            if _names_pickle(json.loads(about.read_bytes())):
+                raise InputError(f"{source}: numbers expected, but it holds pickled objects and was not opened")
+
+
+def _names_pickle(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "pickle" in str(value.get("id", "")).lower() or any(_names_pickle(v) for v in value.values())
+    return isinstance(value, list) and any(_names_pickle(v) for v in value)

@@ -173,7 +173,7 @@ def read_curves(paths: Sequence[str], qois: Sequence[str] | None) -> Curves:
 def _open(path: str) -> xr.Dataset:
     try:
         # Gathered metadata may be older than the store where its writer was killed.
-        ds = xr.open_zarr(path, consolidated=False, chunks=None)
+        ds = xr.open_zarr(path, consolidated=False, chunks=None, zarr_format=3)
     except UNREADABLE as error:
         text = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: expected a sweep store, but it cannot be read: {text}") from None

@@ -82,10 +82,17 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> int:
     return 0
 
 
-def run(file: File, overrides: Overrides = None, address: Address = None) -> int:
+def run(
+    file: File,
+    overrides: Overrides = None,
+    address: Address = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="First read what the store holds and redo what is damaged.")
+    ] = True,
+) -> int:
     """Run a sweep; what an earlier run finished is kept."""
     with located(file, overrides or ()):
-        result = _sweep(file, overrides, address).run()
+        result = _sweep(file, overrides, address).run(check=check)
     typer.echo(f"{result.store}: {result.computed} points computed, {result.reused} reused, in {result.wall_s:.1f} s")
     return _outcome(result)
 
@@ -144,8 +151,21 @@ def schema(
 def _sweep(file: Path, overrides: Sequence[str] | None, address: str | None = None) -> Sweep:
     from sweeps.sweep import Sweep
 
-    extra = [f"cluster={{address: '{address}'}}"] if address else []
+    extra = [f"cluster={json.dumps(_running(file, overrides, address))}"] if address else []
     return Sweep.from_yaml(file, overrides=(*(overrides or ()), *extra))
+
+
+def _running(file: Path, overrides: Sequence[str] | None, address: str) -> dict[str, Any]:
+    """The cluster at an address, with the file's own certificates where the address is an encrypted one."""
+    from solvers.inputs.yaml_source import apply_override, read_source
+
+    source = read_source(file)
+    for override in overrides or ():
+        apply_override(source, override)
+    cluster = source.data.get("cluster") if isinstance(source.data, dict) else None
+    tls = cluster.get("tls") if isinstance(cluster, dict) else None
+    encrypted = address.startswith(("tls://", "wss://")) and isinstance(tls, dict)
+    return {"address": address, **({"tls": tls} if encrypted else {})}
 
 
 def _store(target: str, overrides: Sequence[str] | None) -> str:

@@ -1,4 +1,4 @@
-"""Where tasks run: workers on this machine, a scheduler that is there already, or Slurm jobs."""
+"""Where tasks run: workers on this machine, a scheduler that is there already, or one that starts workers elsewhere."""
 
 from __future__ import annotations
 
@@ -15,115 +15,163 @@ from distributed import Client, LocalCluster
 
 from solvers.errors import InputError
 from sweeps import cluster_config
+from sweeps.cluster_config import LOOPBACK
+from sweeps.nursing import nursed
+from sweeps.security import exposure, is_loopback, tls_security
 
 DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 15
+START_TRIES = 3
 
 
 @contextlib.contextmanager
 def open_client(cluster: cluster_config.Cluster, tasks: int) -> Iterator[Client]:
     """A client for the YAML's ``cluster`` block; what was started here is stopped at the end.
 
+    Warns on stderr where others than this machine can connect.
+
     Args:
         cluster: the block.
         tasks: no more local workers than that are started.
 
     Raises:
-        InputError: if the scheduler does not answer, or a package for the kind of cluster is missing.
+        InputError: if the scheduler does not answer or refuses, or a package for the kind of cluster is missing.
     """
+    for line in exposure(cluster):
+        print(f"warning: {line}", file=sys.stderr, flush=True)
     if isinstance(cluster, cluster_config.RunningCluster):
-        with _connect(cluster.address) as client:
+        with _connect(cluster) as client:
             yield client
         return
     with contextlib.ExitStack() as stack:
         stack.enter_context(_workers_without_main())
         stack.enter_context(_quiet_web_server())
-        if isinstance(cluster, cluster_config.SlurmCluster):
-            started = stack.enter_context(_slurm(cluster))
-        else:
-            started = stack.enter_context(_local(cluster, tasks))
+        started = stack.enter_context(_started(cluster, tasks))
+        if isinstance(started, LocalCluster):
+            stack.enter_context(nursed(started))
+        adaptive = getattr(cluster, "adaptive", None)
+        if adaptive is not None:
+            started.adapt(minimum=adaptive.minimum, maximum=adaptive.maximum)
         yield stack.enter_context(Client(started))
 
 
-def _connect(address: str) -> Client:
+def _started(cluster: Any, tasks: int) -> Any:
+    """Start a cluster; once more where a worker died on the way up."""
+    for left in reversed(range(START_TRIES)):
+        try:
+            return _start(cluster, tasks)
+        except (RuntimeError, OSError, TimeoutError) as error:
+            if not left:
+                cause = " ".join(str(error.__cause__ or error).split())[:200]
+                raise InputError(f"cluster: it could not be started ({cause}); the same command tries again") from None
+    raise AssertionError("unreachable")
+
+
+def _start(cluster: Any, tasks: int) -> Any:
+    if isinstance(cluster, cluster_config.LocalCluster):
+        return _local(cluster, tasks)
+    from sweeps.cluster_kinds import STARTERS
+
+    return STARTERS[cluster.kind](cluster)
+
+
+def _connect(cluster: cluster_config.RunningCluster) -> Client:
+    security = tls_security(cluster.tls)
     try:
-        return Client(address, timeout=CONNECT_SECONDS)
+        return Client(cluster.address, timeout=CONNECT_SECONDS, security=security)
     except (OSError, TimeoutError) as error:
-        raise InputError(f"cluster.address: no Dask scheduler answers at {address} ({error})") from None
+        why = "no Dask scheduler answers at" if cluster.tls is None else "no Dask scheduler takes this certificate at"
+        raise InputError(f"cluster.address: {why} {cluster.address} ({error})") from None
 
 
 def local_workers(cluster: cluster_config.LocalCluster, tasks: int) -> int:
     """Number of worker processes: as asked, or the cores this process may use, and not more than there are tasks."""
     if cluster.workers != "auto":
         return min(cluster.workers, max(1, tasks))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // cluster.threads_per_worker, tasks))
+    return max(1, min(cores() // cluster.threads_per_worker, tasks))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # Dask tells workers to give every freed 64 KiB back to the system: an integrator that allocates and frees such arrays
 # thousands of times a second then spends more time on page faults than on arithmetic.
 WORKER_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32 * 2**20}
+# Every task computes in one thread; libraries that would start their own are told so before they load.
+WORKER_THREADS = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "BLOSC_NTHREADS"), 1
+)
 # Dask looks into its workers a hundred times a second to draw the dashboard's profile. Each look takes the
 # interpreter from the task, which here is a tenth of the worker's time; ten a second draw the same picture.
 WORKER_WATCH = {"distributed.worker.profile.interval": "100ms", "distributed.admin.tick.interval": "100ms"}
 
 
+def worker_settings() -> dict[str, Any]:
+    """Dask's configuration for workers that are started from here."""
+    environment = WORKER_MEMORY | WORKER_THREADS
+    settings = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()}
+    return {**settings, **WORKER_WATCH}
+
+
 def _local(cluster: cluster_config.LocalCluster, tasks: int) -> LocalCluster:
-    settings = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MEMORY.items()}
-    with dask.config.set({**settings, **WORKER_WATCH}):
+    workers = local_workers(cluster, tasks)
+    if workers * cluster.threads_per_worker > cores():
+        wanted = f"{workers} workers x {cluster.threads_per_worker} threads"
+        print(f"warning: cluster.workers: {wanted} on {cores()} cores will be slower", file=sys.stderr, flush=True)
+    security = tls_security(cluster.tls)
+    dashboard = dashboard_address(cluster.dashboard_address)
+    with dask.config.set({**worker_settings(), **dashboard_settings(dashboard, cluster.tls)}):
         return LocalCluster(
-            n_workers=local_workers(cluster, tasks),
+            n_workers=workers,
             threads_per_worker=cluster.threads_per_worker,
             processes=True,
             memory_limit=cluster.memory_limit,
-            dashboard_address=_dashboard(cluster.dashboard_address),
+            host=cluster.host,
+            protocol="tls://" if security else "tcp://",
+            security=security,
+            dashboard_address=dashboard,
             silence_logs=logging.ERROR,
         )
 
 
-def _dashboard(address: str | None) -> str | None:
-    """The usual port when it is free, else any: two sweeps on one machine both get a dashboard."""
-    if address != ":0":
-        return address
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", DASHBOARD_PORT))
-        except OSError:
-            return "127.0.0.1:0"
-    return f"127.0.0.1:{DASHBOARD_PORT}"
+def dashboard_address(address: str | None) -> str | None:
+    """``HOST:PORT``; without a host this machine alone, with port 0 the usual port when it is free, else any."""
+    if address is None:
+        return None
+    host, _, port = address.rpartition(":")
+    host = host or LOOPBACK
+    if int(port):
+        return f"{host}:{port}"
+    for wanted in (DASHBOARD_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, wanted))
+            except OSError:
+                continue
+            return f"{host}:{probe.getsockname()[1]}"
+    return f"{host}:0"
 
 
-def _slurm(cluster: cluster_config.SlurmCluster) -> Any:
-    try:
-        from dask_jobqueue import SLURMCluster
-    except ImportError:
-        raise InputError(
-            "cluster.kind: slurm needs dask-jobqueue, which is not installed; pip install 'phasetwin[slurm]'"
-        ) from None
-    started = SLURMCluster(
-        cores=cluster.cores,
-        processes=cluster.processes,
-        memory=cluster.memory,
-        walltime=cluster.walltime,
-        queue=cluster.queue,
-        account=cluster.account,
-        interface=cluster.interface,
-        job_extra_directives=list(cluster.job_extra_directives),
-        job_script_prologue=list(cluster.job_script_prologue),
-        worker_extra_args=_lifetime(cluster.walltime),
-    )
-    started.scale(jobs=cluster.jobs)
-    return started
+def dashboard_settings(address: str | None, tls: Any) -> dict[str, Any]:
+    """Dask's configuration for a dashboard: beyond this machine encrypted where there are certificates.
 
-
-def _lifetime(walltime: str) -> list[str]:
-    """Workers end by themselves before Slurm ends them, so that their tasks go on elsewhere."""
-    days, _, clock = walltime.rpartition("-")
-    hours, minutes, seconds = (int(part) for part in clock.split(":"))
-    total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
-    margin = min(300, total // 10)
-    return ["--lifetime", f"{total - margin}s", "--lifetime-stagger", f"{margin // 2}s"]
+    On this machine its live data go to its own pages alone: by default Dask gives them to any page of any site that is
+    open in the same browser.
+    """
+    if address is None:
+        return {}
+    host, _, port = address.rpartition(":")
+    if is_loopback(host):
+        names = dict.fromkeys(("localhost", LOOPBACK, host))
+        origins = [f"{name}:{port}" for name in names]
+        return {"distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": origins}
+    if isinstance(tls, cluster_config.TlsFiles):
+        place = "distributed.scheduler.dashboard.tls"
+        return {f"{place}.ca-file": tls.ca_file, f"{place}.cert": tls.cert, f"{place}.key": tls.key}
+    return {}
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
-    ValidationInfo,
     model_validator,
 )
 
@@ -25,35 +24,13 @@ from solvers.grid import Grid
 from solvers.inputs.strict import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem
 from sweeps.cluster_config import Cluster, LocalCluster
 from sweeps.parameters import PROCESS_PARAMETERS, Parameters, Spec
+from sweeps.paths import InputFile, InputStore, OutputPath
 
 Process = Literal["cahn_hilliard", "grain_growth"]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 MAX_TIMES = 100_000
 
 
-def _beside_the_file(path: str, info: ValidationInfo) -> str:
-    """A path written in a YAML file is relative to that file; without a file, to the current directory."""
-    if not path:
-        raise problem("an empty path", "the path of a file")
-    if "://" in path:
-        return path
-    base = (info.context or {}).get("base")
-    resolved = (Path(base) if base else Path()) / Path(path).expanduser()
-    if not resolved.exists():
-        raise problem(f"{path!r}, which is not there ({resolved})", "an existing file, relative to the YAML file")
-    return str(resolved.absolute())
-
-
-def _store_path(path: str, info: ValidationInfo) -> str:
-    """A store to reuse: beside the YAML file or, like ``output.path``, under the current directory."""
-    base = (info.context or {}).get("base")
-    if base and "://" not in path and not (Path(base) / path).exists() and Path(path).exists():
-        return str(Path(path).absolute())
-    return _beside_the_file(path, info)
-
-
-InputFile = Annotated[str, AfterValidator(_beside_the_file)]
-InputStore = Annotated[str, AfterValidator(_store_path)]
 Tolerance = Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)]
 
 
@@ -289,10 +266,14 @@ Retain = Annotated[
 
 
 class OutputConfig(StrictModel):
-    """The store. Its path is relative to the current directory; empty means ``runs/NAME.zarr``."""
+    """The store. Its path is relative to the current directory; empty means ``runs/NAME.zarr``.
 
-    path: str = ""
+    ``performance`` saves Dask's own report of what every worker did, beside the sweep's report.
+    """
+
+    path: OutputPath = ""
     retain: Retain = "fields"
+    performance: bool = False
 
 
 class BatchConfig(StrictModel):

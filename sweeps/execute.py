@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from solvers.errors import InputError
 from sweeps.layout import FAILED, PENDING
 from sweeps.outcome import BatchOutcome
 from sweeps.rollouts import one_line
-from sweeps.tasks import BatchTask, compute_batch
+from sweeps.tasks import BatchTask, compute_batch, probe_batch
 
 # Enough that a worker never waits for the driver, few enough that memory stays flat on both sides.
 IN_FLIGHT_PER_THREAD = 3
@@ -31,8 +33,12 @@ def run_batches(
     name: str,
     record: Callable[[BatchOutcome], None],
     compute: Callable[[BatchTask], BatchOutcome] = compute_batch,
+    probe: Callable[[BatchTask], None] = probe_batch,
 ) -> None:
     """Compute batches and hand each report to ``record`` as soon as its shard is on disk.
+
+    A batch that kills its workers is taken apart: each of its trajectories is tried alone, those that kill again are
+    reported as failed, and the rest of the batch is computed without them.
 
     Args:
         client: of the cluster.
@@ -40,36 +46,121 @@ def run_batches(
         name: of the sweep, first word of the tasks' names.
         record: called in this thread, once for each batch.
         compute: runs on the workers.
+        probe: runs on the workers, for the trajectories of a batch that kills them.
 
     Raises:
         InputError: if the store cannot be written, or the scheduler goes away. What is recorded stays.
     """
     run = uuid.uuid4().hex[:6]
     waiting = iter(tasks)
-    flying: dict[Future, BatchTask] = {}
+    extra: deque[_Job] = deque()
+    flying: dict[Future, _Job] = {}
     completed = as_completed(raise_errors=False)
     slots = _Slots(client)
 
     def fill() -> None:
         while len(flying) < slots.count():
-            task = next(waiting, None)
-            if task is None:
+            job = extra.popleft() if extra else _job(next(waiting, None))
+            if job is None:
                 return
-            key = task_key(name, task, run)
-            future = client.submit(compute, task, key=key, pure=False, retries=RETRIES)
-            flying[future] = task
+            key = f"{task_key(name, job.task, run)}{job.suffix}"
+            what: Any = probe if job.case and job.rollout >= 0 else compute
+            future = client.submit(what, job.task, key=key, pure=False, retries=RETRIES)
+            flying[future] = job
             completed.add(future)
 
     try:
         fill()
         while flying:
             future = next(completed)
-            task = flying.pop(future)
-            record(_outcome(future, task))
+            job = flying.pop(future)
+            if job.case is not None or _killed(future):
+                more, outcome = _investigate(job, future)
+                extra.extend(more)
+            else:
+                outcome = _outcome(future, job.task)
+            if outcome is not None:
+                record(outcome)
             future.release()
             fill()
     finally:
         client.cancel(list(flying), force=True, reason="the sweep stopped")
+
+
+@dataclass
+class _Case:
+    """A batch that killed its workers: how many of its trajectories are still being tried, and which ones kill."""
+
+    task: BatchTask
+    left: int
+    deadly: dict[int, BaseException] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A batch, one trajectory of it alone (``rollout``), or the batch without its deadly ones (a case, no rollout)."""
+
+    task: BatchTask
+    case: _Case | None = None
+    rollout: int = -1
+
+    @property
+    def suffix(self) -> str:
+        """Keeps its key apart from the batch's own."""
+        return "" if self.case is None else f"-alone-{self.rollout}" if self.rollout >= 0 else "-rest"
+
+
+def _job(task: BatchTask | None) -> _Job | None:
+    return None if task is None else _Job(task)
+
+
+def _killed(future: Future) -> bool:
+    return future.status == "error" and type(future.exception()).__name__ == "KilledWorker"
+
+
+def _investigate(job: _Job, future: Future) -> tuple[list[_Job], BatchOutcome | None]:
+    """What a batch that kills workers leads to: further jobs, or its report."""
+    task, case = job.task, job.case
+    if case is None:
+        numbers = np.unique(task.rollout[task.compute]).tolist()
+        if len(numbers) <= 1:
+            return [], _failed(task, future.exception())
+        case = _Case(task, len(numbers))
+        return [_Job(_without(task, task.rollout != n), case, int(n)) for n in numbers], None
+    if job.rollout < 0:  # the rest of the batch
+        outcome = _failed(task, future.exception()) if _killed(future) else _outcome(future, task)
+        return [], _with_failures(outcome, case)
+    if _killed(future):
+        case.deadly[job.rollout] = future.exception()  # type: ignore[assignment]
+    elif future.status != "finished":
+        _outcome(future, task)  # raises where going on makes no sense
+    case.left -= 1
+    if case.left:
+        return [], None
+    rest = _without(case.task, np.isin(case.task.rollout, list(case.deadly)))
+    if not rest.compute.any() and not rest.reuse:
+        return [], _with_failures(BatchOutcome(task.number, task.start, task.stop, rest.compute, _pending(task)), case)
+    return [_Job(rest, case)], None
+
+
+def _without(task: BatchTask, rows: np.ndarray) -> BatchTask:
+    """A batch with some rows (bool) left out."""
+    return replace(task, compute=task.compute & ~rows)
+
+
+def _with_failures(outcome: BatchOutcome, case: _Case) -> BatchOutcome:
+    """The report of the rest of a batch, its deadly trajectories added as failed."""
+    computed, status, errors = outcome.computed.copy(), outcome.status.copy(), dict(outcome.errors)
+    for number, error in case.deadly.items():
+        failed = _failed(_without(case.task, case.task.rollout != number), error)
+        computed |= failed.computed
+        status[failed.computed] = failed.status[failed.computed]
+        errors |= failed.errors
+    return replace(outcome, computed=computed, status=status, errors=errors)
+
+
+def _pending(task: BatchTask) -> np.ndarray:
+    return np.full((task.rows, task.layout.realizations), PENDING, dtype=np.int8)
 
 
 def task_key(name: str, task: BatchTask, run: str) -> str:
@@ -122,7 +213,7 @@ def _failed(task: BatchTask, error: Any) -> BatchOutcome:
         )
     else:
         reason = one_line(error)
-    status = np.full((task.rows, task.layout.realizations), PENDING, dtype=np.int8)
+    status = _pending(task)
     status[task.compute] = FAILED
     errors = {
         (int(row), realization): reason

@@ -125,6 +125,7 @@ def config_hash(config: SweepConfig) -> str:
     for key in EXECUTION_ONLY:
         data.pop(key)
     data["output"].pop("path")
+    data["output"].pop("performance")
     # A grid design stores its points in the order of its parameters: keep that order in the hash.
     data["parameters"] = list(data["parameters"].items())
     return hashlib.blake2b(_canonical([NUMBERS_VERSION, data]), digest_size=16).hexdigest()

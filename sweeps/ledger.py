@@ -11,6 +11,7 @@ import zarr
 from sweeps.layout import DIVERGED, FAILED, PENDING
 from sweeps.outcome import BatchOutcome
 from sweeps.plan import Plan
+from sweeps.store import cannot_write
 
 # Between two writes at most this long passes: what a killed driver may have to compute again.
 FLUSH_SECONDS = 1.0
@@ -35,6 +36,11 @@ class Ledger:
         self._written = time.monotonic()
 
     @property
+    def values(self) -> dict[str, np.ndarray]:
+        """``status``, ``error``, ``wall_s`` and ``engine`` as kept in memory; :meth:`touch` what you change."""
+        return self._values
+
+    @property
     def status(self) -> np.ndarray:
         """int8 (point, realization)."""
         return self._values["status"]
@@ -51,7 +57,7 @@ class Ledger:
         values["engine"][rows] = outcome.engine
         for (row, realization), text in outcome.engine_of.items():
             values["engine"][outcome.start + row, realization] = text
-        self._touch(rows)
+        self.touch(rows)
         if time.monotonic() - self._written > FLUSH_SECONDS:
             self.flush()
 
@@ -61,13 +67,13 @@ class Ledger:
         self._values["error"][rows] = ""
         self._values["wall_s"][rows] = np.nan
         self._values["engine"][rows] = ""
-        self._touch(rows)
+        self.touch(rows)
         self.flush()
 
     def mark(self, rows: np.ndarray, status: int) -> None:
         """Set the status of points, on disk at once."""
         self._values["status"][rows] = status
-        self._touch(rows)
+        self.touch(rows)
         self.flush()
 
     def failures(self, plan: Plan) -> tuple[str, ...]:
@@ -79,15 +85,23 @@ class Ledger:
         )
 
     def flush(self) -> None:
-        """Write what changed."""
-        for block in sorted(self._dirty):
-            rows = slice(block * self._rows, (block + 1) * self._rows)
-            for name in NAMES:
-                self._arrays[name][rows] = self._values[name][rows]
+        """Write what changed.
+
+        Raises:
+            InputError: if the store cannot be written; what was to be written is kept for the next time.
+        """
+        try:
+            for block in sorted(self._dirty):
+                rows = slice(block * self._rows, (block + 1) * self._rows)
+                for name in NAMES:
+                    self._arrays[name][rows] = self._values[name][rows]
+        except OSError as error:
+            raise cannot_write(str(self._arrays["status"].store), error) from None
         self._dirty.clear()
         self._written = time.monotonic()
 
-    def _touch(self, rows: np.ndarray) -> None:
+    def touch(self, rows: np.ndarray) -> None:
+        """Have rows written with the next :meth:`flush`."""
         self._dirty.update(np.unique(np.asarray(rows) // self._rows).tolist())
 
 

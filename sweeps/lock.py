@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +23,7 @@ from typing import IO, Any
 import fsspec
 
 from solvers.errors import InputError
-from sweeps.store import local_path
+from sweeps.store import cannot_write, local_path
 
 try:
     import fcntl
@@ -36,16 +36,22 @@ ABANDONED_SECONDS = 60.0
 TRIES, TRY_SECONDS = 3, 0.05
 
 
+Tell = Callable[[dict[str, Any]], None]
+
+
 @contextlib.contextmanager
-def store_lock(url: str) -> Iterator[None]:
+def store_lock(url: str) -> Iterator[Tell]:
     """Hold the store while the block runs.
+
+    Yields:
+        A function that adds facts to what :func:`lock_holder` tells others.
 
     Raises:
         InputError: if another driver holds it, naming who and since when; nothing is touched then.
     """
     path = local_path(url)
-    with _file_lock(path, url) if path is not None and fcntl is not None else _lease(url):
-        yield
+    with _file_lock(path, url) if path is not None and fcntl is not None else _lease(url) as tell:
+        yield tell
 
 
 def lock_holder(url: str) -> dict[str, Any] | None:
@@ -79,11 +85,13 @@ def _owner() -> dict[str, Any]:
 
 
 def _told(file: IO[str]) -> dict[str, Any]:
-    file.seek(0)
-    try:
-        return dict(json.loads(file.read()))
-    except (ValueError, TypeError):
-        return {"owner": "another process", "since": "an unknown time"}
+    for _ in range(TRIES):
+        file.seek(0)
+        # Its holder may be writing: then it is empty for an instant.
+        with contextlib.suppress(ValueError, TypeError):
+            return dict(json.loads(file.read()))
+        time.sleep(TRY_SECONDS)
+    return {"owner": "another process", "since": "an unknown time"}
 
 
 def _busy(url: str, holder: dict[str, Any]) -> InputError:
@@ -94,23 +102,31 @@ def _busy(url: str, holder: dict[str, Any]) -> InputError:
 
 
 @contextlib.contextmanager
-def _file_lock(path: Path, url: str) -> Iterator[None]:
+def _file_lock(path: Path, url: str) -> Iterator[Tell]:
     lock = _lock_file(path)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = _locked(lock, url)
     except OSError as error:
-        raise InputError(f"{url}: cannot be written: {error.strerror or error}") from None
+        raise cannot_write(url, error) from None
     try:
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(_owner()))
-        file.flush()
-        yield
+        about = _owner()
+        _tell(file, about, url)
+        yield lambda facts: _tell(file, {**about, **facts}, url)
     finally:
         # Removed while held: whoever opened it meanwhile sees another file at the path and tries again.
         lock.unlink(missing_ok=True)
         file.close()
+
+
+def _tell(file: IO[str], facts: dict[str, Any], url: str) -> None:
+    try:
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(facts))
+        file.flush()
+    except OSError as error:
+        raise cannot_write(url, error) from None
 
 
 def _locked(lock: Path, url: str) -> IO[str]:
@@ -157,7 +173,7 @@ def _is_fresh(lease: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def _lease(url: str) -> Iterator[None]:
+def _lease(url: str) -> Iterator[Tell]:
     mine = {**_owner(), "token": uuid.uuid4().hex}
     holder = _take_lease(url, mine)
     if holder:
@@ -166,7 +182,8 @@ def _lease(url: str) -> Iterator[None]:
     beat = threading.Thread(target=_keep, args=(url, mine, stop), daemon=True, name="store-lease")
     beat.start()
     try:
-        yield
+        # Told with the next beat.
+        yield mine.update
     finally:
         stop.set()
         beat.join()

@@ -12,14 +12,17 @@ import numpy as np
 import zarr
 
 from solvers.errors import InputError
+from sweeps.damage import ROOT, Damage, find_damage
 from sweeps.keys import EXECUTION_ONLY
 from sweeps.layout import DONE, VERIFIED, Layout, layout_of
 from sweeps.ledger import Ledger
 from sweeps.plan import Plan
 from sweeps.provenance import provenance
+from sweeps.repair import mend_book, repair, restore_root
 from sweeps.store import (
     UNFINISHED,
     absolute,
+    cannot_write,
     check_format,
     create_store,
     finished,
@@ -50,6 +53,7 @@ class Prepared:
         layout: its sizes.
         ledger: the driver's book.
         pending: bool (point,), points not finished.
+        damaged: what was found damaged and has been mended or will be computed, a line each.
     """
 
     url: str
@@ -58,49 +62,71 @@ class Prepared:
     layout: Layout
     ledger: Ledger
     pending: np.ndarray
+    damaged: tuple[str, ...] = ()
 
 
-def prepare(url: str, plan: Plan) -> Prepared:
+def prepare(url: str, plan: Plan, check: bool = True) -> Prepared:
     """Create the store, or open it and find out what is left to compute. The caller holds the lock.
+
+    Args:
+        url: of the store.
+        plan: of the sweep.
+        check: read all that is there and compare checksums; what is damaged is then computed again.
 
     Raises:
         InputError: for a store of another sweep or layout, or something else at that place; nothing is
             changed.
     """
-    root = open_root(url)
     layout = layout_of(plan)
+    bad: list[Damage] = []
     try:
+        if check and restore_root(url, plan, _attributes(plan, _now() + " metadata of the root restored")):
+            bad.append(Damage("", ROOT, (0, 0), "metadata were damaged"))
+        root = open_root(url)
         if root is None or root.attrs.get("format") == UNFINISHED:
             root = create_store(url, plan, layout, _attributes(plan, _now() + " created"))
             ledger = Ledger(root)
         else:
-            root, layout, ledger = _reopen(url, plan, layout)
+            bad += find_damage(url) if check else []
+            root, layout, ledger = _reopen(url, plan, layout, bad)
     except OSError as error:
-        raise InputError(f"{url}: cannot be written: {error.strerror or error}") from None
+        raise cannot_write(url, error) from None
     pending = np.asarray(~finished(ledger.status).all(axis=1))
-    return Prepared(url, root, plan, layout, ledger, pending)
+    return Prepared(url, root, plan, layout, ledger, pending, tuple(f"{d.object}: {d.error}" for d in bad))
 
 
-def _reopen(url: str, plan: Plan, layout: Layout) -> tuple[zarr.Group, Layout, Ledger]:
-    check_format(open_store(url), url)
-    root = open_store(url, mode="r+")
+def _reopen(url: str, plan: Plan, layout: Layout, bad: list[Damage]) -> tuple[zarr.Group, Layout, Ledger]:
+    root = open_store(url)
+    check_format(root, url)
     _check_same_sweep(url, root, plan, layout)
+    if not {d.variable for d in bad} & {"key", "status"}:
+        _check_same_points(url, root, plan)
     remove_partial_objects(url)
     layout = layout_in(root, layout)
+    if bad:
+        repair(url, plan, layout, bad)
+    root = open_store(url, mode="r+")
     ledger = Ledger(root)
+    if bad:
+        mend_book(root, plan, ledger, bad)
     changed = stored_keys(root) != plan.keys
     done = np.asarray(finished(ledger.status).any(axis=1))
-    if done.any() and changed.all():
-        raise InputError(
-            f"{url}: none of its {int(done.sum())} finished points is one of this file's "
-            f"({_first_difference(root, plan)}); choose another output.path, or delete the store"
-        )
     # First the status, then the rest: whatever happens in between, nothing old passes for new.
     ledger.reset(np.flatnonzero(changed | _lost(root, layout, done)))
     if changed.any():
         write_coordinates(root, plan, layout)
     update_attributes(root, _attributes(plan, f"{root.attrs.get('history', '')}\n{_now()} run again"))
     return root, layout, ledger
+
+
+def _check_same_points(url: str, root: zarr.Group, plan: Plan) -> None:
+    changed = stored_keys(root) != plan.keys
+    done = np.asarray(finished(read(root, "status")).any(axis=1))
+    if done.any() and changed.all():
+        raise InputError(
+            f"{url}: none of its {int(done.sum())} finished points is one of this file's "
+            f"({_first_difference(root, plan)}); choose another output.path, or delete the store"
+        )
 
 
 def _check_same_sweep(url: str, root: zarr.Group, plan: Plan, layout: Layout) -> None:

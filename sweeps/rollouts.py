@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sweeps.engines import Engine, Request
+from sweeps.engines import Engine, Request, resolve_device
 from sweeps.layout import DIVERGED, DONE, FAILED, Layout
 from sweeps.problems import build_problem, build_start
 from sweeps.store import Shard
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 STATE_BYTES = 2 * 2**20
 # Frames held at once, float64; the shard itself comes on top.
 FRAME_BYTES = 384 * 2**20
+# On a GPU the more samples the better: as many as a share of its free memory holds, a sample being its frames and some
+# tens of arrays that an integrator or a network works with.
+GPU_SHARE = 0.5
+GPU_WORK = 64
 ERROR_LENGTH = 300
 # A free energy rises where it does by more than this share: rounding and sampling, not dynamics.
 RISE = 1e-4
@@ -78,7 +82,7 @@ def _simulate(batch: Filling, rows: np.ndarray, realizations: np.ndarray) -> Non
     unions = [_union_times(task, points) for points in rollouts]
     samples = [(i, int(r)) for i in range(len(rollouts)) for r in realizations]
     longest = max((len(u) for u in unions), default=0)
-    for part in _portions(task.layout, samples, longest):
+    for part in _portions(task.layout, samples, longest, device_of(batch.engine)):
         _simulate_together(batch, [(rollouts[i], unions[i], r) for i, r in part])
 
 
@@ -87,10 +91,20 @@ def _union_times(task: BatchTask, points: np.ndarray) -> np.ndarray:
     return np.unique(np.multiply.outer(task.parameters["mobility"][points], task.layout.times))
 
 
-def _portions(layout: Layout, samples: list[tuple[int, int]], frames: int) -> Iterator[list[tuple[int, int]]]:
-    """Cut samples into groups that fit the cache (states) and the memory (frames)."""
+def device_of(engine: Engine) -> str:
+    """Where an engine computes, ``cpu`` or ``cuda...``."""
+    return resolve_device(str(getattr(getattr(engine, "model", engine), "device", "cpu")))
+
+
+def _portions(
+    layout: Layout, samples: list[tuple[int, int]], frames: int, device: str = "cpu"
+) -> Iterator[list[tuple[int, int]]]:
+    """Cut samples into groups that fit the cache (states) and the memory (frames), or the memory of a GPU."""
     state = 8 * layout.shape[0] * layout.shape[1]
-    size = max(1, min(STATE_BYTES // state, FRAME_BYTES // (state * max(1, frames))))
+    if device.startswith("cuda"):
+        size = max(1, int(GPU_SHARE * torch.cuda.mem_get_info(device)[0]) // (state * (GPU_WORK + max(1, frames))))
+    else:
+        size = max(1, min(STATE_BYTES // state, FRAME_BYTES // (state * max(1, frames))))
     for start in range(0, len(samples), size):
         yield samples[start : start + size]
 

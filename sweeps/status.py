@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import zarr
 
-from sweeps.layout import DIVERGED, DONE, FAILED, PENDING, STATUS_FLAGS, VERIFIED
+from sweeps.damage import find_damage
+from sweeps.layout import DIVERGED, FAILED, PENDING, STATUS_FLAGS
 from sweeps.lock import lock_holder
-from sweeps.store import object_name, object_names, open_store, read
+from sweeps.store import open_store, read, stored_config
+from sweeps.watch.facts import Curves, count_states, parameter_map, point_states
 
 # Failures listed one by one; `failure_count` counts them all.
 FAILURES_LISTED = 1000
 FAILURES_SHOWN = 20
 REASONS_LISTED, REASONS_SHOWN = 100, 5
-# A point is in the first of these states that any of its samples is in, verified when all are.
-ORDER = (PENDING, FAILED, DIVERGED, DONE, VERIFIED)
 
 
 def status(url: str) -> dict[str, Any]:
@@ -31,9 +31,11 @@ def status(url: str) -> dict[str, Any]:
             ``states``
         (points in each state), ``batches`` (total, done), ``failures`` (point, realization, parameters,
         status, error), ``failure_count``, ``computing_s`` (summed over workers), ``wall_time_s``,
-        ``samples_per_core_s``, ``running`` (who writes to it now, or None), ``verification`` (points,
-        within, judged_by; or None), ``trust`` (samples, trusted, reasons, largest_mass_drift, energy_rises; or None
-        without a learned engine), ``engine_choice`` (with ``engine: auto``: what was chosen and why), ``history``.
+        ``samples_per_core_s``, ``running`` (who writes to it now, or None), ``phase``, ``rate_points_per_s``,
+        ``seconds_left`` (of that run, None otherwise), ``map`` (axes, every, x, y, state), ``curves`` (time, rows and
+        some quantities), ``verification`` (points, within, judged_by; or None), ``trust`` (samples, trusted, reasons,
+        largest_mass_drift, energy_rises; or None without a learned engine), ``engine_choice`` (with ``engine: auto``:
+        what was chosen and why), ``history``.
 
     Raises:
         InputError: if there is no store.
@@ -41,8 +43,8 @@ def status(url: str) -> dict[str, Any]:
     root = open_store(url)
     values = read(root, "status")
     state = point_states(values)
-    names = {number: name for name, number in STATUS_FLAGS.items()}
     failures = _failures(root, values)
+    running = lock_holder(url)
     seconds = float(np.nansum(read(root, "wall_s").astype(np.float64)))
     samples = int((values != PENDING).sum())
     return {
@@ -51,27 +53,24 @@ def status(url: str) -> dict[str, Any]:
         "config_hash": str(root.attrs.get("config_hash", "")),
         "points": len(values),
         "realizations": values.shape[1],
-        "states": {names[number]: int((state == number).sum()) for number in names},
+        "states": count_states(state),
         "batches": _batches(root, state),
         "failure_count": int(np.isin(values, (FAILED, DIVERGED)).sum()),
         "failures": failures,
         "computing_s": round(seconds, 3),
         "wall_time_s": float(root.attrs.get("wall_time_s", 0.0)),  # type: ignore[arg-type]
         "samples_per_core_s": round(samples / seconds, 4) if seconds > 0 else None,
-        "running": lock_holder(url),
-        "verification": _verification(root),
+        "running": running,
+        "phase": (running or {}).get("phase"),
+        "rate_points_per_s": (running or {}).get("rate_points_per_s"),
+        "seconds_left": (running or {}).get("seconds_left"),
+        "map": parameter_map({name: read(root, name) for name in parameter_names(root)}, state),
+        "curves": _curves(root, state),
+        "verification": verification_of(root),
         "trust": _trust(root),
         "engine_choice": _choice(root),
         "history": str(root.attrs.get("history", "")).splitlines(),
     }
-
-
-def point_states(values: np.ndarray) -> np.ndarray:
-    """State of each point from those of its samples, int8 (point, realization) -> (point,)."""
-    state = np.full(len(values), VERIFIED, dtype=np.int8)
-    for number in reversed(ORDER):
-        state[(values == number).any(axis=1)] = number
-    return state
 
 
 def _batches(root: zarr.Group, state: np.ndarray) -> dict[str, int]:
@@ -79,6 +78,14 @@ def _batches(root: zarr.Group, state: np.ndarray) -> dict[str, int]:
     starts = np.arange(0, len(state), array.chunks[0])
     pending = np.add.reduceat((state == PENDING).astype(int), starts)
     return {"total": len(starts), "done": int((pending == 0).sum())}
+
+
+def _curves(root: zarr.Group, state: np.ndarray) -> dict[str, Any] | None:
+    """The course of a few samples; None where they cannot be read (`--check` tells why)."""
+    try:
+        return Curves(root, str(stored_config(root)["process"]), read(root, "time"), len(state)).read(state)
+    except (OSError, ValueError, KeyError, RuntimeError):
+        return None
 
 
 def _failures(root: zarr.Group, values: np.ndarray) -> list[dict[str, Any]]:
@@ -106,7 +113,8 @@ def parameter_names(root: zarr.Group) -> list[str]:
     return [name for name in str(root.attrs["coordinates"]).split() if name != "key"]
 
 
-def _verification(root: zarr.Group) -> dict[str, Any] | None:
+def verification_of(root: zarr.Group) -> dict[str, Any] | None:
+    """What the spot checks found; None where there were none."""
     found = next((name for name in ("within_tolerance", "inside_band") if f"verification/{name}" in root), None)
     if found is None:
         return None
@@ -197,18 +205,12 @@ def check_store(url: str) -> list[dict[str, Any]]:
 
     Returns:
         One dictionary for each bad object: ``variable``, ``object`` (its path below the store), ``rows`` (of the
-        variable, first and one past the last), ``error``. Deleting the object and running the sweep again computes
-        it anew.
+        variable, first and one past the last), ``error``. Running the sweep again repairs them.
 
     Raises:
-        InputError: if there is no store.
+        InputError: if there is no store, or its root is damaged beyond reading.
     """
-    root = open_store(url)
-    bad = _check_group(root, "")
-    for group in ("reference", "verification"):
-        if group in root:
-            bad += _check_group(root[group], group)
-    return bad
+    return [item.as_dict() for item in find_damage(url)]
 
 
 def describe_damage(bad: list[dict[str, Any]]) -> str:
@@ -216,46 +218,4 @@ def describe_damage(bad: list[dict[str, Any]]) -> str:
     if not bad:
         return "  every object was read and its checksum holds"
     lines = [f"  damaged: {item['object']}: {item['error']}" for item in bad]
-    return "\n".join([*lines, "  delete these objects and run the sweep again: what they held is computed anew"])
-
-
-def _check_group(group: Any, prefix: str) -> list[dict[str, Any]]:
-    bad: list[dict[str, Any]] = []
-    done = _expected(group)
-    for name, array in sorted(group.arrays()):
-        there = object_names(array, prefix)
-        rows = (array.shards or array.chunks)[0]
-        written_by_workers = name not in ("error", "wall_s", "engine") and "point" in _dims(array)
-        for number, start in enumerate(range(0, array.shape[0], rows)):
-            key = object_name(array, number)
-            error = None
-            if key in there:
-                error = _read_error(array, start, start + rows)
-            elif written_by_workers and done is not None and done[start : start + rows].any():
-                error = "missing"
-            if error:
-                path = "/".join(part for part in (prefix, name, key) if part)
-                bad.append({"variable": name, "object": path, "rows": [start, start + rows], "error": error})
-    return bad
-
-
-def _dims(array: Any) -> tuple[str, ...]:
-    return tuple(array.metadata.dimension_names or ())
-
-
-def _expected(group: Any) -> np.ndarray | None:
-    """bool (point,): points with results on disk; None where the group keeps no status, or it cannot be read."""
-    if "status" not in group:
-        return None
-    try:
-        return np.asarray(np.isin(read(group, "status"), (DONE, DIVERGED, VERIFIED)).any(axis=1))
-    except (OSError, ValueError, RuntimeError):
-        return None
-
-
-def _read_error(array: Any, start: int, stop: int) -> str | None:
-    try:
-        array[start:stop]
-    except Exception as error:  # noqa: BLE001 decoders raise what they like on damaged bytes; it is reported
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-    return None
+    return "\n".join([*lines, "  run the sweep again: what these held is computed anew, nothing else"])

@@ -16,19 +16,26 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import google_crc32c
 import numpy as np
 import zarr
+from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError, GroupNotFoundError, ZarrUserWarning
+from zarr.storage import FsspecStore, LocalStore
 
 from solvers.errors import InputError
 from sweeps.layout import DIVERGED, DONE, VERIFIED, Layout, Variable, parameter_attributes
+from sweeps.paths import check_address
 from sweeps.plan import Plan
 
 FORMAT = "phasetwin-sweep"
 FORMAT_VERSION = 1
 UNFINISHED = f"{FORMAT} (being created)"
+#: Root attribute with the checksum of the root's metadata; empty while they are being written.
+SEAL = "metadata_crc32c"
 CHUNK_KEYS = {"name": "default", "separator": "."}
 
 EXTRA_INFO = {
@@ -67,15 +74,19 @@ def remove_partial_objects(url: str) -> None:
 def open_root(url: str, mode: str = "r") -> zarr.Group | None:
     """The root group of a store, or None where there is nothing.
 
+    Only the third format of Zarr is opened: the second knows a codec that unpickles.
+
     Raises:
         InputError: if something else is there, or it cannot be read.
     """
+    check_address(url)
     path = local_path(url)
     try:
         # Writers look at what is on disk; only readers trust the gathered metadata, which a killed writer
         # may have left behind the times.
         gathered = None if mode == "r" else False
-        root = zarr.open_group(_location(url), mode=mode, use_consolidated=gathered)  # type: ignore[arg-type]
+        where: Any = _location(url)
+        root = zarr.open_group(where, mode=mode, zarr_format=3, use_consolidated=gathered)  # type: ignore[arg-type]
     except (FileNotFoundError, GroupNotFoundError):
         if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{url}: expected a sweep store, but other things are there") from None
@@ -123,6 +134,12 @@ def check_format(root: zarr.Group, url: str) -> None:
         raise InputError(f"{url}: expected store format {FORMAT_VERSION}, but found {version}")
 
 
+def cannot_write(url: str, error: OSError) -> InputError:
+    """The line for a full disk, a read-only folder and the like."""
+    place = url.removeprefix("file://")
+    return InputError(f"{place}: cannot be written: {error.strerror or error}")
+
+
 def create_store(url: str, plan: Plan, layout: Layout, attributes: Mapping[str, Any]) -> zarr.Group:
     """Write the template: metadata, coordinates, no results. An unfinished template is written anew.
 
@@ -134,15 +151,16 @@ def create_store(url: str, plan: Plan, layout: Layout, attributes: Mapping[str, 
         root = zarr.open_group(location, mode="w", zarr_format=3, attributes={"format": UNFINISHED})
         create_variables(root, {**layout.results(), **layout.ledger()}, layout.sizes)
         write_coordinates(root, plan, layout)
-        update_attributes(root, {**attributes, **_fixed_attributes(plan)})
+        update_attributes(root, {**attributes, **fixed_attributes(plan)})
     except OSError as error:
-        raise InputError(f"{url}: cannot be written: {error.strerror or error}") from None
+        raise cannot_write(url, error) from None
     except ImportError as error:
         raise InputError(f"{url}: this kind of URL needs a package that is not installed: {error}") from None
     return zarr.open_group(location, mode="r+", use_consolidated=False)
 
 
-def _fixed_attributes(plan: Plan) -> dict[str, Any]:
+def fixed_attributes(plan: Plan) -> dict[str, Any]:
+    """Root attributes that say what kind of store this is and what names its points."""
     coordinates = [*plan.parameters, "key"]
     return {
         "format": FORMAT,
@@ -222,12 +240,45 @@ def update_attributes(root: zarr.Group, attributes: Mapping[str, Any]) -> None:
 
     Gathered metadata opens the store with one request, and xarray does not warn about its absence.
     """
-    # One write of the whole metadata: a killed driver leaves all of it or none.
-    root.update_attributes(dict(attributes))
+    # One write of the whole metadata: a killed driver leaves all of it or none. Unsealed until all is written.
+    root.update_attributes({**attributes, SEAL: ""})
     with warnings.catch_warnings():
         # Not yet in the Zarr v3 specification; readers that do not know it ignore it.
         warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(root.store)
+    about = json.loads(read_bytes(root.store, "zarr.json") or b"{}")
+    about["attributes"][SEAL] = seal(about)
+    write_bytes(root.store, "zarr.json", json.dumps(about, indent=2).encode())
+
+
+def seal(about: Mapping[str, Any]) -> str:
+    """Checksum of a root's metadata, without the checksum itself: crc32c of its content, 8 hexadecimal digits."""
+    attributes = {name: value for name, value in about.get("attributes", {}).items() if name != SEAL}
+    text = json.dumps({**about, "attributes": attributes}, sort_keys=True, separators=(",", ":"))
+    return f"{google_crc32c.value(text.encode()):08x}"
+
+
+def read_bytes(where: str | Store, path: str) -> bytes | None:
+    """An object as it is stored, None where there is none; ``where`` is a URL or an open Zarr store."""
+    store = object_store(where) if isinstance(where, str) else where
+    buffer = sync(store.get(path, default_buffer_prototype()))
+    return None if buffer is None else buffer.to_bytes()
+
+
+def object_store(url: str) -> Store:
+    """The objects below a URL."""
+    path = local_path(url)
+    return LocalStore(path) if path is not None else FsspecStore.from_url(url)
+
+
+def remove_object(store: Store, path: str) -> None:
+    """Delete an object."""
+    sync(store.delete(path))
+
+
+def write_bytes(store: Store, path: str, content: bytes) -> None:
+    """Write an object as it is to be stored."""
+    sync(store.set(path, default_buffer_prototype().buffer.from_bytes(content)))
 
 
 def layout_in(root: zarr.Group, layout: Layout) -> Layout:
@@ -280,7 +331,7 @@ def write_shard(url: str, start: int, shard: Shard, group: str = "") -> None:
                 raise InputError(f"{url}/{name}: rows {start} to {stop} are not whole objects of {rows} rows")
             array[start:stop] = values
     except OSError as error:
-        raise InputError(f"{url}: cannot be written: {error.strerror or error}") from None
+        raise cannot_write(url, error) from None
 
 
 def object_names(array: Any, group: str = "") -> set[str]:

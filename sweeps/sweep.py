@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from sweeps.outcome import BatchOutcome
     from sweeps.resume import Prepared
     from sweeps.tasks import BatchTask
+    from sweeps.watch.driver import Watcher
+
+
+#: Damaged objects that a run names one by one.
+DAMAGE_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class RunResult:
         verified: points that passed the spot checks, over the whole store.
         missed: points whose spot check found the tolerance missed or the bands wrong, a line each.
         untrusted: points with a sample outside the domain of a learned engine, over the whole store.
+        damaged: objects of the store that were found damaged, a line each.
         wall_s: seconds this run took.
     """
 
@@ -51,6 +57,7 @@ class RunResult:
     missed: tuple[str, ...]
     wall_s: float
     untrusted: int = 0
+    damaged: tuple[str, ...] = ()
 
 
 class Sweep:
@@ -100,12 +107,13 @@ class Sweep:
         """What will be computed; touches nothing."""
         return self._plan
 
-    def run(self, client: Client | None = None, progress: bool = True) -> RunResult:
+    def run(self, client: Client | None = None, progress: bool = True, check: bool = True) -> RunResult:
         """Compute what is not in the store yet, then verify a few points.
 
         Args:
             client: Dask client to use; None starts what ``cluster`` says.
             progress: show a bar or lines on stderr.
+            check: first read all that the store holds; what is damaged is computed again.
 
         Raises:
             InputError: for an engine that is not there, a store of another sweep, or one in use.
@@ -114,14 +122,21 @@ class Sweep:
         from sweeps.lock import store_lock
         from sweeps.resume import prepare
         from sweeps.verify import verify_points
+        from sweeps.watch.driver import Watcher
 
         check_device(self.config.engine)
         started = time.monotonic()
         plan = self.plan()
-        with store_lock(self.store), Runner(self.config, client, progress) as runner:
-            prepared = prepare(self.store, plan)
+        with store_lock(self.store) as tell, Runner(self.config, client, progress) as runner:
+            prepared = prepare(self.store, plan, check)
+            if progress:
+                for line in prepared.damaged[:DAMAGE_SHOWN]:
+                    print(f"damaged, made again: {line}", file=sys.stderr, flush=True)
+            watcher = runner.watched_by(Watcher(prepared, tell))
             counts = _fill(prepared, runner)
+            watcher.enter("verifying")
             missed = verify_points(prepared, runner.run) if self.config.verify.count else []
+            watcher.enter("finished")
             return _result(prepared, counts, missed, time.monotonic() - started)
 
     def verify(self, client: Client | None = None, progress: bool = True, count: int | None = None) -> RunResult:
@@ -143,7 +158,7 @@ class Sweep:
         open_store(self.store)
         started = time.monotonic()
         with store_lock(self.store), Runner(self.config, client, progress) as runner:
-            prepared = prepare(self.store, self.plan())
+            prepared = prepare(self.store, self.plan(), check=False)
             check_something_done(prepared)
             missed = verify_points(prepared, runner.run, count)
             return _result(prepared, (0, 0), missed, time.monotonic() - started)
@@ -175,6 +190,14 @@ class Runner:
         self._config = config
         self._client = client
         self._stack = contextlib.ExitStack()
+        self._watcher: Watcher | None = None
+        self._environment: tuple[tuple[str, str], ...] = ()
+        self._joined = False
+
+    def watched_by(self, watcher: Watcher) -> Watcher:
+        """Have a watcher told of what happens."""
+        self._watcher = watcher
+        return watcher
 
     def __enter__(self) -> Runner:
         return self
@@ -188,7 +211,20 @@ class Runner:
             return
         from sweeps.execute import run_batches
 
-        run_batches(self._connected(len(tasks)), tasks, self._config.name, record)
+        client = self._connected(len(tasks))
+        checked = (replace(task, environment=self._environment) for task in tasks)
+        run_batches(client, checked, self._config.name, self._recorded(record))
+
+    def _recorded(self, record: Callable[[BatchOutcome], None]) -> Callable[[BatchOutcome], None]:
+        watcher = self._watcher
+        if watcher is None:
+            return record
+
+        def both(outcome: BatchOutcome) -> None:
+            record(outcome)
+            watcher.report()
+
+        return both
 
     def _connected(self, tasks: int) -> Client:
         if self._client is None:
@@ -196,9 +232,27 @@ class Runner:
 
             wanted = max(tasks, self._config.verify.count)
             self._client = self._stack.enter_context(open_client(self._config.cluster, wanted))
-            if self.show and self._client.dashboard_link:
-                print(f"dashboard: {self._client.dashboard_link}", file=sys.stderr, flush=True)
+        if not self._joined:
+            self._joined = True
+            self._join(self._client)
         return self._client
+
+    def _join(self, client: Client) -> None:
+        """Once a run has a cluster: are all machines alike, and where can it be watched?"""
+        from sweeps.machines import check_workers, environment
+        from sweeps.watch.report import performance
+
+        check_workers(client, self._config)
+        self._environment = tuple(environment(self._config.engine).items())
+        if self._watcher is not None:
+            self._watcher.connect(client)
+        if self.show and client.dashboard_link:
+            link = client.dashboard_link
+            print(
+                f"dashboard: {link}, this sweep: {link.replace('/status', '/phasetwin')}", file=sys.stderr, flush=True
+            )
+        if self._config.output.performance:
+            self._stack.enter_context(performance(client, self._config.output.path))
 
 
 def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
@@ -246,6 +300,7 @@ def _result(prepared: Prepared, counts: tuple[int, int], missed: list[str], wall
         missed=tuple(missed),
         wall_s=wall_s,
         untrusted=_untrusted(prepared),
+        damaged=prepared.damaged,
     )
 
 

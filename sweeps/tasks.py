@@ -12,6 +12,7 @@ import torch
 from sweeps.config import SweepConfig
 from sweeps.engines import Engine, build_engine, reference_engine
 from sweeps.layout import DONE, PENDING, Layout
+from sweeps.machines import check_here
 from sweeps.outcome import BatchOutcome
 from sweeps.rollouts import Filling, compute_rows
 from sweeps.store import empty_shard, open_store, read_shard, write_shard
@@ -46,6 +47,7 @@ class BatchTask:
         reuse: rows to copy.
         group: sub-group of the store to write to.
         reference: compute with the reference solver instead of the configured engine.
+        environment: what a worker must be like, see :mod:`sweeps.machines`; empty for not to be checked.
     """
 
     url: str
@@ -60,6 +62,7 @@ class BatchTask:
     reuse: tuple[Reuse, ...] = ()
     group: str = ""
     reference: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -75,6 +78,7 @@ def compute_batch(task: BatchTask) -> BatchOutcome:
             raised.
     """
     started = time.perf_counter()
+    check_here(task.environment, task.config.engine)
     # One task has one core: torch's own threads would fight with the other workers for it.
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
@@ -97,6 +101,15 @@ def compute_batch(task: BatchTask) -> BatchOutcome:
         engine_of=batch.engine_of,
         reused=int(copied.sum()),
     )
+
+
+def probe_batch(task: BatchTask) -> None:
+    """Compute the rows of a batch that killed workers, and write nothing: only whether it is survived counts."""
+    torch.set_num_threads(1)
+    status = np.full((task.rows, task.layout.realizations), PENDING, dtype=np.int8)
+    build: Callable[..., Engine] = reference_engine if task.reference else build_engine
+    with torch.inference_mode():
+        compute_rows(Filling(task, build(task.config), empty_shard(task.layout, task.rows), status), task.compute)
 
 
 def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:

@@ -113,6 +113,7 @@ def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> zarr.Gro
         "tolerance": tolerance,
     }
     group.update_attributes(about)
+    update_attributes(root, {})
     return group
 
 

@@ -60,7 +60,7 @@ def store_cases(store: str | Path, process: str) -> Case:
     if not path.exists():
         raise InputError(f"{path}: no such store; run its sweep first (`phasetwin run`, or `make calibration-data`)")
     try:
-        opened = xr.open_zarr(path, consolidated=False)
+        opened = xr.open_zarr(path, consolidated=False, zarr_format=3)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a readable sweep store ({error})") from None
     with opened as ds:

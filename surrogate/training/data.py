@@ -82,7 +82,7 @@ def _load(store: Path, process: str) -> tuple[np.ndarray, np.ndarray, dict[str, 
     if not store.exists():
         raise InputError(f"{store}: no such store; run its sweep first (`phasetwin run`)")
     try:
-        opened = xr.open_zarr(store, consolidated=False)
+        opened = xr.open_zarr(store, consolidated=False, zarr_format=3)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{store}: not a readable sweep store ({error})") from None
     with opened as ds:

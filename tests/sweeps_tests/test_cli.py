@@ -19,7 +19,7 @@ def finish(monkeypatch: pytest.MonkeyPatch, verb: str, **changes: Any) -> list[S
     result = RunResult(**(values | {"verified": 8, "missed": (), "wall_s": 1.0} | changes))
     called: list[Sweep] = []
 
-    def done(self: Sweep) -> RunResult:
+    def done(self: Sweep, **options: Any) -> RunResult:
         called.append(self)
         return result
 
@@ -67,7 +67,7 @@ def test_options_reach_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(self: Sweep) -> RunResult:
+    def interrupt(self: Sweep, **options: Any) -> RunResult:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Sweep, "run", interrupt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from distributed import Client
 
 from sweeps import execute
-from sweeps.tasks import BatchTask, compute_batch
+from sweeps.tasks import BatchTask, compute_batch, probe_batch
 
 GRAINS = {
     "process": "grain_growth",
@@ -36,7 +36,7 @@ def test_twice_computed_is_written_twice_the_same(tiny, stored, client, same_sto
         compute_batch(task)
         return compute_batch(task)
 
-    monkeypatch.setattr(execute.run_batches, "__defaults__", (twice,))
+    monkeypatch.setattr(execute.run_batches, "__defaults__", (twice, probe_batch))
     sweep = tiny("twice.zarr")
     sweep.run(client, progress=False)
     same_store(stored.store, sweep.store)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import dask
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 
 from sweeps import open_sweep
+from sweeps.cluster import open_client
+from sweeps.cluster_config import LocalCluster as LocalClusterBlock
 from sweeps.execute import run_batches
 from sweeps.layout import DONE, FAILED
 from sweeps.resume import make_tasks, prepare
 from sweeps.status import status
-from sweeps.tasks import BatchTask, compute_batch
+from sweeps.tasks import BatchTask, compute_batch, probe_batch
 
 
 def _dies_once(task: BatchTask):
@@ -36,6 +39,17 @@ def _always_dies(task: BatchTask):
     return compute_batch(task)
 
 
+def _deadly(task: BatchTask) -> None:
+    """A trajectory that kills every worker, kappa 1.3: what Dask raises then."""
+    if (task.parameters["kappa"][task.compute] == 1.3).any():
+        raise KilledWorker("a task", SimpleNamespace(address="tcp://a"), 3)  # type: ignore[arg-type]
+
+
+def _compute_deadly(task: BatchTask):
+    _deadly(task)
+    return compute_batch(task)
+
+
 @pytest.fixture(scope="module")
 def processes():
     with (
@@ -46,9 +60,9 @@ def processes():
         yield client
 
 
-def _run(sweep, client, compute) -> None:
+def _run(sweep, client, compute, probe=None) -> None:
     prepared = prepare(sweep.store, sweep.plan())
-    run_batches(client, make_tasks(prepared), "tiny", prepared.ledger.record, compute)
+    run_batches(client, make_tasks(prepared), "tiny", prepared.ledger.record, compute, probe or probe_batch)
     prepared.ledger.flush()
 
 
@@ -69,3 +83,31 @@ def test_a_batch_that_kills_workers_is_named(tiny, client, processes) -> None:
     assert "worker died" in failures[0]["error"]
     assert failures[0]["parameters"]["kappa"] == 1.3
     assert sweep.run(client, progress=False).computed == 3
+
+
+def test_the_deadly_points_of_a_batch_are_told_apart(tiny, client, stored) -> None:
+    """Twelve points in one batch; three share a trajectory that kills: these fail, the others are done."""
+    sweep = tiny("poison.zarr", batch={"rollouts": 4})
+    _run(sweep, client, _compute_deadly, _deadly)
+    ds = open_sweep(sweep.store)
+    np.testing.assert_array_equal(ds.status.values == FAILED, (ds.kappa.values == 1.3)[:, None].repeat(2, 1))
+    good = ds.kappa.values != 1.3
+    assert (ds.status.values[good] == DONE).all()
+    expected = open_sweep(stored.store).free_energy.values[good]
+    np.testing.assert_allclose(ds.free_energy.values[good], expected, rtol=2e-5)
+    assert "worker died" in status(sweep.store)["failures"][0]["error"]
+    assert sweep.run(client, progress=False).computed == 3
+
+
+def test_a_worker_that_hangs_is_replaced(tiny, stored, same_store, monkeypatch) -> None:
+    monkeypatch.setattr("sweeps.nursing.PATIENCE_SECONDS", 1.0)
+    sweep = tiny("stopped.zarr")
+    with (
+        dask.config.set({"distributed.scheduler.worker-ttl": "4s", "distributed.scheduler.allowed-failures": 3}),
+        open_client(LocalClusterBlock(workers=1, dashboard_address=None), 1) as client,
+    ):
+        (pid,) = client.run(os.getpid).values()
+        os.kill(pid, signal.SIGSTOP)
+        assert sweep.run(client, progress=False).computed == 12
+        assert pid not in client.run(os.getpid).values()
+    same_store(stored.store, sweep.store)

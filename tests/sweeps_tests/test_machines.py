@@ -1,0 +1,147 @@
+"""Many machines: all alike or the run does not start; jobs, hosts and GPUs through their own cluster classes."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from solvers.errors import InputError
+from sweeps import machines, rollouts
+from sweeps.cluster import dashboard_address, worker_settings
+from sweeps.cluster_config import Adaptive, GpuCluster, KubernetesCluster, SlurmCluster, SshCluster
+from sweeps.cluster_kinds import STARTERS
+from sweeps.layout import layout_of
+from sweeps.machines import environment, refuse_other
+from sweeps.resume import make_tasks, prepare
+from sweeps.tasks import compute_batch
+
+
+def test_a_worker_with_another_version_stops_the_run_before_it_begins(tiny, client, monkeypatch) -> None:
+    here = threading.get_ident()
+
+    def there(engine):
+        found = environment(engine)
+        return found if threading.get_ident() == here else {**found, "torch": "1.0", "source": "another"}
+
+    monkeypatch.setattr(machines, "environment", there)
+    sweep = tiny()
+    with pytest.raises(
+        InputError, match=r"worker \S+ runs something else .*torch 1\.0 there, .* here; source another"
+    ) as e:
+        sweep.run(client, progress=False)
+    assert "\n" not in str(e.value)
+    assert sweep.status()["states"]["pending"] == 12
+
+
+def test_a_worker_without_the_program(tiny, client, monkeypatch) -> None:
+    here = threading.get_ident()
+
+    def missing(engine):
+        if threading.get_ident() == here:
+            return environment(engine)
+        raise ModuleNotFoundError("No module named 'sweeps'")
+
+    monkeypatch.setattr(machines, "environment", missing)
+    with pytest.raises(InputError, match=r"cannot run this program .*No module named 'sweeps'"):
+        tiny().run(client, progress=False)
+
+
+def test_a_worker_that_joins_later_looks_itself(tiny) -> None:
+    sweep = tiny()
+    task = make_tasks(prepare(sweep.store, sweep.plan()))[0]
+    expected = tuple(environment(sweep.config.engine).items())
+    assert compute_batch(replace(task, environment=expected)).computed.all()
+    other = tuple({**dict(expected), "numpy": "1.0"}.items())
+    with pytest.raises(InputError, match=r"numpy \S+ there, 1\.0 here"):
+        compute_batch(replace(task, environment=other))
+
+
+def test_weights_are_part_of_it(tiny) -> None:
+    solver = environment(tiny().config.engine)
+    model = environment(tiny(engine={"kind": "surrogate", "model": "ch-jump"}).config.engine)
+    assert solver["weights"] == ""
+    assert len(model["weights"]) >= 32
+    missing = environment(tiny(engine={"kind": "surrogate", "model": "nosuch"}).config.engine)
+    with pytest.raises(InputError, match="weights not there"):
+        refuse_other("a", model, missing)
+
+
+def test_the_job_script_of_slurm() -> None:
+    block = SlurmCluster(
+        cores=2,
+        memory="8GB",
+        walltime="01:00:00",
+        queue="short",
+        adaptive=Adaptive(maximum=4),
+        job_extra_directives=["--gres=gpu:1"],
+    )
+    with STARTERS["slurm"](block) as cluster:
+        script = cluster.job_script()
+        assert cluster.scheduler.http_server.address == "127.0.0.1"
+    for line in ("#SBATCH -p short", "#SBATCH --gres=gpu:1", "#SBATCH -t 01:00:00"):
+        assert line in script
+    assert "--lifetime 3300s" in script
+
+
+class _Recorder:
+    """Stands for a cluster class that cannot run here; keeps what it was asked for."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        self.arguments, self.options = arguments, options
+
+
+def test_options_of_clusters_that_cannot_run_here(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncssh", SimpleNamespace(connect=None))
+    monkeypatch.setattr("distributed.SSHCluster", _Recorder)
+    found = STARTERS["ssh"](SshCluster(kind="ssh", hosts=["a", "b"], user="me", workers_per_host=2))
+    assert found.arguments == (["a", "a", "b"],)
+    assert found.options["connect_options"] == {"username": "me"}
+    assert found.options["worker_options"]["n_workers"] == 2
+    assert found.options["scheduler_options"]["dashboard_address"].startswith("127.0.0.1:")
+    monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", SimpleNamespace(KubeCluster=_Recorder))
+    found = STARTERS["kubernetes"](KubernetesCluster(kind="kubernetes", image="lab/phasetwin:1", workers=3, cores=2))
+    assert found.options["n_workers"] == 3
+    assert found.options["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
+    monkeypatch.setitem(sys.modules, "dask_cuda", SimpleNamespace(LocalCUDACluster=_Recorder))
+    found = STARTERS["gpu"](GpuCluster(kind="gpu"))
+    assert (found.options["threads_per_worker"], found.options["n_workers"]) == (1, None)
+    assert found.options["host"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("kind", ["kubernetes", "gpu"])
+def test_a_missing_extra_is_named(kind) -> None:
+    block = GpuCluster(kind="gpu") if kind == "gpu" else KubernetesCluster(kind="kubernetes", image="a")
+    with pytest.raises(InputError, match=rf"pip install 'phasetwin\[{kind}\]'"):
+        STARTERS[kind](block)
+
+
+def test_batches_follow_the_free_memory_of_a_gpu(tiny, monkeypatch) -> None:
+    """Only the question for free memory is answered by hand: there is no GPU here."""
+    layout = layout_of(tiny().plan())
+    samples = [(i, 0) for i in range(10_000)]
+    sizes = []
+    for free in (2**30, 2**28, 2**10):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 2**34))
+        sizes.append(len(next(rollouts._portions(layout, samples, 11, "cuda:0"))))
+    sample = 8 * 16 * 16 * (rollouts.GPU_WORK + 11)
+    assert sizes == [2**29 // sample, 2**27 // sample, 1]
+
+
+def test_nothing_oversubscribes() -> None:
+    settings = worker_settings()
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
+        assert settings[f"distributed.nanny.pre-spawn-environ.{name}_NUM_THREADS"] == 1
+
+
+def test_addresses_of_dashboards() -> None:
+    assert dashboard_address(None) is None
+    assert dashboard_address(":4321") == "127.0.0.1:4321"
+    assert dashboard_address("0.0.0.0:4321") == "0.0.0.0:4321"
+    host, _, port = dashboard_address(":0").rpartition(":")
+    assert host == "127.0.0.1"
+    assert int(port) > 0
