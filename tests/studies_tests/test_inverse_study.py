@@ -111,9 +111,7 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("when", "call"), [*((when, 1) for when in POINTS), ("asked, not run", 2), ("run, not told", 2)]
-)
+@pytest.mark.parametrize(("when", "call"), [*((when, 1) for when in POINTS), ("run, not told", 2)])
 def test_killed_and_run_again(
     when: str, call: int, found: Any, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
