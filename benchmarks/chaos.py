@@ -5,7 +5,8 @@ random moments, the disk fills up, the output turns read-only, objects are cut o
 run out of memory. Then the sweep runs again undisturbed, and its store must equal that of a run that nothing happened
 to, byte for byte of every object of results. Every run has a limit of time.
 
-``--kills 200 --runs 20`` are the defaults; ``--quick`` does 20 kills over 2 runs. ``--only NAME`` runs one kind of fault.
+``--kills 200 --runs 20`` are the defaults; ``--quick`` does 20 kills over 2 runs. ``--only NAME`` runs one kind of fault
+and writes no page.
 """
 
 from __future__ import annotations
@@ -472,8 +473,8 @@ def page(rows: list[Row], command: str) -> str:
     lines = [
         "# Faults tried",
         "",
-        'Made by `{command}`; its docstring says how. "Equal" is byte for byte',
-        "to the store of a sweep that nothing happened to.",
+        f"Made by `{command}`; its docstring says how. Equal: byte for byte to the store of a sweep that nothing",
+        "happened to.",
         "",
         head,
         "|---|---|---|---|---|---|",
