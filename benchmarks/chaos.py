@@ -5,8 +5,8 @@ random moments, the disk fills up, the output turns read-only, objects are cut o
 run out of memory. Then the sweep runs again undisturbed, and its store must equal that of a run that nothing happened
 to, byte for byte of every object of results. Every run has a limit of time.
 
-``--kills 200 --runs 20`` are the defaults; ``--quick`` does 20 kills over 2 runs. ``--only NAME`` runs one kind of fault
-and writes no page.
+``--kills 200 --runs 20`` are the defaults; ``--quick`` does 20 kills over 2 runs. ``--only NAME`` runs one kind of
+fault and writes no page.
 """
 
 from __future__ import annotations
