@@ -31,7 +31,10 @@ def build_app() -> typer.Typer:
 
 
 def _complain(message: str) -> int:
-    print(" ".join(message.split()), file=sys.stderr)
+    # A file may hold characters that the terminal's encoding does not.
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    line = " ".join(message.split()).encode(encoding, "backslashreplace").decode(encoding)
+    print(line, file=sys.stderr)
     return 2
 
 

@@ -5,7 +5,8 @@ random moments, the disk fills up, the output turns read-only, objects are cut o
 run out of memory. Then the sweep runs again undisturbed, and its store must equal that of a run that nothing happened
 to, byte for byte of every object of results. Every run has a limit of time.
 
-``--kills 200 --runs 20`` are the defaults; ``--quick`` does a tenth. ``--only NAME`` runs one kind of fault.
+``--kills 200 --runs 20`` are the defaults; ``--quick`` does 20 kills over 2 runs. ``--only NAME`` runs one kind of
+fault and writes no page.
 """
 
 from __future__ import annotations
@@ -413,23 +414,22 @@ if __name__ == "__main__":
 """
 
 
-def plan_of(quick: bool, kills_wanted: int, runs: int) -> list[tuple[str, Callable[..., Row], tuple[Any, ...]]]:
+def plan_of(kills_wanted: int, runs: int, bits: int) -> list[tuple[str, Callable[..., Row], tuple[Any, ...]]]:
     """Name, function and further arguments of every fault."""
-    runs, kills_wanted, bits = (2, 20, 10) if quick else (runs, kills_wanted, 100)
     kinds = ["worker", "driver", "mixed"]
     each = -(-kills_wanted // runs)
     table: list[tuple[str, Callable[..., Row], tuple[Any, ...]]] = [
         (f"{kinds[i % 3]}-{i}", kills, (each, kinds[i % 3])) for i in range(runs)
     ]
     table += [
+        ("flips", flips, (bits,)),
+        ("cut", cut, (5,)),
+        ("full", full_disk, ()),
+        ("read-only", read_only, ()),
+        ("diverging", diverging, ()),
         ("stop", kills, (2, "stop")),
         ("scheduler", cluster_kill, ("scheduler",)),
         ("nanny", cluster_kill, ("nanny",)),
-        ("full", full_disk, ()),
-        ("read-only", read_only, ()),
-        ("cut", cut, (5,)),
-        ("diverging", diverging, ()),
-        ("flips", flips, (bits,)),
     ]
     return table
 
@@ -467,14 +467,14 @@ def _all_outcomes(rows: list[Row]) -> str:
     return f"{hung} hung" if hung else "none hung"
 
 
-def page(rows: list[Row]) -> str:
+def page(rows: list[Row], command: str) -> str:
     """The page of the table."""
     head = "| fault | sweeps | times | what happened | final stores equal | longest, s |"
     lines = [
         "# Faults tried",
         "",
-        'Made by `python benchmarks/chaos.py`; its docstring says how. "Equal" is byte for byte',
-        "to the store of a sweep that nothing happened to.",
+        f"Made by `{command}`; its docstring says how. Equal: byte for byte to the store of a sweep that nothing",
+        "happened to.",
         "",
         head,
         "|---|---|---|---|---|---|",
@@ -486,16 +486,21 @@ def page(rows: list[Row]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of it; no page")
+    parser.add_argument("--quick", action="store_true", help="20 kills over 2 runs")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--flips", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=PAGE)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one kind of fault; no page")
     options = parser.parse_args()
     folder, rows = Path(tempfile.mkdtemp(prefix="chaos-")), []
     print(f"in {folder}", flush=True)
     expected = reference(folder)
-    for name, fault, arguments in plan_of(options.quick, options.kills, options.runs):
+    if options.quick:
+        options.kills, options.runs = 20, 2
+    command = " ".join(["python benchmarks/chaos.py", *sys.argv[1:]])
+    for name, fault, arguments in plan_of(options.kills, options.runs, options.flips):
         if options.only and not name.startswith(options.only):
             continue
         place = folder / name
@@ -505,8 +510,8 @@ def main() -> None:
         print(f"{name}: {row}", flush=True)
         if row.equal == row.runs:
             shutil.rmtree(place, ignore_errors=True)
-        if not (options.quick or options.only):
-            PAGE.write_text(page(rows))
+        if not options.only:
+            options.out.write_text(page(rows, command))
     if rows and all(r.equal == r.runs for r in rows):
         shutil.rmtree(folder, ignore_errors=True)
         return

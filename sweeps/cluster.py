@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 from solvers.errors import InputError
 from sweeps import cluster_config
 from sweeps.cluster_config import LOOPBACK
-from sweeps.nursing import nursed
+from sweeps.nursing import START_SECONDS, nursed
 from sweeps.security import exposure, is_loopback, tls_security
 
 DASHBOARD_PORT = 8787
@@ -132,6 +132,8 @@ def _local(cluster: cluster_config.LocalCluster, tasks: int) -> LocalCluster:
             protocol="tls://" if security else "tcp://",
             security=security,
             dashboard_address=dashboard,
+            # A worker that hangs while it starts must not hold up the rest for ever.
+            death_timeout=START_SECONDS,
             silence_logs=logging.ERROR,
         )
 

@@ -18,7 +18,9 @@ from tornado.ioloop import PeriodicCallback
 LOOK_SECONDS = 1.0
 # A worker that starts or says good-bye is unknown to the scheduler for a moment.
 PATIENCE_SECONDS = 20.0
-RESTART_SECONDS = 60.0
+# On a busy machine a process needs a minute to load all libraries.
+START_SECONDS = 150.0
+RESTART_SECONDS = 120.0
 
 
 @contextlib.contextmanager
@@ -47,11 +49,12 @@ class _Nurse:
         for nanny in nannies:
             scheduler: Any = self._cluster.scheduler
             known = nanny.worker_address in scheduler.workers
-            if known or nanny.status != Status.running:
+            if known or nanny.status in (Status.closing, Status.closed):
                 self._unknown_since.pop(nanny, None)
                 continue
             since = self._unknown_since.setdefault(nanny, time.monotonic())
-            if time.monotonic() - since > PATIENCE_SECONDS:
+            patience = PATIENCE_SECONDS if nanny.status == Status.running else START_SECONDS
+            if time.monotonic() - since > patience:
                 self._unknown_since.pop(nanny)
                 with contextlib.suppress(TimeoutError, OSError):
                     await nanny.restart(timeout=RESTART_SECONDS)

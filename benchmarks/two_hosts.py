@@ -1,0 +1,194 @@
+"""A sweep over two hosts, one of which is cut off half way: ``sudo python benchmarks/two_hosts.py``.
+
+The hosts are two network namespaces of this machine, joined by virtual cables to a bridge that the driver and the
+scheduler sit on. Both run ``dask worker`` over TLS. When a third of the points is done, one cable is pulled. The sweep
+must end by itself, equal to one that ran on one host. A client without the key must be refused. Needs root and ``ip``;
+writes docs/benchmarks/two_hosts.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+PAGE = ROOT / "docs" / "benchmarks" / "two_hosts.md"
+BRIDGE, NET = "ptbr0", "10.213.7"
+LIMIT = 400.0
+TLS_ROLES = ("CLIENT", "SCHEDULER", "WORKER")
+
+
+def ip(*words: str) -> None:
+    """Run ``ip``."""
+    subprocess.run(["ip", *words], check=True)
+
+
+@contextlib.contextmanager
+def network() -> Iterator[list[str]]:
+    """A bridge with two namespaces; yields their names."""
+    names = ["pthost1", "pthost2"]
+    _remove(names)
+    ip("link", "add", BRIDGE, "type", "bridge")
+    ip("addr", "add", f"{NET}.1/24", "dev", BRIDGE)
+    ip("link", "set", BRIDGE, "up")
+    try:
+        for i, name in enumerate(names):
+            ip("netns", "add", name)
+            ip("link", "add", f"ptv{i}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("link", "set", f"ptv{i}", "master", BRIDGE, "up")
+            ip("-n", name, "addr", "add", f"{NET}.{i + 2}/24", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield names
+    finally:
+        _remove(names)
+
+
+def _remove(names: list[str]) -> None:
+    for words in (*(("netns", "del", name) for name in names), ("link", "del", BRIDGE)):
+        subprocess.run(["ip", *words], check=False, capture_output=True)
+
+
+def certificates(folder: Path) -> dict[str, str]:
+    """Files of a certificate that is its own authority."""
+    from distributed.security import Security
+
+    made = Security.temporary()
+    (folder / "cert.pem").write_text(str(made.tls_ca_file))
+    (folder / "key.pem").write_text(str(made.tls_client_key))
+    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    return {"ca_file": cert, "cert": cert, "key": key}
+
+
+def dask_environment(tls: dict[str, str]) -> dict[str, str]:
+    """Environment of ``dask scheduler`` and ``dask worker``."""
+    place = "DASK_DISTRIBUTED__COMM__"
+    found = {f"{place}TLS__CA_FILE": tls["ca_file"], f"{place}REQUIRE_ENCRYPTION": "True"}
+    for role in TLS_ROLES:
+        found |= {f"{place}TLS__{role}__CERT": tls["cert"], f"{place}TLS__{role}__KEY": tls["key"]}
+    # A host that is cut off says nothing: do not wait five minutes for it.
+    found["DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL"] = "20s"
+    return {**os.environ, **found, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def configuration(store: Path, cluster: dict[str, Any]) -> dict[str, Any]:
+    """A sweep of 48 points in 24 batches."""
+    return {
+        "schema_version": 1,
+        "name": "hosts",
+        "process": "cahn_hilliard",
+        "grid": {"shape": [64, 64]},
+        "parameters": {"mobility": [1.0, 2.0], "kappa": {"linspace": [0.6, 2.0, 24]}},
+        "realizations": {"count": 2},
+        "initial": {"kind": "noise"},
+        "times": {"stop": 400, "count": 9},
+        "engine": {"kind": "solver", "tolerance": 1e-3},
+        "batch": {"rollouts": 1},
+        "output": {"path": str(store), "retain": "qoi"},
+        "cluster": cluster,
+        "verify": {"count": 2},
+    }
+
+
+def refused(address: str) -> str:
+    """What a client without a key gets."""
+    from distributed import Client
+    from distributed.security import Security
+
+    answers = []
+    for security in (Security.temporary(), None):
+        url = address if security else address.replace("tls://", "tcp://")
+        try:
+            Client(url, timeout=4, security=security).close()
+            answers.append("ACCEPTED")
+        except (OSError, TimeoutError) as error:
+            answers.append(f"refused ({type(error).__name__})")
+    return f"another key: {answers[0]}; no encryption: {answers[1]}"
+
+
+def over_two_hosts(folder: Path, hosts: list[str]) -> dict[str, Any]:
+    """The sweep, one host lost on the way."""
+    from sweeps.status import status
+
+    tls = certificates(folder)
+    environment, log = dask_environment(tls), (folder / "dask.txt").open("w")
+    options: dict[str, Any] = {"env": environment, "stdout": log, "stderr": log, "cwd": folder}
+    dask = [sys.executable, "-m", "dask"]
+    address = f"tls://{NET}.1:8791"
+    processes = [subprocess.Popen([*dask, "scheduler", "--host", address, "--no-dashboard"], **options)]
+    for i, host in enumerate(hosts):
+        worker = [*dask, "worker", address, "--host", f"{NET}.{i + 2}", "--nthreads", "1", "--no-dashboard"]
+        processes.append(subprocess.Popen(["ip", "netns", "exec", host, *worker], **options))
+    try:
+        time.sleep(10)
+        answer = refused(address)
+        print(answer, flush=True)
+        store = folder / "two.zarr"
+        file = folder / "sweep.yaml"
+        file.write_text(json.dumps(configuration(store, {"address": address, "tls": tls})))
+        run = subprocess.Popen([sys.executable, "-m", "phasetwin", "run", str(file)], **options)
+        started = time.monotonic()
+        while run.poll() is None and _done(store) < 16 and time.monotonic() - started < LIMIT:
+            time.sleep(0.5)
+        before = _done(store)
+        ip("link", "set", "ptv1", "down")
+        print(f"cable pulled at {before} of 48 points", flush=True)
+        code = run.wait(LIMIT)
+        found = status(str(store))
+        states = {name: count for name, count in found["states"].items() if count}
+        return {"refused": answer, "cut_at": before, "exit": code, "states": states, "store": store}
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+        log.close()
+
+
+def _done(store: Path) -> int:
+    return 2 * len(list(store.glob("free_energy/c.*")))
+
+
+def main() -> None:
+    from benchmarks.chaos import run_once, same_store
+
+    folder = Path(tempfile.mkdtemp(prefix="hosts-"))
+    with network() as hosts:
+        found = over_two_hosts(folder, hosts)
+    alone = folder / "alone"
+    alone.mkdir()
+    cluster = {"kind": "local", "workers": 2, "dashboard_address": None}
+    assert run_once(alone, configuration(alone / "one.zarr", cluster)) == 0, (alone / "log.txt").read_text()
+    equal = same_store(alone / "one.zarr", found["store"])
+    lines = [
+        "# Two hosts",
+        "",
+        "Made by `python benchmarks/two_hosts.py` (its docstring says how), as root.",
+        "",
+        f"- Connecting without the key: {found['refused']}.",
+        f"- One of two hosts cut off at {found['cut_at']} of 48 points: exit status {found['exit']}, "
+        f"{found['states']}.",
+        f"- Store equal, byte for byte, to that of a sweep on one host: {'yes' if equal else 'NO'}.",
+        "",
+    ]
+    print("\n".join(lines))
+    if not equal or found["exit"]:
+        sys.exit(f"see {folder}")
+    PAGE.write_text("\n".join(lines))
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
