@@ -18,7 +18,7 @@ from solvers.grid import Grid
 from solvers.spectral import Basis, basis_for
 
 #: Implicit share of the damping: the least that is stable with steps this long.
-STABILISER = {"cahn_hilliard": 1.0, "grain_growth": 1.5}
+STABILISER = {"cahn_hilliard": 1.5, "grain_growth": 1.5}
 #: Longest step in units of 1/(M W): 0.1 % of the grey range in coarsening.
 LONGEST_STEP = {"cahn_hilliard": 1.0, "grain_growth": 0.4}
 #: Spatial error allowed, as the solver's tolerance.
@@ -44,6 +44,7 @@ class Window:
         times: (time,) increasing; the state at the first is the start.
         mobility, kappa: typical values, which choose steps and internal grid.
         dtype: of the computation.
+        coarse: longer steps, for a first look.
 
     Attributes:
         basis: of the internal grid; states are its coefficients (batch, component, F).
@@ -61,10 +62,9 @@ class Window:
     ) -> None:
         self.process, self.grid, self.dtype = process, grid, dtype
         accuracy = CAHN_HILLIARD if process == "cahn_hilliard" else GRAIN_GROWTH
-        tolerance = 5.0 * TOLERANCE if coarse else TOLERANCE
-        self.shape = internal_shape(grid, accuracy.spacing(tolerance, math.sqrt(kappa)))
+        self.shape = internal_shape(grid, accuracy.spacing(TOLERANCE, math.sqrt(kappa)))
         self.basis: Basis = basis_for(grid, dtype, "cpu", self.shape)
-        longest = (2.5 if coarse else 1.0) * LONGEST_STEP[process]
+        longest = (1.5 if coarse else 1.0) * LONGEST_STEP[process]
         self.steps = step_counts(np.diff(times), mobility, longest)
         self.intervals = np.diff(times)
 

@@ -17,9 +17,7 @@ from studies.twin.smoother import Fit, Problem, Smoother
 from studies.twin.starts import Start, first_guess, increment_spread
 
 #: Of L-BFGS on each of the growing windows.
-FIRST_ITERATIONS = 18
-#: Standard deviation of z around the scan's while windows grow.
-HELD = 0.25
+FIRST_ITERATIONS = 15
 #: Continuing from the last fit needs fewer iterations.
 WARM_SHARE = 0.4
 #: Steps and internal grid are chosen anew where mobility or kappa have moved by this factor.
@@ -113,8 +111,8 @@ def _search(
         fit = Fit(z, _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0)
         for part in growing(len(frames.times)):
             # A short window says little of mobility: left alone it would drift to where nothing moves.
-            held = 1.0 if part == len(frames.times) else HELD
-            fit, _ = _descend(problem, first(frames, part), start, fit, FIRST_ITERATIONS, held)
+            whole = part == len(frames.times)
+            fit, _ = _descend(problem, first(frames, part), start, fit, FIRST_ITERATIONS, material=whole)
         found.append((fit.cost, fit))
     calls = rough.calls + sum(f.calls for _, f in found)
     best = min(found, key=lambda pair: pair[0])[1]
@@ -151,7 +149,7 @@ def _typical(problem: Problem, z: np.ndarray) -> tuple[float, float]:
 
 
 def _descend(
-    problem: Problem, frames: Frames, start: Start, at: Fit, iterations: int, held: float = 1.0
+    problem: Problem, frames: Frames, start: Start, at: Fit, iterations: int, material: bool = True
 ) -> tuple[Fit, Smoother]:
     """L-BFGS from a fit; again on another window where the material has moved far from the one that chose it."""
     z, w, shape, old = torch.from_numpy(at.z)[None], at.increments[None], at.shape, at.kappa
@@ -161,7 +159,7 @@ def _descend(
         smoother = Smoother(problem, frames, start, mobility, kappa)
         w = carried(w, start.amplitude, problem.camera.grid, (shape, old), (smoother.window.basis, kappa))
         shape, old = smoother.window.shape, kappa
-        z, w = smoother.minimise(z, w, iterations, held=held)
+        z, w = smoother.minimise(z, w, iterations, material=material)
         new_mobility, new_kappa = _typical(problem, z[0].numpy())
         calls += smoother.calls
         if max(_ratio(new_mobility, mobility), _ratio(new_kappa, kappa)) < MOVED:

@@ -26,6 +26,8 @@ from studies.twin.starts import Start, increment_spread, where_uncertain
 SCAN = {"mobility": (-2.5, -1.8, -1.2, -0.6, 0.0, 0.6, 1.2, 1.8, 2.5), "kappa": (-1.5, -0.75, 0.0, 0.75, 1.5)}
 #: First guess of how well the data determine z, which scales the search.
 _FIRST_SCALE = 0.15
+#: No composition or phi is this large: the steps were too long for the material.
+_BEYOND = 3.0
 
 
 @dataclass
@@ -175,6 +177,18 @@ class Smoother:
         residual = predicted - (self.data if data is None else data)
         return 0.5 * (self.weight * residual.square()).double().sum((1, 2, 3))
 
+    def moving_misfit(self, predicted: torch.Tensor) -> torch.Tensor:
+        """As :meth:`misfit`, without what is the same in all frames after the first: (batch,) float64.
+
+        A first guess fits its frame badly once it has relaxed. That misfit stands still and would favour materials in
+        which nothing moves.
+        """
+        if len(self.frames.times) < 3:
+            return self.misfit(predicted)
+        residual, weight = (predicted - self.data)[:, 1:], self.weight[1:]
+        still = (weight * residual).sum(1, keepdim=True) / weight.sum(0).clamp_min(1e-12)
+        return 0.5 * (weight * (residual - still).square()).double().sum((1, 2, 3))
+
     def scan(self, taken: int = 3) -> list[np.ndarray]:
         """The best few corners of a coarse scan over mobility and kappa, as z (name,), best first."""
         names = self.problem.names
@@ -191,10 +205,18 @@ class Smoother:
                 self.problem, self.frames, self.start, float(values["mobility"][0]), max(small, 0.1), coarse=True
             )
             with torch.no_grad():
-                predicted, _ = rough.predict(zs, rough.base.expand(len(zs), -1, -1))
-                cost = rough.misfit(predicted) + 0.5 * zs.square().sum(1)
-            self.calls += rough.calls
-            found += [(float(c), z.numpy()) for c, z in zip(cost, zs, strict=True) if np.isfinite(float(c))]
+                frames, _ = rough.window.run(rough.base.expand(len(zs), -1, -1), self.problem.material(values))
+                seen = self.problem.camera.view(frames)
+                lost = ~torch.isfinite(seen).flatten(1).all(1) | (seen.abs().flatten(1).amax(1) > _BEYOND)
+                seen = torch.where(lost[:, None, None, None], 0.0, seen)
+                zs = rough.with_best_levels(zs, seen)
+                predicted = self.problem.to_grey(seen, self.problem.values(zs))
+                cost = rough.moving_misfit(predicted) + 0.5 * zs.square().sum(1)
+                cost[lost] = torch.inf
+            self.calls += len(zs)
+            # One corner a mobility: those that differ in kappa alone end in the same place.
+            good = [(float(c), z.numpy()) for c, z in zip(cost, zs, strict=True) if np.isfinite(float(c))]
+            found += sorted(good, key=lambda pair: pair[0])[:1]
         if not found:
             raise InputError("parameters: found no values that follow the frames, allowed priors that include them")
         found.sort(key=lambda pair: pair[0])
@@ -210,7 +232,7 @@ class Smoother:
         scale: Sequence[float] | None = None,
         data: torch.Tensor | None = None,
         centre: torch.Tensor | None = None,
-        held: float = 1.0,
+        material: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Minimise the sum of the costs of a batch.
 
@@ -220,16 +242,15 @@ class Smoother:
             free_z, free_w: what is varied.
             scale: (name,) expected posterior deviations of z.
             data, centre: perturbed frames (batch, ...) and prior means of w, for sampling.
-            held: below 1, z is kept this near to where it begins (standard deviation) instead of to its prior.
+            material: whether mobility, kappa and gamma move with ``free_z``; grey levels do.
 
         Returns:
             z and w.
         """
         scale_row = torch.as_tensor(scale if scale is not None else [_FIRST_SCALE] * z.shape[1], dtype=torch.float64)
-        near = z.clone() if held < 1.0 else torch.zeros_like(z)
         x = (z / scale_row).clone().requires_grad_(True)
         v = w.clone().requires_grad_(True)
-        free = [t for t, wanted in ((x, free_z), (v, free_w)) if wanted and t.numel()]
+        free = [t for t, wanted in ((x, free_z and material), (v, free_w)) if wanted and t.numel()]
 
         def cost() -> torch.Tensor:
             now = x * scale_row
@@ -242,7 +263,7 @@ class Smoother:
                 values = self.problem.values(now)
             self.best_z = now.detach()
             offset = v if centre is None else v - centre
-            priors = 0.5 * ((now - near) / held).square().sum(1) + 0.5 * offset.double().square().sum((1, 2))
+            priors = 0.5 * now.square().sum(1) + 0.5 * offset.double().square().sum((1, 2))
             return self.misfit(self.problem.to_grey(seen, values), data) + priors
 
         if free and iterations:
@@ -262,7 +283,7 @@ class Smoother:
             self.last_cost = cost()
         if not bool(torch.isfinite(self.last_cost).all()):
             # A step into a material that no step of the window can follow; the search begins where it was.
-            return self._again(z, w, iterations, free_z, free_w, scale_row, data, centre, held)
+            return self._again(z, w, iterations, free_z, free_w, scale_row, data, centre, material)
         return self.best_z, v.detach()
 
     def _again(
@@ -275,11 +296,11 @@ class Smoother:
         scale: torch.Tensor,
         data: torch.Tensor | None,
         centre: torch.Tensor | None,
-        held: float,
+        material: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The search once more in smaller steps, or nowhere at all where even that fails."""
         if float(scale.max()) < 1e-4 or not iterations:
             self.last_cost = torch.full_like(self.last_cost, torch.inf)
             return z, w
         smaller = (0.2 * scale).tolist()
-        return self.minimise(z, w, iterations, free_z, free_w, smaller, data, centre, held)
+        return self.minimise(z, w, iterations, free_z, free_w, smaller, data, centre, material)

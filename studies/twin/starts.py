@@ -24,7 +24,7 @@ from studies.twin.segmentation import fields_from_labels, segment, share_fields
 #: Standard deviation of increments of an order parameter: labels say where a boundary is, not its profile.
 GRAIN_AMPLITUDE = 0.25
 #: That of a composition is this, and this share of the noise: larger ones would fit the first frame's noise.
-AMPLITUDE, NOISE_SHARE = 0.04, 0.6
+AMPLITUDE, NOISE_SHARE = 0.1, 0.6
 #: Interface length of increments over that of the material: kappa is not known yet, and too smooth is worse.
 SHARPER = 0.8
 #: Noise of a composition that a guess may keep, and the widest filter (cells).

@@ -68,7 +68,6 @@ class Twin:
 
     Args:
         config: the resolved file.
-        overrides: shown in messages only.
 
     Attributes:
         frames: observed so far; None before the first.
@@ -124,9 +123,10 @@ class Twin:
         problem = self.problem_for(frames)
         before = self.estimate if self._continues(frames, problem) else None
         settings = self.config.assimilation
-        found = estimate(
-            problem, frames, settings.members, settings.steps, settings.iterations, settings.seed, before
-        )
+        with one_thread():
+            found = estimate(
+                problem, frames, settings.members, settings.steps, settings.iterations, settings.seed, before
+            )
         self.frames, self.problem, self.estimate = frames, problem, found
         values = {n: v.numpy() for n, v in problem.values(torch.from_numpy(found.posterior.z)).items()}
         values |= self._derived(found)
@@ -230,7 +230,8 @@ class Twin:
         when = self.forecast_times() if times is None else np.asarray(times, dtype=np.float64)
         members = self.members(self.config.forecast.members)
         with self._client(client, len(members.states)) as running:
-            rolled = roll(members, when, self.config.engine, running)
+            with one_thread():
+                rolled = roll(members, when, self.config.engine, running)
         grey = self._grey(rolled, problem, found)
         crossings = [
             (_text(t), crossing_times(when, rolled.qois[t.qoi], *_level(t))) for t in self.config.forecast.thresholds
@@ -251,6 +252,20 @@ class Twin:
 
         with open_client(cluster, tasks) as started:
             yield started
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread inside: these arrays are small, and on a busy machine threads wait for each other spinning.
+
+    The sums, and with them a restarted twin's posterior, then do not depend on the number of cores either.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _level(threshold: Any) -> tuple[float, bool]:
