@@ -100,7 +100,9 @@ def _check_start(start: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     wanted = (len(maps), len(names), *maps.shape[1:])
     same = all(len(torch.unique(sample)) == len(names) for sample in maps)
     if tuple(start.shape) != wanted or not same:
-        raise InputError(f"start: (batch, grain, shape) = {wanted} with all labels in every sample, but got {tuple(start.shape)}")
+        raise InputError(
+            f"start: (batch, grain, shape) = {wanted} with all labels in every sample, but got {tuple(start.shape)}"
+        )
     if not bool(torch.isfinite(start).all()):
         raise InputError("start: finite values, but found NaN or infinity")
     return start

@@ -17,7 +17,9 @@ from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.initial import noise, voronoi
 
 
-def spinodal(cells: int = 48, frames: int = 8, sigma: float = 0.05, seed: int = 7) -> tuple[xr.Dataset, dict[str, float]]:
+def spinodal(
+    cells: int = 48, frames: int = 8, sigma: float = 0.05, seed: int = 7
+) -> tuple[xr.Dataset, dict[str, float]]:
     """Grey frames of phase separation, dims (time, y, x), and what made them."""
     truth = {"mobility": 1.3, "kappa": 1.1, "composition": 0.1}
     grid = Grid((cells, cells), 1.0, "no_flux")

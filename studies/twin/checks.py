@@ -66,9 +66,7 @@ def check_model(problem: Problem, frames: Frames, estimate: Estimate, seed: int)
     return ModelCheck(bool(reasons), reasons, structured, deviations)
 
 
-def _deviations(
-    problem: Problem, frames: Frames, estimate: Estimate, rng: np.random.Generator
-) -> dict[str, float]:
+def _deviations(problem: Problem, frames: Frames, estimate: Estimate, rng: np.random.Generator) -> dict[str, float]:
     predicted = estimate.posterior.predicted[:REPLICATES].double().numpy()
     replicates = predicted + problem.grey.noise * rng.standard_normal(predicted.shape)
     # What the camera did not see is the same everywhere and says nothing.

@@ -252,7 +252,9 @@ def _mixed(weights: torch.Tensor, fields: torch.Tensor, rng: np.random.Generator
     if process != "cahn_hilliard":
         return deviation
     # Local weights break the balance between regions: mass is far better known than the local ones are.
-    mean = fields.mean((-3, -2, -1)).square().mean().sqrt() * torch.from_numpy(rng.standard_normal(len(weights))).float()
+    mean = (
+        fields.mean((-3, -2, -1)).square().mean().sqrt() * torch.from_numpy(rng.standard_normal(len(weights))).float()
+    )
     return deviation - deviation.mean((-2, -1), keepdim=True) + mean[:, None, None, None]
 
 

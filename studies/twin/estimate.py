@@ -100,7 +100,9 @@ def _search(
     """From a coarse scan, and from the last fit if there is one; the better of them."""
     names = problem.names
     if len(frames.times) == 1:
-        zero = Fit(np.zeros(len(names)), _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0)
+        zero = Fit(
+            np.zeros(len(names)), _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0
+        )
         return _descend(problem, frames, start, before.fit if before else zero, iterations)
     rough = Smoother(problem, frames, start, *_typical(problem, np.zeros(len(names))), coarse=True)
     found: list[tuple[float, Fit]] = []

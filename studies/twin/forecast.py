@@ -78,7 +78,9 @@ def roll(members: Members, times: np.ndarray, engine: Any, client: Any = None) -
         InputError: for times before the states', or an engine that cannot run.
     """
     if len(times) and float(times.min()) < members.time:
-        raise InputError(f"forecast: found the time {times.min():g}, allowed {members.time:g} (the last frame) and later")
+        raise InputError(
+            f"forecast: found the time {times.min():g}, allowed {members.time:g} (the last frame) and later"
+        )
     count = len(members.states)
     parts = [members.part(np.arange(i, min(i + TASK_MEMBERS, count))) for i in range(0, count, TASK_MEMBERS)]
     if client is None:

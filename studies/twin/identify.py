@@ -56,8 +56,7 @@ def identifiability(problem: Problem, z: np.ndarray) -> list[Determined]:
     """
     prior = np.random.default_rng(0).standard_normal((4096, z.shape[1]))
     after, before = (
-        {n: v.numpy() for n, v in problem.values(torch.from_numpy(np.ascontiguousarray(m))).items()}
-        for m in (z, prior)
+        {n: v.numpy() for n, v in problem.values(torch.from_numpy(np.ascontiguousarray(m))).items()} for m in (z, prior)
     )
     rows = [_judge(name, "parameter", after[name], before[name]) for name in problem.priors]
     for name, (meaning, m, k) in GROUPS[problem.process].items():

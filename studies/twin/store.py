@@ -188,8 +188,7 @@ def _replace_group(dataset: xr.Dataset, folder: Path, name: str) -> None:
     fresh, old = folder / f".{name}.new", folder / f".{name}.old"
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    encoding = {name: {"dtype": str} for name, array in dataset.variables.items() if array.dtype == object}
-    dataset.to_zarr(fresh, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+    dataset.to_zarr(fresh, mode="w", zarr_format=3, consolidated=False)
     if (folder / name).exists():
         (folder / name).rename(old)
     fresh.rename(folder / name)
@@ -223,7 +222,11 @@ def posterior_dataset(twin: Twin, check: ModelCheck, known: list[Determined]) ->
     coordinates = {
         "member": np.arange(len(found.posterior.z)),
         "time": ("time", frames.times, {"units": "time", "long_name": "time"}),
-        "update_time": ("update", [s.time for s in twin.history], {"units": "time", "long_name": "time of the last frame"}),
+        "update_time": (
+            "update",
+            [s.time for s in twin.history],
+            {"units": "time", "long_name": "time of the last frame"},
+        ),
         "quantity": np.array(names).astype(object),
         "parameter": np.array(problem.names).astype(object),
         "parameter_": np.array(problem.names).astype(object),
@@ -248,7 +251,11 @@ def forecast_dataset(twin: Twin, forecast: Forecast) -> xr.Dataset:
     data: dict[str, Any] = {
         "field": (("member", "time", "y", "x"), forecast.field, one | {"long_name": meaning}),
         "field_mean": (("time", "y", "x"), forecast.field.mean(0), one | {"long_name": f"mean of {meaning}"}),
-        "field_spread": (("time", "y", "x"), forecast.field.std(0, ddof=1), one | {"long_name": f"spread of {meaning}"}),
+        "field_spread": (
+            ("time", "y", "x"),
+            forecast.field.std(0, ddof=1),
+            one | {"long_name": f"spread of {meaning}"},
+        ),
         "engine": ("member", np.array(forecast.engine).astype(object), one | {"long_name": "what made the frames"}),
     }
     for name, info in qois_of(twin.config.process).items():
@@ -266,7 +273,15 @@ def forecast_dataset(twin: Twin, forecast: Forecast) -> xr.Dataset:
         data["threshold"] = ("threshold", texts, one | {"long_name": "what is passed"})
     coordinates = {
         "time": ("time", forecast.times, {"units": "time", "long_name": "time"}),
-        "y": ("y", (np.arange(grid.shape[0]) + 0.5) * grid.spacing, {"units": "length", "long_name": "cell centre along y"}),
-        "x": ("x", (np.arange(grid.shape[1]) + 0.5) * grid.spacing, {"units": "length", "long_name": "cell centre along x"}),
+        "y": (
+            "y",
+            (np.arange(grid.shape[0]) + 0.5) * grid.spacing,
+            {"units": "length", "long_name": "cell centre along y"},
+        ),
+        "x": (
+            "x",
+            (np.arange(grid.shape[1]) + 0.5) * grid.spacing,
+            {"units": "length", "long_name": "cell centre along x"},
+        ),
     }
     return xr.Dataset(data, coordinates)

@@ -23,9 +23,7 @@ from sweeps.report.page import PROCESS_NAMES
 from sweeps.report.style import data_url, png
 
 
-def write_report(
-    twin: Twin, check: ModelCheck, known: list[Determined], forecast: Forecast, folder: Path
-) -> Path:
+def write_report(twin: Twin, check: ModelCheck, known: list[Determined], forecast: Forecast, folder: Path) -> Path:
     """Write ``report/index.html`` with its pictures, which are embedded too, into the store's folder."""
     place = folder / "report"
     place.mkdir(parents=True, exist_ok=True)
@@ -59,7 +57,10 @@ def _render(
     facts: list[tuple[str, Any]] = [
         ("Frames", f"{len(frames.times)}, t = {frames.times[0]:g} to {frames.times[-1]:g}"),
         ("Noise", f"{problem.grey.noise:.3g} grey ({'given' if problem.grey.known_noise else 'estimated'})"),
-        ("Residual", f"{found.residuals.rms.mean():.2%} of the grey range, {found.residuals.structured:.2%} structured"),
+        (
+            "Residual",
+            f"{found.residuals.rms.mean():.2%} of the grey range, {found.residuals.structured:.2%} structured",
+        ),
         ("Members", f"{len(found.posterior.z)}"),
         ("Engine", ", ".join(sorted(set(forecast.engine)))),
         ("Last update", f"{twin.history[-1].wall_s:.1f} s, {twin.history[-1].calls} runs of the window"),
