@@ -122,7 +122,7 @@ def main() -> None:
     twin = Twin(configuration(given.clip, given.process, float(len(clip) - 1), given.members))
     twin.assimilate(make_frames(np.arange(float(given.seen)), clip[: given.seen], str(given.clip)))
     forecast = twin.forecast()
-    _, problem, found = twin._known()
+    _, _, found = twin._known()
     values = {row.name: f"{row.value:.4g} ({row.low:.4g} to {row.high:.4g})" for row in twin.identifiability()}
     floor = found.residuals.rms.mean()
     table = values | rows(clip, given.seen, forecast, given.process, float(floor))

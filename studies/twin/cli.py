@@ -45,10 +45,7 @@ def assimilate(
     changes = [*(overrides or ()), *([f"cluster={{address: '{address}'}}"] if address else [])]
     twin = Twin.from_yaml(file, changes)
     with located(file, changes):
-        if watch is None:
-            folder = run_batch(twin, typer.echo)
-        else:
-            folder = run_watch(twin, watch, typer.echo, idle)
+        folder = run_batch(twin, typer.echo) if watch is None else run_watch(twin, watch, typer.echo, idle)
         check, known = twin.check(), twin.identifiability()
         forecast = twin.forecast()
     write_store(twin, folder, check, known, forecast)

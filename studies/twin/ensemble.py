@@ -4,7 +4,7 @@ The start has thousands of unknowns, the material a handful. What the frames say
 adapt to it is the Schur complement S of the Hessian, taken row by row: fix one parameter a little off, let the start
 adapt, read the gradient. The same runs give sensitivities of the frames that the start cannot explain away; frames
 projected on them are as many numbers as there are parameters and lose nothing to first order (Alsing and Wandelt 2018,
-doi:10.1093/mnrasl/sly029; 2019, doi:10.1093/mnrasl/slz094, for unknowns that are not wanted). Half of the likelihood
+doi:10.1093/mnrasl/sly029; 2019, MNRAS 488:5093, for unknowns that are not wanted). Half of the likelihood
 draws the ensemble, pyesmda's ES-MDA (Emerick and Reynolds 2013, doi:10.1016/j.cageo.2012.03.011) does the other half
 with the members' own nonlinear runs: tempering, which is exact where the problem is linear.
 
@@ -261,7 +261,7 @@ def _mixed(weights: torch.Tensor, fields: torch.Tensor, rng: np.random.Generator
 def mixing_weights(
     rng: np.random.Generator, members: int, samples: int, shape: tuple[int, ...], grid: Grid
 ) -> torch.Tensor:
-    """Smooth random weights (member, sample, *shape) float32, whose squares add up to 1 over the samples in each cell."""
+    """Smooth random weights (member, sample, *shape) float32; in each cell their squares add up to 1."""
     coarse = [max(2, round(n * grid.shape[0] / shape[0] / MIXING_LENGTH)) for n in shape]
     draws = rng.standard_normal((members, samples, *coarse)).astype(np.float32)
     factors = [n / c for n, c in zip(shape, coarse, strict=True)]

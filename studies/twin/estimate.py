@@ -127,7 +127,8 @@ def growing(count: int) -> list[int]:
     """Lengths of windows on the way to ``count`` frames.
 
     A short window is nearly quadratic, and what it finds starts the next one inside the right basin (Pires, Vautard
-    and Talagrand 1996, doi:10.1034/j.1600-0870.1996.00006.x): half the cost of the whole window at once, and lower minima.
+    and Talagrand 1996, doi:10.1034/j.1600-0870.1996.00006.x): half the cost, and lower
+    minima.
     """
     lengths = [count]
     while lengths[0] > 4:

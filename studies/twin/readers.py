@@ -40,7 +40,7 @@ def _read(path: Path, wanted: Observations) -> tuple[np.ndarray, np.ndarray]:
     if path.suffix == ".zarr" or (path.is_dir() and (path / "zarr.json").exists()):
         return _from_dataset(path, wanted, "zarr")
     if path.is_dir():
-        return _from_folder(path, wanted)
+        return _from_folder(path)
     suffix = path.suffix.lower()
     if suffix in (".nc", ".netcdf", ".h5"):
         return _from_dataset(path, wanted, "h5netcdf")
@@ -50,7 +50,7 @@ def _read(path: Path, wanted: Observations) -> tuple[np.ndarray, np.ndarray]:
         grey = read_image(path)
     else:
         raise InputError(
-            f"observations.path: {path}: found {suffix or 'no suffix'}, allowed .zarr, .nc, .npy, .tif or a folder of images"
+            f"observations.path: {path}: found {suffix or 'no suffix'}, allowed .zarr, .nc, .npy, .tif or a folder"
         )
     grey = grey[None] if grey.ndim == 2 else grey
     return _given_times(path, wanted, len(grey)), grey
@@ -78,7 +78,7 @@ def _from_dataset(path: Path, wanted: Observations, engine: str) -> tuple[np.nda
         extra = [d for d in array.dims if d not in ("time", "y", "x") and array.sizes[d] != 1]
         if missing or extra:
             raise InputError(
-                f"observations.path: {path}: found dims ({', '.join(map(str, array.dims))}) of {name}, allowed (time, y, x)"
+                f"observations.path: {path}: found dims {', '.join(map(str, array.dims))} of {name}, allowed time, y, x"
             )
         array = array.squeeze([d for d in array.dims if d not in ("time", "y", "x")], drop=True)
         grey = array.transpose("time", "y", "x").to_numpy().astype(np.float64)
@@ -98,7 +98,7 @@ def _variable(dataset: Any, name: str | None, path: Path) -> str:
         return names[0]
     if name is None or name not in dataset.data_vars:
         raise InputError(
-            f"observations.variable: found {name!r}, allowed one of {', '.join(names) or 'none: no (time, y, x) there'} in {path}"
+            f"observations.variable: found {name!r}, allowed one of {', '.join(names) or 'none'} in {path}"
         )
     return name
 
@@ -113,7 +113,7 @@ def _mask(dataset: Any, name: str, path: Path, shape: tuple[int, ...]) -> np.nda
     return np.asarray(np.broadcast_to(np.nan_to_num(mask) > 0, shape))
 
 
-def _from_folder(path: Path, wanted: Observations) -> tuple[np.ndarray, np.ndarray]:
+def _from_folder(path: Path) -> tuple[np.ndarray, np.ndarray]:
     rows = read_times(path / TIMES_FILE)
     frames = [read_image(path / name) for name, _ in rows]
     sizes = {frame.shape for frame in frames}

@@ -1,9 +1,9 @@
 """The start of the window: a first guess from the first frame, and how far it may be off.
 
-A start is ``base + increment``. Increments are Gaussian fields with the spectrum of an interface that is moved a little:
-its profile changes by sech^2(x / (sqrt(2) xi)), whose transform is k xi / sinh(pi k xi / sqrt(2)). What is rougher than
-that is noise of the camera, no state. They are large where the guess has an interface and small in the bulk, which
-relaxes by itself. They are written in whitened coefficients w (a unit normal prior). The mean of a
+A start is ``base + increment``. Increments are Gaussian fields with the spectrum of an interface that is moved a
+little: its profile changes by sech^2(x / (sqrt(2) xi)), whose transform is k xi / sinh(pi k xi / sqrt(2)). What is
+rougher than that is noise of the camera, no state. They are large where the guess has an interface and small in the
+bulk, which relaxes by itself. They are written in whitened coefficients w (a unit normal prior). The mean of a
 composition is one of them: it is estimated too, and whatever it is the dynamics conserves it.
 """
 

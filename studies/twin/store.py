@@ -64,7 +64,7 @@ def folder_for(twin: Twin) -> Path:
 
 def save_state(twin: Twin, folder: Path) -> None:
     """Write what a restart needs, atomically."""
-    frames, problem, found = twin._known()
+    frames, _, found = twin._known()
     fit, start = found.fit, found.start
     arrays: dict[str, Any] = {
         "config": np.array(twin.config.model_dump_json()),

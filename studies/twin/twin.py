@@ -229,9 +229,8 @@ class Twin:
         _, problem, found = self._known()
         when = self.forecast_times() if times is None else np.asarray(times, dtype=np.float64)
         members = self.members(self.config.forecast.members)
-        with self._client(client, len(members.states)) as running:
-            with one_thread():
-                rolled = roll(members, when, self.config.engine, running)
+        with self._client(client, len(members.states)) as running, one_thread():
+            rolled = roll(members, when, self.config.engine, running)
         grey = self._grey(rolled, problem, found)
         crossings = [
             (_text(t), crossing_times(when, rolled.qois[t.qoi], *_level(t))) for t in self.config.forecast.thresholds
