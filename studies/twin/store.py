@@ -216,9 +216,10 @@ def posterior_dataset(twin: Twin, check: ModelCheck, known: list[Determined]) ->
         data[f"quantity_{key}"] = ("quantity", [getattr(k, key) for k in known], {"units": unit, "long_name": text})
     verdicts = {"units": "1", "long_name": "determined, partly, not determined or given"}
     data["quantity_verdict"] = ("quantity", np.array([k.verdict for k in known]).astype(object), verdicts)
-    correlation = np.corrcoef(found.posterior.z.T) if found.posterior.z.shape[1] > 1 else np.ones((1, 1))
-    about = {"units": "1", "long_name": "posterior correlation of the standardised parameters"}
-    data["correlation"] = (("parameter", "parameter_"), np.atleast_2d(correlation), about)
+    if problem.names:
+        correlation = np.atleast_2d(np.corrcoef(found.posterior.z.T))
+        about = {"units": "1", "long_name": "posterior correlation of the standardised parameters"}
+        data["correlation"] = (("parameter", "parameter_"), correlation, about)
     coordinates = {
         "member": np.arange(len(found.posterior.z)),
         "time": ("time", frames.times, {"units": "time", "long_name": "time"}),

@@ -344,3 +344,40 @@ def test_watch_survives_a_kill(furnace: Frames, tmp_path: Path) -> None:
             found.append((state["times"], state["member_z"], state["member_lasts"]))
     for killed, whole in zip(*found, strict=True):
         np.testing.assert_array_equal(killed, whole)
+
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "studies" / "examples"
+
+
+@pytest.mark.parametrize("name", ["spinodal", "grains"])
+def test_examples_are_right(name: str, tmp_path: Path) -> None:
+    frames = tmp_path / "f.npy"
+    np.save(frames, np.zeros((2, 12, 12)))
+    file = EXAMPLES / f"furnace-{name}.yaml"
+    assert main(["lint", str(file), "--set", f"observations.path={frames}"]) == 0
+
+
+def test_furnace_script_makes_readable_frames() -> None:
+    sys.path.insert(0, str(EXAMPLES))
+    from make_furnace import spinodal
+
+    dataset, truth = spinodal(cells=16, frames=2)
+    assert dataset["c"].dims == ("time", "y", "x")
+    assert set(truth) == {"mobility", "kappa", "composition"}
+
+
+def test_grain_twin_follows_and_forecasts(tmp_path: Path) -> None:
+    """Images of phi alone; 24 cells and 4 frames pin the boundary's speed to a fifth."""
+    grid = Grid((24, 24), 1.0, "no_flux")
+    times = [8.0, 12.0, 16.0, 20.0]
+    field = simulate_grains(GrainGrowth(grid, mobility=1.2), voronoi(grid, 8, [2]), times, tolerance=1e-2).field[0]
+    grey = field.numpy() + 0.02 * np.random.default_rng(2).standard_normal(field.shape)
+    followed = Twin(
+        config(tmp_path, process="grain_growth", observations={"path": str(tmp_path), "levels": [0.0, 1.0]})
+    )
+    followed.assimilate(make_frames(np.array(times), grey, "test"))
+    speed = next(row for row in followed.identifiability() if row.name == "M kappa")
+    assert speed.value == pytest.approx(1.2, rel=0.2)
+    forecast = followed.forecast([24.0])
+    assert forecast.grey.shape == (8, 1, 24, 24)
+    assert np.isfinite(forecast.qois["grain_count"]).all()
