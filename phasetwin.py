@@ -11,7 +11,7 @@ import typer
 from solvers.errors import InputError
 
 #: Rooms whose ``cli.add_commands(app)`` adds verbs, in the order of the help page.
-ROOMS = ("sweeps", "surrogate", "studies.inverse")
+ROOMS = ("sweeps", "surrogate", "studies.inverse", "studies.twin")
 #: typer may carry its own copy of click: take the class from where it is exported.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
 INTERRUPTED = 130

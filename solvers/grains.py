@@ -29,12 +29,15 @@ def simulate_grains(
     tolerance: float = 1e-3,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
+    start: torch.Tensor | None = None,
 ) -> Frames:
     """Grain growth from a map of labels.
 
     Args:
         labels: (batch, *shape) non-negative integers: the grain of each cell. A label is one grain wherever it occurs.
         times, tolerance, dtype, device: as for :func:`solvers.simulate`.
+        start: (batch, grain, *shape) order parameters of the grains in increasing order of their labels, each small
+            away from its grain, every sample with the same labels; by default smoothed indicators of the labels.
 
     Returns:
         Frames with phi, the free energy, and the label of the grain that dominates each cell.
@@ -42,7 +45,7 @@ def simulate_grains(
     Raises:
         InputError: wrong shapes, times, tolerance or values.
     """
-    return solve_grains(problem, labels, times, tolerance, dtype, device).frames
+    return solve_grains(problem, labels, times, tolerance, dtype, device, start).frames
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,11 @@ def solve_grains(
     tolerance: float = 1e-3,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
+    start: torch.Tensor | None = None,
 ) -> GrainSolution:
     """As :func:`simulate_grains`, with the cost."""
     maps = check_labels(labels, problem.grid)
+    dense = None if start is None else _check_start(start, maps)
     batch = len(maps)
     rows = check_times(times, batch)
     check_tolerance(tolerance, dtype)
@@ -83,8 +88,24 @@ def solve_grains(
     solution = GrainSolution(frames, np.zeros(batch, dtype=np.int64), [[] for _ in maps], np.zeros(batch, np.int64))
     shapes = internal_shapes(problem, batch, tolerance)
     for sample, shape in enumerate(shapes):
-        _solve_one(problem.take(torch.tensor([sample])), maps[sample], rows[sample], tolerance, shape, solution, sample)
+        own = None if dense is None else dense[sample]
+        one = problem.take(torch.tensor([sample]))
+        _solve_one(one, maps[sample], rows[sample], tolerance, shape, solution, sample, own)
     return solution
+
+
+def _check_start(start: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Raises InputError for order parameters that do not fit the labels (batch, *shape)."""
+    names = torch.unique(maps)
+    wanted = (len(maps), len(names), *maps.shape[1:])
+    same = all(len(torch.unique(sample)) == len(names) for sample in maps)
+    if tuple(start.shape) != wanted or not same:
+        raise InputError(
+            f"start: (batch, grain, shape) = {wanted} with all labels in every sample, but got {tuple(start.shape)}"
+        )
+    if not bool(torch.isfinite(start).all()):
+        raise InputError("start: finite values, but found NaN or infinity")
+    return start
 
 
 def _solve_one(
@@ -95,6 +116,7 @@ def _solve_one(
     shape: tuple[int, ...],
     solution: GrainSolution,
     sample: int,
+    dense: torch.Tensor | None = None,
 ) -> None:
     """Solves one sample on an internal grid of ``shape`` into ``solution``."""
     grid, frames = problem.grid, solution.frames
@@ -103,7 +125,10 @@ def _solve_one(
     names, numbers = in_order_of_occurrence(labels.numpy())
     kappa, gamma = float(problem.reduced_kappa(1)), float(per_sample(problem.gamma, 1, "gamma"))
     tracker = GrainTracker(numbers, grid, basis, kappa, gamma, tolerance)
-    start = shared_fields(torch.from_numpy(tracker.field_of[numbers]), tracker.fields, grid).to(frames.field)
+    if dense is None:
+        start = shared_fields(torch.from_numpy(tracker.field_of[numbers]), tracker.fields, grid).to(frames.field)
+    else:
+        start = _summed(dense.to(frames.field), tracker.field_of[np.argsort(names)], tracker.fields)
     counts = solution.fields[sample]
 
     def after_step(stepper: AdaptiveMultistep) -> None:
@@ -122,6 +147,12 @@ def _solve_one(
             frames.field[sample, column] = seen.square().sum(1)[0]
             frames.grain_id[sample, column] = torch.from_numpy(names[tracker.grain_map(seen)[0]])
     solution.moves[sample] = tracker.moves
+
+
+def _summed(dense: torch.Tensor, field_of: np.ndarray, fields: int) -> torch.Tensor:
+    """(grain, *shape) order parameters, each added to its field: (field, *shape)."""
+    start = dense.new_zeros((fields, *dense.shape[1:]))
+    return start.index_add_(0, torch.from_numpy(field_of).to(dense.device), dense)
 
 
 def in_order_of_occurrence(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

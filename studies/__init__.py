@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from studies.inverse.study import Study, StudyResult
+    from studies.twin.twin import Twin
 
-_HOME = {"Study": "inverse.study", "StudyResult": "inverse.study"}
+_HOME = {"Study": "inverse.study", "StudyResult": "inverse.study", "Twin": "twin.twin"}
 
-__all__ = ["Study", "StudyResult"]
+__all__ = ["Study", "StudyResult", "Twin"]
 
 
 def __getattr__(name: str) -> Any:

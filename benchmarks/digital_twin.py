@@ -1,0 +1,217 @@
+"""What the twin recovers, covers, costs and flags: ``python benchmarks/digital_twin.py [--quick]``.
+
+Synthetic truths by the solver, parameters hidden, noise 0.05 and 0.2 of the grey range, ten frames. Prints Markdown
+tables: recovery and coverage, cost of an update, the wrong process, and a direct least-squares fit of the solver.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import least_squares
+
+from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
+from solvers.initial import noise, voronoi
+from studies import Twin
+from studies.twin.config import TwinConfig
+from studies.twin.observations import Frames, make_frames
+from studies.twin.smoother import Problem
+
+FRAMES, LATER = 10, 10
+#: Time between frames and age of the first one.
+INTERVAL = {"cahn_hilliard": 12.0, "grain_growth": 2.5}
+FIRST = {"cahn_hilliard": 60.0, "grain_growth": 6.0}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A hidden specimen: clean grey frames (time, y, x) on [0, 1], later ones too, and what made them."""
+
+    process: str
+    times: np.ndarray
+    clean: np.ndarray
+    values: dict[str, float]
+
+    def frames(self, sigma: float, seed: int) -> Frames:
+        """The first frames as a camera sees them."""
+        grey = self.clean[:FRAMES] + sigma * np.random.default_rng([seed, 9]).standard_normal(self.clean[:FRAMES].shape)
+        return make_frames(self.times[:FRAMES], grey, "benchmark")
+
+
+def make_truth(process: str, seed: int, cells: int) -> Truth:
+    """One specimen with parameters drawn from the twin's own priors."""
+    rng = np.random.default_rng([seed, 17])
+    values = {"mobility": float(np.exp(0.4 * rng.standard_normal())), "kappa": float(rng.uniform(0.6, 1.9))}
+    grid = Grid((cells, cells), 1.0, "no_flux")
+    times = FIRST[process] + INTERVAL[process] * np.arange(FRAMES + LATER)
+    if process == "cahn_hilliard":
+        start = noise(grid, float(rng.uniform(-0.2, 0.2)), 0.05, [seed])
+        field = simulate(CahnHilliard(grid, **values), start, times.tolist(), tolerance=1e-3)[0]
+        clean = 0.5 * (field.numpy() + 1.0)
+    else:
+        labels = voronoi(grid, round(60 * (cells / 64) ** 2), [seed])
+        clean = simulate_grains(GrainGrowth(grid, **values), labels, times.tolist(), tolerance=2e-3).field[0].numpy()
+    return Truth(process, times - times[0], clean, values)
+
+
+def twin_for(process: str, folder: Path, members: int, until: float = 1e6) -> Twin:
+    """A twin that knows nothing but its priors."""
+    return Twin(
+        TwinConfig.model_validate(
+            {
+                "schema_version": 1,
+                "name": "benchmark",
+                "process": process,
+                "observations": {"path": str(folder)},
+                "parameters": {
+                    "mobility": {"prior": "lognormal", "median": 1.0, "sigma": 0.5},
+                    "kappa": {"prior": "uniform", "low": 0.5, "high": 2.0},
+                },
+                "assimilation": {"members": members},
+                "forecast": {"until": until, "every": 1.0},
+                "engine": {"kind": "solver", "tolerance": 0.02, "dtype": "float32"},
+            }
+        )
+    )
+
+
+def recovery(process: str, sigma: float, truths: int, cells: int, members: int, folder: Path) -> str:
+    """One row: median errors, coverage of parameters and of forecast quantities, false alarms."""
+    errors: dict[str, list[float]] = {"mobility": [], "kappa": []}
+    inside, covered, flagged, seconds = [], [], 0, []
+    for seed in range(truths):
+        truth = make_truth(process, seed, cells)
+        twin = twin_for(process, folder, members)
+        twin.assimilate(truth.frames(sigma, seed))
+        seconds.append(twin.history[-1].wall_s)
+        flagged += twin.check().flagged
+        for name in errors:
+            values = twin.history[-1].values[name]
+            errors[name].append(abs(float(np.median(values)) / truth.values[name] - 1.0))
+            low, high = np.quantile(values, [0.05, 0.95])
+            inside.append(low <= truth.values[name] <= high)
+        covered += _covered(twin, truth)
+    medians = [f"{np.median(errors[name]):.1%}" for name in errors]
+    numbers = [f"{np.mean(inside):.0%}", f"{np.mean(covered):.0%}", f"{flagged} of {truths}", f"{np.mean(seconds):.0f}"]
+    return f"| {process} | {sigma:g} | " + " | ".join(medians + numbers) + " |"
+
+
+def _covered(twin: Twin, truth: Truth) -> list[bool]:
+    """Whether forecast bands of statistics hold the truth's, at twice the observed time."""
+    from solvers.frames import Frames as SolverFrames
+    from solvers.qois import evaluate_qois
+
+    when = truth.times[-1:]
+    forecast = twin.forecast(when)
+    clean = torch.from_numpy(truth.clean[-1])[None, None]
+    grid = Grid(truth.clean.shape[1:], 1.0, "no_flux")
+    energy = torch.full((1, 1), torch.nan, dtype=torch.float64)
+    if truth.process == "cahn_hilliard":
+        names = ("domain_size", "interface_density")
+        true = evaluate_qois(CahnHilliard(grid, kappa=truth.values["kappa"]), SolverFrames(2 * clean - 1, energy))
+    else:
+        names = ("mean",)
+        true = evaluate_qois(GrainGrowth(grid, kappa=truth.values["kappa"]), SolverFrames(clean, energy))
+    found = []
+    for name in names:
+        low, high = np.quantile(forecast.qois[name][:, 0], [0.05, 0.95])
+        found.append(bool(low <= float(true[name][0, 0]) <= high))
+    return found
+
+
+def wrong_process(count: int, cells: int, members: int, folder: Path) -> str:
+    """How often grain-growth frames given to a Cahn-Hilliard twin are flagged."""
+    flagged = 0
+    for seed in range(count):
+        twin = twin_for("cahn_hilliard", folder, members)
+        twin.assimilate(make_truth("grain_growth", seed, cells).frames(0.05, seed))
+        flagged += twin.check().flagged
+    return f"Grain-growth frames in a Cahn-Hilliard twin: flagged in {flagged} of {count}."
+
+
+def cost(cells: int, members: tuple[int, ...], folder: Path) -> list[str]:
+    """Seconds of the update with the last of the frames, against members."""
+    rows = []
+    for count in members:
+        truth = make_truth("cahn_hilliard", 0, cells)
+        twin = twin_for("cahn_hilliard", folder, count)
+        frames = truth.frames(0.05, 0)
+        twin.assimilate(Frames(frames.times[:-1], frames.grey[:-1]))
+        before = time.process_time()
+        twin.update(frames.grey[-1], float(frames.times[-1]))
+        processor = time.process_time() - before
+        rows.append(f"| {count} | {twin.history[-1].wall_s:.1f} | {processor:.1f} | {twin.history[-1].calls} |")
+    return rows
+
+
+def direct_fit(sigma: float, truths: int, cells: int, folder: Path) -> str:
+    """Least squares of the solver from the first frame, after a coarse scan; no ensemble, no bands."""
+    errors: dict[str, list[float]] = {"mobility": [], "kappa": []}
+    calls = 0
+    for seed in range(truths):
+        truth = make_truth("cahn_hilliard", seed, cells)
+        frames = truth.frames(sigma, seed)
+        problem = twin_for("cahn_hilliard", folder, 8).problem_for(frames)
+        found, used = _fit(problem, frames)
+        calls += used
+        for name, value in zip(errors, found, strict=True):
+            errors[name].append(abs(value / truth.values[name] - 1.0))
+    medians = " | ".join(f"{np.median(e):.1%}" for e in errors.values())
+    return f"| direct fit | {sigma:g} | {medians} | {calls / truths:.0f} |"
+
+
+def _fit(problem: Problem, frames: Frames) -> tuple[tuple[float, float], int]:
+    grid, calls = problem.camera.grid, 0
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        low, high = p[2], p[3]
+        start = torch.from_numpy(2.0 * (frames.grey[:1] - low) / (high - low) - 1.0)
+        material = CahnHilliard(grid, mobility=float(np.exp(p[0])), kappa=float(np.exp(p[1])))
+        field = simulate(material, start, (frames.times[1:] - frames.times[0]).tolist(), tolerance=3e-3)[0].numpy()
+        return np.asarray((low + (high - low) * 0.5 * (field + 1.0) - frames.grey[1:]).ravel())
+
+    corners = [(m, k) for m in np.log([0.4, 0.7, 1.2, 2.0]) for k in np.log([0.6, 1.0, 1.7])]
+    levels = (problem.grey.low, problem.grey.high)
+    best = min(corners, key=lambda c: float(np.square(residual(np.array([*c, *levels]))).sum()))
+    solution = least_squares(residual, np.array([*best, *levels]), diff_step=1e-2, max_nfev=15)
+    return (float(np.exp(solution.x[0])), float(np.exp(solution.x[1]))), calls
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few truths, small boxes")
+    parser.add_argument("--part", choices=("recovery", "cost", "wrong", "direct"), action="append")
+    given = parser.parse_args()
+    parts = given.part or ["recovery", "cost", "wrong", "direct"]
+    truths, cells, members = (3, 32, 32) if given.quick else (20, 64, 64)
+    print(f"{truths} truths, {cells} x {cells} cells, {FRAMES} frames, {members} members.\n", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if "recovery" in parts:
+            print("| process | noise | mobility | kappa | parameters in 90 % | forecast QoIs in 90 % | flagged | s |")
+            print("|---|---|---|---|---|---|---|---|", flush=True)
+            for process in ("cahn_hilliard", "grain_growth"):
+                for sigma in (0.05, 0.2):
+                    print(recovery(process, sigma, truths, cells, members, folder), flush=True)
+        if "cost" in parts:
+            print("\n| members | s, one more frame | processor s | runs of the window |\n|---|---|---|---|", flush=True)
+            print("\n".join(cost(cells, (16, 64) if given.quick else (16, 32, 64, 128), folder)), flush=True)
+        if "wrong" in parts:
+            print("\n" + wrong_process(3 if given.quick else 10, cells, members, folder), flush=True)
+        if "direct" in parts:
+            print("\n| | noise | mobility | kappa | solver calls |\n|---|---|---|---|---|", flush=True)
+            for sigma in (0.05, 0.2):
+                print(direct_fit(sigma, truths, cells, folder), flush=True)
+
+
+if __name__ == "__main__":
+    main()

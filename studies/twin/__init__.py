@@ -1,0 +1,1 @@
+"""The digital twin: frames in, posterior and forecast out."""

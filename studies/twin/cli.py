@@ -1,0 +1,76 @@
+"""The verb about twins: assimilate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from solvers.inputs.yaml_source import located
+from sweeps.schema import Kind, register
+
+if TYPE_CHECKING:
+    from studies.twin.checks import ModelCheck
+    from studies.twin.identify import Determined
+
+register(Kind("twin", "studies.twin.config:TwinConfig", "observations"))
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this room's verb to the front door."""
+    app.command()(assimilate)
+
+
+def assimilate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The YAML file.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the file; may be repeated."),
+    ] = None,
+    address: Annotated[str | None, typer.Option("--address", help="Use a running Dask scheduler.")] = None,
+    watch: Annotated[
+        Path | None, typer.Option("--watch", metavar="FOLDER", help="Update as frames arrive in this folder.")
+    ] = None,
+    idle: Annotated[
+        float | None, typer.Option("--idle", metavar="SECONDS", help="With --watch: end when nothing came for so long.")
+    ] = None,
+) -> int:
+    """Follow observed frames: estimate the material, forecast, and say what the frames determine."""
+    from studies.twin.report import write_report
+    from studies.twin.store import write_store
+    from studies.twin.twin import Twin
+    from studies.twin.watch import run_batch, run_watch
+
+    changes = [*(overrides or ()), *([f"cluster={{address: '{address}'}}"] if address else [])]
+    twin = Twin.from_yaml(file, changes)
+    with located(file, changes):
+        folder = run_batch(twin, typer.echo) if watch is None else run_watch(twin, watch, typer.echo, idle)
+        check, known = twin.check(), twin.identifiability()
+        forecast = twin.forecast()
+    write_store(twin, folder, check, known, forecast)
+    page = write_report(twin, check, known, forecast, folder)
+    _tell(check, known)
+    for text, times in forecast.crossings:
+        typer.echo(_crossing(text, times, forecast.times[-1]))
+    typer.echo(f"{folder}: posterior and forecast; report {page}")
+    return 0
+
+
+def _tell(check: ModelCheck, known: list[Determined]) -> None:
+    for row in known:
+        band = "" if row.verdict == "given" else f" ({row.low:.4g} to {row.high:.4g})"
+        typer.echo(f"{row.name}: {row.value:.4g}{band}, {row.verdict}")
+    if check.flagged:
+        typer.echo("the process does not explain the frames: " + "; ".join(check.reasons), err=True)
+
+
+def _crossing(text: str, times: object, until: float) -> str:
+    import numpy as np
+
+    values = np.asarray(times, dtype=np.float64)
+    passed = np.isfinite(values)
+    if not passed.any():
+        return f"{text}: not before {until:g}"
+    low, middle, high = np.quantile(values[passed], [0.05, 0.5, 0.95])
+    return f"{text}: at {middle:.4g} ({low:.4g} to {high:.4g}) in {passed.mean():.0%} of the members"

@@ -1,0 +1,177 @@
+"""The twin YAML as frozen models: what may be written, the defaults, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+
+from solvers.inputs.strict import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
+from studies.twin.priors import DEFAULT_PRIORS, Prior
+from sweeps.cluster_config import Cluster, LocalCluster
+from sweeps.config import InputFile, Process, SolverEngine, SurrogateEngine
+
+MAX_MEMBERS = 4096
+MAX_FORECASTS = 100_000
+
+
+def _level_pair(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] == value[1]:
+        raise problem(f"{value[0]:g} twice", "two different grey values")
+    return value
+
+
+Levels = Annotated[tuple[Finite, Finite], Field(strict=False), AfterValidator(_level_pair)]
+
+
+def _word_or(form: str) -> Any:
+    return lambda value: "word" if isinstance(value, str) else form
+
+
+class Observations(StrictModel):
+    """Where the frames are, and how they were taken.
+
+    ``path`` is relative to the YAML file: a Zarr or NetCDF store (dims ``time, y, x``), a ``.npy`` array, a TIFF
+    stack, or a folder of TIFF or PNG images with ``times.csv`` (columns ``file,time``). ``interval`` gives frames their
+    times where the file has none. ``frames`` uses the first so many only.
+    """
+
+    path: InputFile
+    variable: str | None = None
+    mask: str | None = None
+    noise: Annotated[
+        Annotated[Literal["auto"], Tag("word")] | Annotated[Positive, Tag("number")], Discriminator(_word_or("number"))
+    ] = "auto"
+    levels: Annotated[
+        Annotated[Literal["auto"], Tag("word")] | Annotated[Levels, Tag("pair")], Discriminator(_word_or("pair"))
+    ] = "auto"
+    pixel_size: Positive | None = None
+    origin: Annotated[tuple[NotNegative, NotNegative], Field(strict=False)] = (0.0, 0.0)
+    interval: Positive | None = None
+    times: Annotated[tuple[Finite, ...], Field(strict=False, min_length=1)] | None = None
+    frames: Count | None = None
+
+
+class TwinGrid(StrictModel):
+    """The model's box: cells of ``spacing``; without ``shape`` the box is that of the frames."""
+
+    spacing: Positive = 1.0
+    boundary: Literal["periodic", "no_flux"] = "no_flux"
+    shape: Annotated[tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]], Field(strict=False)] | None = None
+
+
+class Assimilation(StrictModel):
+    """How the posterior is found; see :mod:`studies.twin.smoother` and :mod:`studies.twin.ensemble`.
+
+    ``model_error`` is the share of the grey range by which a right model may still miss the frames: it floors the
+    noise and decides what counts as another process.
+    """
+
+    method: Literal["esmda"] = "esmda"
+    members: Annotated[int, Field(ge=8, le=MAX_MEMBERS)] = 64
+    steps: Annotated[int, Field(ge=1, le=8)] = 1
+    seed: Seed = 0
+    iterations: Annotated[int, Field(ge=1, le=500)] = 40
+    model_error: Annotated[float, Field(gt=0, le=0.2, allow_inf_nan=False)] = 0.003
+
+
+class Threshold(StrictModel):
+    """``{qoi: domain_size, above: 12}`` or ``below``: when will it pass?"""
+
+    qoi: str
+    above: Finite | None = None
+    below: Finite | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Threshold:
+        if (self.above is None) == (self.below is None):
+            raise problem("both or neither of `above` and `below`", "one of them", ("above",))
+        return self
+
+
+class ForecastConfig(StrictModel):
+    """Times of the forecast: from the last frame to ``until``, ``every`` so much; and what to watch for."""
+
+    until: Positive
+    every: Positive
+    thresholds: Annotated[tuple[Threshold, ...], Field(strict=False)] = ()
+    members: Count | None = None
+
+
+def _solver_kind(value: Any) -> Any:
+    return {"kind": "solver", **value} if isinstance(value, dict) else value
+
+
+Engine = Annotated[
+    Annotated[SolverEngine | SurrogateEngine, Discriminator("kind")],
+    BeforeValidator(_solver_kind),
+]
+
+
+class TwinOutput(StrictModel):
+    """The store, relative to the current directory; empty means ``runs/NAME.zarr``."""
+
+    path: str = ""
+
+
+def _known_parameters(value: Any) -> Any:
+    if isinstance(value, dict):
+        for key in value:
+            if key not in ("mobility", "kappa", "gamma"):
+                raise unknown_key(key, ("mobility", "kappa", "gamma"))
+    return value
+
+
+class TwinConfig(StrictModel):
+    """A whole twin file, resolved: every default filled in."""
+
+    schema_version: Literal[1]
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    process: Process
+    observations: Observations
+    grid: TwinGrid = TwinGrid()
+    parameters: Annotated[dict[str, Prior], BeforeValidator(_known_parameters)] = Field(default_factory=dict)
+    assimilation: Assimilation = Assimilation()
+    forecast: ForecastConfig
+    engine: Engine = SolverEngine(tolerance=1e-2, dtype="float32")
+    output: TwinOutput = TwinOutput()
+    cluster: Cluster = LocalCluster(workers=1)
+
+    @model_validator(mode="after")
+    def _resolve(self) -> TwinConfig:
+        names = parameter_names(self.process)
+        for name in self.parameters:
+            if name not in names:
+                raise problem(f"{name} with {self.process}", " or ".join(names), ("parameters", name))
+        _check_thresholds(self)
+        if not self.output.path:
+            object.__setattr__(self, "output", TwinOutput(path=f"runs/{self.name}.zarr"))
+        filled: Mapping[str, Any] = {n: self.parameters.get(n, DEFAULT_PRIORS[n]) for n in names}
+        object.__setattr__(self, "parameters", filled)
+        return self
+
+
+def parameter_names(process: str) -> tuple[str, ...]:
+    """Parameters of a process that a twin estimates."""
+    return ("mobility", "kappa") if process == "cahn_hilliard" else ("mobility", "kappa", "gamma")
+
+
+def _check_thresholds(config: TwinConfig) -> None:
+    # The QoIs' table loads torch, which checking a file does not need: without thresholds it is not looked at.
+    if not config.forecast.thresholds:
+        return
+    from solvers.qois import qois_of
+
+    known = [name for name, info in qois_of(config.process).items() if info.extra_dim is None]
+    for i, threshold in enumerate(config.forecast.thresholds):
+        if threshold.qoi not in known:
+            raise problem(f"{threshold.qoi!r}", " or ".join(known), ("forecast", "thresholds", i, "qoi"), known)

@@ -1,0 +1,271 @@
+"""The posterior ensemble around the most probable fit: half of the likelihood linearised, half by ES-MDA.
+
+The start has thousands of unknowns, the material a handful. What the frames say of the material once the start may
+adapt to it is the Schur complement S of the Hessian, taken row by row: fix one parameter a little off, let the start
+adapt, read the gradient. The same runs give sensitivities of the frames that the start cannot explain away; frames
+projected on them are as many numbers as there are parameters and lose nothing to first order (Alsing and Wandelt 2018,
+doi:10.1093/mnrasl/sly029; 2019, MNRAS 488:5093, for unknowns that are not wanted). Half of the likelihood
+draws the ensemble, pyesmda's ES-MDA (Emerick and Reynolds 2013, doi:10.1016/j.cageo.2012.03.011) does the other half
+with the members' own nonlinear runs: tempering, which is exact where the problem is linear.
+
+Deviations of the start at given parameters come from perturbing frames and prior and minimising again (randomise,
+then optimise), a few times; each member mixes them by smooth random weights, so that 64 members do not share a
+subspace of a few (Bishop, Whitaker and Lei 2017, doi:10.1175/MWR-D-17-0102.1, on modulated ensembles).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from solvers.grid import Grid
+from studies.twin.smoother import Fit, Smoother
+from studies.twin.starts import limited
+
+#: Perturbed minimisations.
+SAMPLES = 4
+#: Of L-BFGS, to let a start adapt.
+ADAPT = 8
+#: Step of a parameter, standard deviations of its prior.
+STEP = 0.04
+#: Length over which a member mixes deviations alike, cells.
+MIXING_LENGTH = 6.0
+#: Directions with less than this much information, in units of the prior's, are left to the prior.
+_LEAST_INFORMATION = 0.02
+#: Members of one batch.
+CHUNK = 16
+
+
+@dataclass
+class Posterior:
+    """Members and what is known of them.
+
+    Attributes:
+        z: float64 (member, name).
+        starts: float32 (member, component, F), coefficients on the smoother's internal grid.
+        lasts: float32 (member, component, F), states at the last frame.
+        predicted: float32 (member, time, pixel y, pixel x), grey values without noise.
+        covariance: float64 (name, name), of z, linearised.
+    """
+
+    z: np.ndarray
+    starts: torch.Tensor
+    lasts: torch.Tensor
+    predicted: torch.Tensor
+    covariance: np.ndarray
+
+
+@dataclass
+class Linearised:
+    """Runs around the fit.
+
+    Attributes:
+        information: (name, name) of the frames alone, the start adapting.
+        adapted: (name, component, F) change of the increments for a unit change of z.
+        sensitivity: (name, time, pixel y, pixel x) of the frames, likewise.
+        deviations: (sample, component, F) of the increments at given z.
+    """
+
+    information: np.ndarray
+    adapted: torch.Tensor
+    sensitivity: torch.Tensor
+    deviations: torch.Tensor
+
+    def widened(self, inflation: float) -> Linearised:
+        """The same for a noise of this many times the variance; its inflation must be given to :func:`draw` too."""
+        return replace(self, information=self.information / inflation, deviations=self.deviations * inflation**0.5)
+
+
+def linearise(smoother: Smoother, fit: Fit, rng: np.random.Generator, adapt: int) -> Linearised:
+    """Perturb each parameter, and the frames, around a fit; all in one batch.
+
+    Args:
+        adapt: iterations for the start to adapt.
+    """
+    count = len(fit.z)
+    batch = 1 + count + SAMPLES
+    z = torch.from_numpy(fit.z).repeat(batch, 1)
+    z[1 : 1 + count] += STEP * torch.eye(count, dtype=torch.float64)
+    w = fit.increments.expand(batch, -1, -1).clone()
+    data, centre = smoother.data.repeat(batch, 1, 1, 1), torch.zeros_like(w)
+    noise = rng.standard_normal((SAMPLES, *smoother.data.shape)).astype(np.float32)
+    data[1 + count :] += float(smoother.problem.sigma) * torch.from_numpy(noise)
+    centre[1 + count :] = torch.from_numpy(rng.standard_normal((SAMPLES, *w.shape[1:])).astype(np.float32))
+    # The first of the batch is perturbed in nothing: what it still moves is no effect of a perturbation.
+    _, adapted = smoother.minimise(z, w, adapt, free_z=False, data=data, centre=centre)
+    with torch.no_grad():
+        predicted, _ = smoother.predict(z[: 1 + count], smoother.begin(adapted[: 1 + count]))
+    change = (predicted[1:] - predicted[0]) / STEP
+    moved = (adapted[1 : 1 + count] - adapted[0]) / STEP
+    weighted = (smoother.weight * change).double()
+    # Gauss and Newton's form of the Schur complement: what the frames see, and what it costs the start to adapt. An
+    # error in the adaptation counts squared.
+    information = torch.einsum("ntyx,mtyx->nm", weighted, change.double())
+    information += torch.einsum("ncf,mcf->nm", moved.double(), moved.double())
+    return Linearised(information.numpy(), moved, change, adapted[1 + count :] - adapted[0])
+
+
+def polished(smoother: Smoother, fit: Fit, around: Linearised) -> Fit:
+    """One step of Gauss and Newton's along the directions in which the start adapts to the material.
+
+    L-BFGS settles the start within tens of iterations, but crawls where material and start trade off. Along these few
+    directions the step is known. It is taken only where it lowers the cost.
+    """
+    if not len(fit.z):
+        return fit
+    residual = torch.from_numpy(fit.predicted).float() - smoother.data
+    slope = torch.einsum("ntyx,tyx->n", (smoother.weight * around.sensitivity).double(), residual.double()).numpy()
+    slope += torch.einsum("ncf,cf->n", around.adapted.double(), fit.increments.double()).numpy()
+    step = np.linalg.solve(np.eye(len(fit.z)) + around.information, -(slope + fit.z))
+    best = fit
+    for share in (1.0, 0.5, 0.2):
+        z = torch.from_numpy(fit.z + share * step)[None]
+        w = fit.increments[None] + torch.einsum("n,ncf->cf", torch.from_numpy(share * step).float(), around.adapted)
+        z, w = smoother.minimise(z, w, 0, free_w=False)
+        if float(smoother.last_cost[0]) < best.cost:
+            with torch.no_grad():
+                predicted, _ = smoother.predict(z, smoother.begin(w))
+            cost = float(smoother.last_cost[0])
+            return replace(fit, z=z[0].numpy(), increments=w[0], cost=cost, predicted=predicted[0].double().numpy())
+    return best
+
+
+def draw(
+    smoother: Smoother, fit: Fit, around: Linearised, inflation: float, members: int, steps: int, seed: int
+) -> Posterior:
+    """The ensemble.
+
+    Args:
+        inflation: residuals' variance over the smoother's sigma^2, correlations counted; ``around`` is widened by it.
+        members, steps: of the ensemble and of ES-MDA.
+        seed: of all that is random here.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(fit.z)
+    eye = np.eye(count)
+    covariance = np.linalg.inv(eye + around.information)
+    # The linearised half: the prior and the likelihood to the power 1/2.
+    half = np.linalg.inv(eye + 0.5 * around.information)
+    mean = half @ (0.5 * (eye + around.information) @ fit.z)
+    z = mean + _standard(rng, members, count) @ np.linalg.cholesky(half).T
+    if count:
+        z = _second_half(smoother, fit, around, inflation, z, steps, rng)
+    starts = member_starts(smoother, fit, around, z, rng)
+    predicted, lasts = [], []
+    with torch.no_grad():
+        for part in range(0, members, CHUNK):
+            grey, last = smoother.predict(torch.from_numpy(z[part : part + CHUNK]), starts[part : part + CHUNK])
+            predicted.append(grey)
+            lasts.append(last)
+    return Posterior(z, starts, torch.cat(lasts), torch.cat(predicted), covariance)
+
+
+def _standard(rng: np.random.Generator, members: int, count: int) -> np.ndarray:
+    """Normal draws (member, name) whose sample mean is 0 and whose sample covariance is the unit matrix."""
+    draws = rng.standard_normal((members, count))
+    draws -= draws.mean(0)
+    if not count:
+        return draws
+    factor = np.linalg.cholesky(draws.T @ draws / (members - 1))
+    return np.linalg.solve(factor, draws.T).T
+
+
+def _second_half(
+    smoother: Smoother,
+    fit: Fit,
+    around: Linearised,
+    inflation: float,
+    z: np.ndarray,
+    steps: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The other half of the likelihood by ES-MDA on compressed frames: z (member, name)."""
+    import covmats
+    import pyesmda
+
+    weighted = (smoother.weight * around.sensitivity).double() / inflation
+    values, vectors = np.linalg.eigh(around.information)
+    told = values > _LEAST_INFORMATION
+    if not told.any():
+        return z
+    project = vectors[:, told].T / np.sqrt(values[told])[:, None]
+    centre = torch.from_numpy(fit.predicted)
+
+    def compressed(frames: torch.Tensor) -> np.ndarray:
+        score = torch.einsum("ntyx,mtyx->mn", weighted, frames.double() - centre)
+        return score.numpy() @ project.T
+
+    def forward(members: np.ndarray, *_: object, **__: object) -> np.ndarray:
+        found = []
+        with torch.no_grad():
+            for part in range(0, members.shape[1], CHUNK):
+                own = members[:, part : part + CHUNK].T
+                moved = torch.einsum("mn,ncf->mcf", torch.from_numpy(own - fit.z).float(), around.adapted)
+                predicted, _ = smoother.predict(torch.from_numpy(own.copy()), smoother.begin(fit.increments + moved))
+                found.append(compressed(predicted))
+        return np.concatenate(found).T
+
+    observed = compressed(smoother.data[None])[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        update = pyesmda.ESMDA(
+            obs=observed,
+            m_init=z.T.copy(),
+            cov_obs=covmats.CovViaDiagonal(np.ones(len(observed))),
+            forward_model=forward,
+            n_assimilations=steps,
+            # The inverse factors add up to 1/2: the other half has been spent.
+            cov_obs_inflation_factors=[2.0 * steps] * steps,
+            inversion_type=pyesmda.ESMDAInversionType.NAIVE,
+            random_state=rng,
+            is_forecast_for_last_assimilation=False,
+            is_parallel_analyse_step=False,
+        )
+        update.solve()
+    return np.ascontiguousarray(update.m_posterior.T)
+
+
+def member_starts(
+    smoother: Smoother, fit: Fit, around: Linearised, z: np.ndarray, rng: np.random.Generator
+) -> torch.Tensor:
+    """Coefficients of the starts (member, component, F): the fit, adapted to each z, with deviations, inside bounds."""
+    basis, grid = smoother.window.basis, smoother.problem.camera.grid
+    fields = smoother.where * basis.inverse(smoother.spread * around.deviations)
+    starts = []
+    for part in range(0, len(z), CHUNK):
+        own = z[part : part + CHUNK]
+        moved = torch.einsum("mn,ncf->mcf", torch.from_numpy(own - fit.z).float(), around.adapted)
+        centre = basis.inverse(smoother.begin(fit.increments + moved))
+        weights = mixing_weights(rng, len(own), len(fields), basis.shape, grid)
+        deviation = _mixed(weights, fields, rng, smoother.problem.process)
+        starts.append(basis.forward(limited(centre + deviation, smoother.problem.process)))
+    return torch.cat(starts)
+
+
+def _mixed(weights: torch.Tensor, fields: torch.Tensor, rng: np.random.Generator, process: str) -> torch.Tensor:
+    """Deviations (member, component, *shape); those of compositions have a mean as uncertain as the samples' means."""
+    deviation = torch.einsum("msyx,scyx->mcyx", weights, fields)
+    if process != "cahn_hilliard":
+        return deviation
+    # Local weights break the balance between regions: mass is far better known than the local ones are.
+    mean = (
+        fields.mean((-3, -2, -1)).square().mean().sqrt() * torch.from_numpy(rng.standard_normal(len(weights))).float()
+    )
+    return deviation - deviation.mean((-2, -1), keepdim=True) + mean[:, None, None, None]
+
+
+def mixing_weights(
+    rng: np.random.Generator, members: int, samples: int, shape: tuple[int, ...], grid: Grid
+) -> torch.Tensor:
+    """Smooth random weights (member, sample, *shape) float32; in each cell their squares add up to 1."""
+    coarse = [max(2, round(n * grid.shape[0] / shape[0] / MIXING_LENGTH)) for n in shape]
+    draws = rng.standard_normal((members, samples, *coarse)).astype(np.float32)
+    factors = [n / c for n, c in zip(shape, coarse, strict=True)]
+    mode = "grid-wrap" if grid.boundary == "periodic" else "reflect"
+    smooth = ndimage.zoom(draws, (1, 1, *factors), order=1, mode=mode, grid_mode=True)
+    weights = torch.from_numpy(smooth)
+    return weights / weights.square().sum(1, keepdim=True).sqrt().clamp_min(1e-6)

@@ -1,0 +1,193 @@
+"""From frames to a posterior: scan, fit, widen the noise where the model misses the frames, ensemble."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from solvers.grid import Grid
+from solvers.resampling import resample
+from solvers.spectral import Basis, basis_for
+from studies.twin.ensemble import ADAPT, Posterior, draw, linearise, polished
+from studies.twin.observations import Frames
+from studies.twin.residuals import Residuals, look_at
+from studies.twin.smoother import Fit, Problem, Smoother
+from studies.twin.starts import Start, first_guess, increment_spread
+
+#: Of L-BFGS on each of the growing windows.
+FIRST_ITERATIONS = 15
+#: Continuing from the last fit needs fewer iterations.
+WARM_SHARE = 0.4
+#: Steps and internal grid are chosen anew where mobility or kappa have moved by this factor.
+MOVED = 1.15
+#: Beyond this many frames, and between powers of two, the last fit is trusted to be near the next.
+ALWAYS_SCAN = 4
+#: Candidates of a scan that are tried.
+CANDIDATES = 2
+
+
+@dataclass
+class Estimate:
+    """All that is known after some frames.
+
+    Attributes:
+        fit: the most probable one.
+        posterior: the ensemble.
+        residuals: of the fit.
+        start: the first guess that the increments are relative to.
+        inflation: by which the noise's variance was widened.
+        calls: trajectories run.
+    """
+
+    fit: Fit
+    posterior: Posterior
+    residuals: Residuals
+    start: Start
+    inflation: float
+    calls: int
+
+
+def estimate(
+    problem: Problem,
+    frames: Frames,
+    members: int,
+    steps: int,
+    iterations: int,
+    seed: int,
+    before: Estimate | None = None,
+) -> Estimate:
+    """The posterior given all frames.
+
+    Args:
+        members, steps: of the ensemble and of ES-MDA.
+        iterations: of the search from scratch.
+        seed: of all that is random.
+        before: the estimate without the last frame; its first frame must be the same.
+    """
+    warm = before is not None
+    start = before.start if before is not None else _start(problem, frames)
+    count = len(frames.times)
+    if before is None or count <= ALWAYS_SCAN or count & (count - 1) == 0:
+        fit, smoother = _search(problem, frames, start, iterations, before)
+    else:
+        share = max(8, round(WARM_SHARE * iterations))
+        fit, smoother = _descend(problem, frames, start, before.fit, share)
+    rng = np.random.default_rng([seed, count, 1])
+    around = linearise(smoother, fit, rng, ADAPT if warm else 2 * ADAPT)
+    fit = polished(smoother, fit, around)
+    residuals = look_at(frames, fit.predicted, problem.sigma, abs(problem.grey.high - problem.grey.low))
+    around = around.widened(residuals.inflation)
+    posterior = draw(smoother, fit, around, residuals.inflation, members, steps, _member_seed(seed, count))
+    return Estimate(fit, posterior, residuals, start, residuals.inflation, fit.calls + smoother.calls)
+
+
+def _member_seed(seed: int, count: int) -> int:
+    return int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])
+
+
+def _start(problem: Problem, frames: Frames) -> Start:
+    image = problem.camera.spread(problem.from_grey(frames.filled(0)))
+    share = 2.0 if problem.process == "cahn_hilliard" else 1.0
+    noise = share * problem.sigma / abs(problem.grey.high - problem.grey.low)
+    return first_guess(problem.process, image, problem.camera.grid, noise)
+
+
+def _search(
+    problem: Problem, frames: Frames, start: Start, iterations: int, before: Estimate | None
+) -> tuple[Fit, Smoother]:
+    """From a coarse scan, and from the last fit if there is one; the better of them."""
+    names = problem.names
+    if len(frames.times) == 1:
+        zero = Fit(
+            np.zeros(len(names)), _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0
+        )
+        return _descend(problem, frames, start, before.fit if before else zero, iterations)
+    rough = Smoother(problem, frames, start, *_typical(problem, np.zeros(len(names))), coarse=True)
+    found: list[tuple[float, Fit]] = []
+    if before is not None:
+        fit, _ = _descend(problem, frames, start, before.fit, FIRST_ITERATIONS)
+        found.append((fit.cost, fit))
+    for z in rough.scan(CANDIDATES):
+        fit = Fit(z, _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0)
+        for part in growing(len(frames.times)):
+            # A short window says little of mobility: left alone it would drift to where nothing moves.
+            whole = part == len(frames.times)
+            fit, _ = _descend(problem, first(frames, part), start, fit, FIRST_ITERATIONS, material=whole)
+        found.append((fit.cost, fit))
+    calls = rough.calls + sum(f.calls for _, f in found)
+    best = min(found, key=lambda pair: pair[0])[1]
+    fit, smoother = _descend(problem, frames, start, best, iterations)
+    fit.calls += calls
+    return fit, smoother
+
+
+def growing(count: int) -> list[int]:
+    """Lengths of windows on the way to ``count`` frames.
+
+    A short window is nearly quadratic, and what it finds starts the next one inside the right basin (Pires, Vautard
+    and Talagrand 1996, doi:10.1034/j.1600-0870.1996.00006.x): half the cost, and lower
+    minima.
+    """
+    lengths = [count]
+    while lengths[0] > 4:
+        lengths.insert(0, max(3, lengths[0] // 3))
+    return lengths
+
+
+def first(frames: Frames, count: int) -> Frames:
+    """The first frames."""
+    return Frames(frames.times[:count], frames.grey[:count])
+
+
+def _no_increments(problem: Problem, start: Start) -> torch.Tensor:
+    grid = problem.camera.grid
+    return torch.zeros(start.components, basis_for(grid, torch.float32).size)
+
+
+def _typical(problem: Problem, z: np.ndarray) -> tuple[float, float]:
+    values = problem.values(torch.from_numpy(z)[None])
+    return float(values["mobility"][0]), float(values["kappa"][0])
+
+
+def _descend(
+    problem: Problem, frames: Frames, start: Start, at: Fit, iterations: int, material: bool = True
+) -> tuple[Fit, Smoother]:
+    """L-BFGS from a fit; again on another window where the material has moved far from the one that chose it."""
+    z, w, shape, old = torch.from_numpy(at.z)[None], at.increments[None], at.shape, at.kappa
+    calls = 0
+    for _ in range(3):
+        mobility, kappa = _typical(problem, z[0].numpy())
+        smoother = Smoother(problem, frames, start, mobility, kappa)
+        w = carried(w, start.amplitude, problem.camera.grid, (shape, old), (smoother.window.basis, kappa))
+        shape, old = smoother.window.shape, kappa
+        z, w = smoother.minimise(z, w, iterations, material=material)
+        new_mobility, new_kappa = _typical(problem, z[0].numpy())
+        calls += smoother.calls
+        if max(_ratio(new_mobility, mobility), _ratio(new_kappa, kappa)) < MOVED:
+            break
+    with torch.no_grad():
+        predicted, _ = smoother.predict(z, smoother.begin(w))
+    smoother.calls = 0
+    cost = float(smoother.last_cost[0])
+    fit = Fit(z[0].numpy(), w[0], shape, old, cost, predicted[0].double().numpy(), at.calls + calls)
+    return fit, smoother
+
+
+def _ratio(a: float, b: float) -> float:
+    return max(a / b, b / a)
+
+
+def carried(
+    w: torch.Tensor, amplitude: float, grid: Grid, old: tuple[tuple[int, ...], float], new: tuple[Basis, float]
+) -> torch.Tensor:
+    """Whitened increments (..., F) brought from an internal grid and kappa to another basis and kappa."""
+    (shape, kappa), (basis, new_kappa) = old, new
+    if tuple(shape) == tuple(basis.shape) and kappa == new_kappa:
+        return w
+    before = basis_for(grid, w.dtype, "cpu", tuple(shape))
+    field = resample(before.inverse(w * increment_spread(amplitude, before, kappa)), tuple(basis.shape), grid.boundary)
+    fresh = basis.forward(field) / increment_spread(amplitude, basis, new_kappa)
+    # What the new spectrum has no room for is dropped: it would cost more than it explains.
+    return fresh.clamp(-6.0, 6.0)

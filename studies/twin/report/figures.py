@@ -1,0 +1,129 @@
+"""The report's pictures: observed against twin frames, parameters over time, forecast fans, an animation."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from solvers.qois import qois_of
+from studies.twin.twin import Forecast, Twin
+from sweeps.report.style import FIELD_COLOURS, INK, MUTED, new_figure, spread_indices, text_style, tidy
+
+BAND = "#4c78a8"
+MOST_FRAMES = 5
+#: Width of an animated frame, pixels, and how long it stays, milliseconds.
+ANIMATION_WIDTH, ANIMATION_MS = 320, 120
+
+
+def frames_figure(twin: Twin) -> Figure:
+    """Observed frames, what the twin makes of them, and the residuals."""
+    frames, problem, found = twin._known()
+    chosen = spread_indices(len(frames.times), MOST_FRAMES)
+    predicted = found.posterior.predicted.numpy().mean(0)
+    low, high = sorted((problem.grey.low, problem.grey.high))
+    figure = new_figure(5.6, tight=True)
+    axes = figure.subplots(3, len(chosen), squeeze=False)
+    limit = 3.0 * max(problem.sigma, 0.01 * (high - low))
+    for column, index in enumerate(chosen):
+        rows: tuple[tuple[np.ndarray, dict[str, Any]], ...] = (
+            (frames.grey[index], {"cmap": "gray", "vmin": low, "vmax": high}),
+            (predicted[index], {"cmap": "gray", "vmin": low, "vmax": high}),
+            (frames.grey[index] - predicted[index], {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}),
+        )
+        for row, (image, look) in enumerate(rows):
+            axes[row, column].imshow(image, interpolation="nearest", **look)
+            axes[row, column].set(xticks=[], yticks=[])
+        axes[0, column].set_title(f"t = {frames.times[index]:g}", **text_style())
+    for row, name in enumerate(("observed", "twin", f"difference (±{limit:.2g})")):
+        axes[row, 0].set_ylabel(name, **text_style())
+    return figure
+
+
+def parameters_figure(twin: Twin) -> Figure | None:
+    """Parameters after each update: median and 90 % band; None where nothing is estimated."""
+    names = [n for n, v in twin.history[-1].values.items() if np.ptp(v) > 0]
+    if not names:
+        return None
+    figure = new_figure(2.6 * ((len(names) + 2) // 3))
+    axes = figure.subplots((len(names) + 2) // 3, min(3, len(names)), squeeze=False).ravel()
+    counts = [s.frames for s in twin.history]
+    for axis, name in zip(axes, names, strict=False):
+        bands = np.array([np.quantile(s.values[name], [0.05, 0.5, 0.95]) for s in twin.history])
+        axis.fill_between(counts, bands[:, 0], bands[:, 2], color=BAND, alpha=0.25, lw=0)
+        axis.plot(counts, bands[:, 1], color=BAND, marker="o", ms=3)
+        if name in ("mobility", "kappa"):
+            axis.set_yscale("log")
+        tidy(axis)
+        axis.set_xlabel("frames", **text_style())
+        axis.set_title(name.replace("_", " "), **text_style())
+    for axis in axes[len(names) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def fans_figure(twin: Twin, forecast: Forecast) -> Figure:
+    """Forecast of each quantity: members, median, 90 % band, thresholds."""
+    infos = {n: i for n, i in qois_of(twin.config.process).items() if i.extra_dim is None}
+    names = [n for n in infos if np.isfinite(forecast.qois[n]).all()]
+    rows = (len(names) + 2) // 3
+    figure = new_figure(2.7 * rows)
+    axes = figure.subplots(rows, min(3, len(names)), squeeze=False).ravel()
+    for axis, name in zip(axes, names, strict=False):
+        values = forecast.qois[name]
+        low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
+        axis.plot(forecast.times, values[:12].T, color=MUTED, lw=0.4, alpha=0.6)
+        axis.fill_between(forecast.times, low, high, color=BAND, alpha=0.25, lw=0)
+        axis.plot(forecast.times, middle, color=BAND)
+        for threshold in twin.config.forecast.thresholds:
+            if threshold.qoi == name:
+                level = threshold.above if threshold.above is not None else threshold.below
+                axis.axhline(level, color=INK, lw=0.8, ls="--")  # type: ignore[arg-type]
+        tidy(axis)
+        axis.set_title(infos[name].long_name, **text_style())
+        axis.set_xlabel("time", **text_style())
+    for axis in axes[len(names) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def forecast_figure(twin: Twin, forecast: Forecast) -> Figure:
+    """Forecast fields: mean, spread, and one member."""
+    chosen = spread_indices(len(forecast.times), MOST_FRAMES)
+    colours = FIELD_COLOURS[twin.config.process]
+    low, high = (-1.0, 1.0) if twin.config.process == "cahn_hilliard" else (0.0, 1.0)
+    figure = new_figure(5.6, tight=True)
+    axes = figure.subplots(3, len(chosen), squeeze=False)
+    spread = forecast.field.std(0, ddof=1)
+    for column, index in enumerate(chosen):
+        axes[0, column].imshow(forecast.field[:, index].mean(0), cmap=colours, vmin=low, vmax=high)
+        axes[1, column].imshow(forecast.field[0, index], cmap=colours, vmin=low, vmax=high)
+        axes[2, column].imshow(spread[index], cmap="viridis", vmin=0.0, vmax=max(float(spread.max()), 1e-6))
+        axes[0, column].set_title(f"t = {forecast.times[index]:g}", **text_style())
+    for row, name in enumerate(("mean", "one member", f"spread (to {spread.max():.2g})")):
+        axes[row, 0].set_ylabel(name, **text_style())
+    for axis in axes.ravel():
+        axis.set(xticks=[], yticks=[])
+    return figure
+
+
+def animation(twin: Twin, forecast: Forecast) -> bytes:
+    """A GIF: the twin's mean through the observed window and on into the forecast, a bar marks the forecast."""
+    _, problem, found = twin._known()
+    past = found.posterior.predicted.numpy().mean(0)
+    future = forecast.grey.mean(0)
+    low, high = sorted((problem.grey.low, problem.grey.high))
+    images = []
+    for number, frame in enumerate(np.concatenate([past, future])):
+        grey = np.clip((frame - low) / (high - low) * 255.0, 0, 255).astype(np.uint8)
+        height = round(ANIMATION_WIDTH * grey.shape[0] / grey.shape[1])
+        image = Image.fromarray(grey).convert("RGB").resize((ANIMATION_WIDTH, height), Image.Resampling.NEAREST)
+        colour = (220, 220, 220) if number < len(past) else (76, 120, 168)
+        image.paste(colour, (0, height - 6, round(ANIMATION_WIDTH * (number + 1) / (len(past) + len(future))), height))
+        images.append(image.quantize(64))
+    buffer = io.BytesIO()
+    images[0].save(buffer, "gif", save_all=True, append_images=images[1:], duration=ANIMATION_MS, loop=0)
+    return buffer.getvalue()
