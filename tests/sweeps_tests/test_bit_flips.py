@@ -124,3 +124,16 @@ def test_metadata_of_a_killed_writer_are_no_damage(stored) -> None:
     root = open_store(stored.store, mode="r+")
     root.update_attributes({"metadata_crc32c": ""})
     assert check_store(stored.store) == []
+
+
+def test_every_byte_of_the_root_counts(stored) -> None:
+    """Also the name of the checksum, and the case of a digit."""
+    path = Path(stored.store, "zarr.json")
+    whole = path.read_bytes()
+    start = whole.index(b'"metadata_crc32c"')
+    for place in (*range(start, start + 30), *range(0, len(whole), 997)):
+        for bit in (0, 5):
+            flip(path, 8 * place + bit)
+            assert found(stored.store), (place, bit)
+            path.write_bytes(whole)
+    assert check_store(stored.store) == []
