@@ -52,11 +52,19 @@ def make_truth(process: str, seed: int, cells: int) -> Truth:
     times = FIRST[process] + INTERVAL[process] * np.arange(FRAMES + LATER)
     if process == "cahn_hilliard":
         start = noise(grid, float(rng.uniform(-0.2, 0.2)), 0.05, [seed])
-        field = simulate(CahnHilliard(grid, **values), start, times.tolist(), tolerance=1e-3)[0]
+        field = simulate(
+            CahnHilliard(grid, values["mobility"], values["kappa"]), start, times.tolist(), tolerance=1e-3
+        )[0]
         clean = 0.5 * (field.numpy() + 1.0)
     else:
         labels = voronoi(grid, round(60 * (cells / 64) ** 2), [seed])
-        clean = simulate_grains(GrainGrowth(grid, **values), labels, times.tolist(), tolerance=2e-3).field[0].numpy()
+        clean = (
+            simulate_grains(
+                GrainGrowth(grid, values["mobility"], values["kappa"]), labels, times.tolist(), tolerance=2e-3
+            )
+            .field[0]
+            .numpy()
+        )
     return Truth(process, times - times[0], clean, values)
 
 
@@ -113,7 +121,7 @@ def _covered(twin: Twin, truth: Truth) -> list[bool]:
     grid = Grid(truth.clean.shape[1:], 1.0, "no_flux")
     energy = torch.full((1, 1), torch.nan, dtype=torch.float64)
     if truth.process == "cahn_hilliard":
-        names = ("domain_size", "interface_density")
+        names: tuple[str, ...] = ("domain_size", "interface_density")
         true = evaluate_qois(CahnHilliard(grid, kappa=truth.values["kappa"]), SolverFrames(2 * clean - 1, energy))
     else:
         names = ("mean",)

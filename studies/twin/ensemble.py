@@ -199,7 +199,7 @@ def _second_half(
         score = torch.einsum("ntyx,mtyx->mn", weighted, frames.double() - centre)
         return score.numpy() @ project.T
 
-    def forward(members: np.ndarray, *_: object, **__: object) -> np.ndarray:
+    def forward(members: np.ndarray) -> np.ndarray:
         found = []
         with torch.no_grad():
             for part in range(0, members.shape[1], CHUNK):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -12,6 +14,7 @@ from solvers.grains import smoothed
 from solvers.grid import Grid
 from solvers.resampling import resample
 
+PadMode = Literal["wrap", "symmetric"]
 #: Cells of the watershed's grid along a cell of the user's: boundaries may be thinner than a cell.
 REFINE = 4
 #: A core must stand out by this much of phi.
@@ -41,7 +44,7 @@ def segment(phi: np.ndarray, grid: Grid, noise: float = 0.0) -> np.ndarray:
     fine = resample(torch.from_numpy(smooth), fine_shape, grid.boundary).numpy()
     # Half a box of surroundings on each side makes seams disappear; markers are those of the box itself.
     pad = [(n // 2, n // 2) for n in fine_shape]
-    mode = "wrap" if grid.boundary == "periodic" else "symmetric"
+    mode: PadMode = "wrap" if grid.boundary == "periodic" else "symmetric"
     wide = ndimage.gaussian_filter(np.pad(fine, pad, mode=mode), 1.0)
     inside = tuple(slice(before, before + n) for (before, _), n in zip(pad, fine_shape, strict=True))
     levels = np.round(np.clip(wide, 0.0, PLATEAU) * 200).astype(np.int16)

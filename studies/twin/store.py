@@ -142,8 +142,8 @@ def load_state(twin: Twin, folder: Path) -> bool:
         arrays["predicted"],
         int(arrays["calls"][0]),
     )
-    members = (torch.from_numpy(arrays[f"member_{n}"]) for n in ("starts", "lasts", "predicted"))
-    posterior = Posterior(arrays["member_z"], *members, arrays["covariance"])
+    starts, lasts, predicted = (torch.from_numpy(arrays[f"member_{n}"]) for n in ("starts", "lasts", "predicted"))
+    posterior = Posterior(arrays["member_z"], starts, lasts, predicted, arrays["covariance"])
     residuals = look_at(frames, fit.predicted, problem.sigma, abs(problem.grey.high - problem.grey.low))
     twin.frames, twin.problem = frames, problem
     twin.estimate = Estimate(fit, posterior, residuals, start, residuals.inflation, int(arrays["calls"][1]))

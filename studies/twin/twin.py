@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time as clock
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Forecast:
     grey: np.ndarray
     qois: dict[str, np.ndarray]
     engine: list[str]
-    crossings: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    crossings: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
 
 
 class Twin:

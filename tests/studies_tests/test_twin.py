@@ -176,7 +176,9 @@ def test_segmentation_finds_the_grains() -> None:
     frames = simulate_grains(GrainGrowth(grid), voronoi(grid, 15, [4]), [20.0], tolerance=1e-2)
     assert frames.grain_id is not None
     labels = segment(frames.field[0, 0].numpy(), grid)
-    assert labels.max() + 1 == len(torch.unique(frames.grain_id))
+    areas = torch.bincount(frames.grain_id.flatten())
+    # A grain about to vanish has no bright core: those of 3 x 3 cells and less may be missed.
+    assert int((areas > 9).sum()) <= labels.max() + 1 <= int((areas > 0).sum())
 
 
 def test_grains_start_from_order_parameters() -> None:
@@ -308,7 +310,7 @@ def test_lint_and_schema_know_twins(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_assimilate_writes_store_and_report(
     furnace: Frames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    np.save(tmp_path / "f.npy", furnace.grey[:3])
+    np.save(tmp_path / "f.npy", furnace.grey[:2, :16, :16])
     assert main(["assimilate", str(write_yaml(tmp_path, tmp_path / "f.npy"))]) == 0
     assert "determined" in capsys.readouterr().out
     posterior = xr.open_zarr(tmp_path / "out.zarr", group="posterior", consolidated=False)
@@ -321,10 +323,10 @@ def test_assimilate_writes_store_and_report(
 
 def test_watch_survives_a_kill(furnace: Frames, tmp_path: Path) -> None:
     """Killed after the first update and started again: the same posterior as without the kill."""
-    grey = np.clip(furnace.grey[:3] * 200 + 25, 0, 255).astype(np.uint8)
+    grey = np.clip(furnace.grey[:2, :16, :16] * 200 + 25, 0, 255).astype(np.uint8)
     source = tmp_path / "source"
     source.mkdir()
-    write_folder(source, grey, [0.0, 12.0, 24.0])
+    write_folder(source, grey, [0.0, 12.0])
     found = []
     for name, kill in (("killed", True), ("whole", False)):
         folder = tmp_path / name
