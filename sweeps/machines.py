@@ -70,8 +70,12 @@ def check_workers(client: Client, config: SweepConfig) -> None:
     Raises:
         InputError: naming the worker and what differs.
     """
+    from distributed.comm import CommClosedError
+
     here = environment(config.engine)
     for worker, there in client.run(environment, config.engine, on_error="return").items():
+        if isinstance(there, CommClosedError):
+            continue  # it has just gone; the one that takes its place compares itself (:func:`check_here`)
         if isinstance(there, BaseException):
             what = " ".join(str(there).split())[:200]
             raise InputError(f"cluster: worker {worker} cannot run this program ({type(there).__name__}: {what})")

@@ -139,5 +139,9 @@ def _register_metrics(plugin: WatchPlugin) -> Any:
     except ImportError:
         return None
     collector = SweepCollector(plugin)
-    REGISTRY.register(collector)
+    try:
+        REGISTRY.register(collector)
+    except ValueError:
+        # Gauges belong to a process: where it has a second scheduler, they stay with the first.
+        return None
     return collector

@@ -23,7 +23,8 @@ from studies.inverse.config import StudyConfig
 from sweeps import Sweep
 
 FOLDER = Path(__file__).parents[2] / "studies" / "examples"
-EXAMPLES = sorted(FOLDER.glob("*.yaml"))
+# Files of twins are in the same folder.
+EXAMPLES = sorted(path for path in FOLDER.glob("*.yaml") if "\nobjectives:" in path.read_text())
 
 
 def test_there_are_some() -> None:
