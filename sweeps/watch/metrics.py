@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
+from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 
 
 class SweepCollector:
-    """Gauges of all sweeps that a scheduler has heard of.
+    """Gauges of all sweeps that the schedulers of a process have heard of. Prometheus knows one of each name a process.
 
-    Args:
-        plugin: see :class:`sweeps.watch.plugin.WatchPlugin`.
+    Attributes:
+        plugins: see :class:`sweeps.watch.plugin.WatchPlugin`; one for each scheduler.
     """
 
-    def __init__(self, plugin: Any) -> None:
-        self._plugin = plugin
+    def __init__(self) -> None:
+        self.plugins: list[Any] = []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called by Prometheus's handler."""
@@ -24,7 +26,7 @@ class SweepCollector:
         rate = GaugeMetricFamily("phasetwin_points_per_second", "Points finished per second", labels=["sweep"])
         left = GaugeMetricFamily("phasetwin_seconds_left", "Seconds until all points are done", labels=["sweep"])
         failed = GaugeMetricFamily("phasetwin_failed_samples", "Samples that failed or diverged", labels=["sweep"])
-        for facts in self._plugin.sweeps.values():
+        for facts in [facts for plugin in self.plugins for facts in plugin.sweeps.values()]:
             for state, count in facts["states"].items():
                 points.add_metric([facts["name"], state], count)
             rate.add_metric([facts["name"]], facts["rate_points_per_s"])
@@ -32,5 +34,13 @@ class SweepCollector:
                 left.add_metric([facts["name"]], facts["seconds_left"])
             failed.add_metric([facts["name"]], facts["failure_count"])
         yield from (points, rate, left, failed)
-        lost = self._plugin.workers_lost
+        lost = sum(plugin.workers_lost for plugin in self.plugins)
         yield GaugeMetricFamily("phasetwin_workers_lost", "Workers that went without being told to", value=lost)
+
+
+@cache
+def collector() -> SweepCollector:
+    """The one of this process, registered when it is first asked for."""
+    found = SweepCollector()
+    REGISTRY.register(found)
+    return found

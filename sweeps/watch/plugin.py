@@ -53,7 +53,6 @@ class WatchPlugin(SchedulerPlugin):
     def __init__(self) -> None:
         self.sweeps: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self.workers_lost = 0
-        self._collector: Any = None
 
     async def start(self, scheduler: Any) -> None:
         """Add the page and the metrics to the scheduler's web server."""
@@ -61,15 +60,12 @@ class WatchPlugin(SchedulerPlugin):
         server = scheduler.http_application
         server.add_application(web.Application([(rf"{PATH}\.json", _Json, {"plugin": self})]))
         _add_page(self, server)
-        self._collector = _register_metrics(self)
+        _gauges().append(self)
 
     async def close(self) -> None:
         """Take the metrics back: the process may have another scheduler later."""
-        if self._collector is not None:
-            from prometheus_client import REGISTRY
-
-            with contextlib.suppress(KeyError):
-                REGISTRY.unregister(self._collector)
+        with contextlib.suppress(ValueError):
+            _gauges().remove(self)
 
     def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
         """Count workers that went without being told to."""
@@ -131,17 +127,10 @@ def _add_page(plugin: WatchPlugin, server: Any) -> None:
     page.start()
 
 
-def _register_metrics(plugin: WatchPlugin) -> Any:
+def _gauges() -> list[Any]:
+    """The schedulers of this process that Prometheus is told of; a list of no use without its package."""
     try:
-        from prometheus_client import REGISTRY
-
-        from sweeps.watch.metrics import SweepCollector
+        from sweeps.watch.metrics import collector
     except ImportError:
-        return None
-    collector = SweepCollector(plugin)
-    try:
-        REGISTRY.register(collector)
-    except ValueError:
-        # Gauges belong to a process: where it has a second scheduler, they stay with the first.
-        return None
-    return collector
+        return []
+    return collector().plugins
