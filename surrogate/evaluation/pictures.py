@@ -56,6 +56,7 @@ def pictures(scores: Scores, folder: Path) -> dict[str, Path]:
         files[kind] = folder / f"{name}-{kind.replace('_', '-')}.png"
         # No date or version in the file: the same scores give the same bytes.
         figure.savefig(files[kind], dpi=_DPI, metadata={"Software": None})
+        _shrink(files[kind])
     return files
 
 
@@ -79,6 +80,15 @@ def curves(scores: Scores) -> Figure:
     panels[0].legend(frameon=False, fontsize=8)
     figure.suptitle(f"{scores.case.name}: mean over {scores.case.count} film(s), shade from best to worst", fontsize=9)
     return figure
+
+
+def _shrink(path: Path) -> None:
+    """256 colours: a third of the bytes, and pictures travel with the weights."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
 
 
 def montage(scores: Scores) -> Figure:
