@@ -103,8 +103,9 @@ class GrainGuard:
 
 
 class EnergyGuard:
-    """Compares energies before and after every step of a Cahn-Hilliard rollout. Where a frame's is higher, the solver
-    does that sample's step instead, all of its frames. A :class:`surrogate.stepping.Guard`.
+    """Compares energies before, within and after every step of a Cahn-Hilliard rollout. Where a frame's is higher than
+    that of the frame before it, the solver does that sample's step instead, all of its frames. A
+    :class:`surrogate.stepping.Guard`.
 
     Args:
         problem: of the whole batch.
@@ -129,8 +130,12 @@ class EnergyGuard:
     ) -> torch.Tensor:
         """See :class:`surrogate.stepping.Guard`."""
         known = self._energy(samples, before)
-        risen = ~(self._energy(samples[owners], frames) <= known[owners] * (1.0 + RISE))  # true for NaN
-        for position in np.unique(owners[risen]):
+        found = self._energy(samples[owners], frames)
+        order = np.lexsort((lengths, owners))
+        first = np.r_[True, owners[order][1:] != owners[order][:-1]]
+        earlier = np.where(first, known[owners[order]], np.roll(found[order], 1))
+        risen = ~(found[order] <= earlier * (1.0 + RISE))  # true for NaN
+        for position in np.unique(owners[order][risen]):
             sample, rows = samples[position], np.flatnonzero(owners == position)
             self.replaced[sample] += 1
             order = np.argsort(lengths[rows], kind="stable")

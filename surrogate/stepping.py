@@ -152,6 +152,5 @@ def _advanced(
     parts = []
     for low in range(0, len(owners), size):
         index = torch.from_numpy(owners[low : low + size])
-        change = net.increments(features[index], steps[low : low + size, None])[:, 0]
-        parts.append(fields[index] + change)
+        parts.append(net.changes(features, index, steps[low : low + size]).add_(fields[index]))
     return torch.cat(parts) if parts else fields[:0]

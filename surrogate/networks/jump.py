@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from surrogate.networks import ends
 from surrogate.networks.spread import spread
 
 
@@ -85,7 +86,9 @@ class _Block(nn.Module):
         scale, shift = self.modulate(condition).chunk(2, 1)
         assert self.spread.bias is not None
         y = spread(x, self.spread.weight, self.spread.bias, 1.0 + scale, shift)
-        return x + self.contract(F.silu(self.expand(y), inplace=not self.training))
+        # Biases added afterwards: given one, a product first copies it to every cell of its result.
+        y = F.silu(F.linear(y, self.expand.weight).add_(self.expand.bias), inplace=not self.training)
+        return torch.add(x, F.linear(y, self.contract.weight)).add_(self.contract.bias)
 
 
 def _zero_bias(layer: nn.Conv2d) -> None:
@@ -115,12 +118,15 @@ class JumpNet(nn.Module):
 
     def features(self, field: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
         """(batch, y, x) scaled field and (batch, group) to (batch, y / patch, x / patch, width)."""
-        x = F.pixel_unshuffle(field[:, None], self.settings.patch)
-        if field.device.type == "cpu":
-            x = x.contiguous(memory_format=torch.channels_last)
         condition = self.embed(groups)
-        # The shortcuts keep full precision, whatever the layers compute in.
-        x = self.stem(circular_pad(x, 1)).permute(0, 2, 3, 1).to(field.dtype)
+        if ends.runs_here(field):
+            x = ends.stem(field, self.stem, self.settings.patch)
+        else:
+            x = F.pixel_unshuffle(field[:, None], self.settings.patch)
+            if field.device.type == "cpu":
+                x = x.contiguous(memory_format=torch.channels_last)
+            # The shortcuts keep full precision, whatever the layers compute in.
+            x = self.stem(circular_pad(x, 1)).permute(0, 2, 3, 1).to(field.dtype)
         for block in self.blocks:
             x = block(x, condition)
         return x
@@ -135,16 +141,31 @@ class JumpNet(nn.Module):
         Returns:
             (batch, step, y, x).
         """
-        batch, steps = lengths.shape
-        share = (lengths / self.settings.reach).reshape(-1, 1)
-        scale, shift = self.length(torch.cat([share, share.sqrt()], 1))[:, None, None].chunk(2, 3)
-        x = features.repeat_interleave(steps, 0) if steps > 1 else features
-        x = F.silu(self.mix(torch.addcmul(shift.to(x), x, 1.0 + scale.to(x))))
-        x = self.head(circular_pad(x.permute(0, 3, 1, 2), 1)).to(lengths.dtype)
-        x = F.pixel_shuffle(x, self.settings.patch)[:, 0] * share[:, :, None]
-        if self.settings.conserve:
-            x = x - x.mean((1, 2), keepdim=True)
-        return x.unflatten(0, (batch, steps))
+        owners = torch.arange(len(features), device=features.device).repeat_interleave(lengths.shape[1])
+        return self.changes(features, owners, lengths.reshape(-1)).unflatten(0, lengths.shape)
+
+    def changes(self, features: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The same for frames one by one.
+
+        Args:
+            features: (batch, y / patch, x / patch, width) from :meth:`features`.
+            owners: (frame,) the sample of each.
+            lengths: (frame,) in (0, reach], scaled time.
+
+        Returns:
+            (frame, y, x).
+        """
+        share = (lengths / self.settings.reach)[:, None]
+        scale, shift = self.length(torch.cat([share, share.sqrt()], 1)).chunk(2, 1)
+        if ends.runs_here(features):
+            modulation = (1.0 + scale, shift)
+            x = ends.head(features, owners, modulation, share[:, 0], self.mix, self.head, self.settings.patch)
+        else:
+            scale, shift = scale[:, None, None].to(features), shift[:, None, None].to(features)
+            x = F.silu(self.mix(torch.addcmul(shift, features[owners], 1.0 + scale)))
+            x = self.head(circular_pad(x.permute(0, 3, 1, 2), 1)).to(lengths.dtype)
+            x = F.pixel_shuffle(x, self.settings.patch)[:, 0] * share[:, :, None]
+        return x - x.mean((1, 2), keepdim=True) if self.settings.conserve else x
 
     def forward(self, field: torch.Tensor, groups: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The field after each step length: (batch, y, x), (batch, group), (batch, step) to (batch, step, y, x)."""

@@ -17,7 +17,7 @@ from scipy.stats import qmc
 FOLDER = Path(__file__).parent
 KAPPA = (0.25, 2.0)
 # The paper's network is told no kappa: it has to read it off the images, and gets the range of the fixed protocol.
-KAPPA_OF = {"gsta-spinodal": (0.5, 2.0), "gsta-grain": (0.5, 2.0)}
+KAPPA_OF = {"gsta-spinodal": (0.5, 2.0), "gsta-grain": (0.5, 2.0), "gsta-grain-second": (0.5, 2.0)}
 # Tables: name -> process, points, seed, ranges of composition and contrast (Cahn-Hilliard) or of gamma (grains).
 # Shallow quenches separate from small noise; deep in the metastable range it takes large noise to make droplets.
 CAHN_HILLIARD = {
@@ -39,6 +39,7 @@ GRAIN_GROWTH = {
     "gg-train": (240, 5, (1.0, 2.0)),
     "gg-validation": (32, 6, (1.0, 2.0)),
     "gsta-grain": (96, 8, (1.5, 1.5)),
+    "gsta-grain-second": (192, 23, (1.5, 1.5)),
     "gg-calibration": (110, 9, (1.0, 2.0)),
     "gg-calibration-32": (120, 10, (1.0, 2.0)),
     "gg-coverage": (100, 11, (1.0, 2.0)),

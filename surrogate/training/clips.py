@@ -21,12 +21,14 @@ class ClipSet:
         process: of all of them.
         fields: (trajectory, frame, y, x) float16, composition scaled to [-1, 1] or phi.
         start_age, spacing: scaled age of the first frame, and from each to the next.
+        lean: 1 draws starts of clips evenly; more leans to early ones, which change most, as ``share ** lean``.
     """
 
     process: str
     fields: np.ndarray
     start_age: float
     spacing: float
+    lean: float = 1.0
 
     def sample(self, rng: np.random.Generator, count: int, length: int) -> torch.Tensor:
         """Random clips, each from its own trajectory and age, each turned and shifted its own way.
@@ -48,7 +50,7 @@ class ClipSet:
         if not 1 <= length <= found:
             raise InputError(f"clips of {length} frames: trajectories hold {found} frames {self.spacing:g} apart")
         rows = rng.integers(len(self.fields), size=count)
-        starts = rng.integers(found - length + 1, size=count)
+        starts = (rng.random(count) ** self.lean * (found - length + 1)).astype(np.int64)
         drawn = [_moved(rng, self.fields[r, s : s + length]) for r, s in zip(rows, starts, strict=True)]
         images = to_image(torch.from_numpy(np.stack(drawn)).float(), self.process)
         if self.process == CAHN_HILLIARD:
@@ -70,7 +72,7 @@ def _moved(rng: np.random.Generator, clip: np.ndarray) -> np.ndarray:
     return np.roll(turned, tuple(int(rng.integers(n)) for n in turned.shape[-2:]), (-2, -1))
 
 
-def equally_spaced(data: TrajectorySet, start_age: float, spacing: float) -> ClipSet:
+def equally_spaced(data: TrajectorySet, start_age: float, spacing: float, lean: float = 1.0) -> ClipSet:
     """The frames of ``data`` at ``start_age``, ``start_age + spacing`` and so on, as far as they are stored.
 
     Frames are taken, never interpolated: between two frames of a vanishing domain lies no average of them.
@@ -90,7 +92,7 @@ def equally_spaced(data: TrajectorySet, start_age: float, spacing: float) -> Cli
             f"start_age {start_age:g}, spacing {spacing:g}: {count} of such ages stored, at least two expected; "
             f"the data begin at {ages[0]:g}, {ages[1] - ages[0]:g} apart, and end at {ages[-1]:g}"
         )
-    return ClipSet(data.process, data.fields[:, nearest[:count]], start_age, spacing)
+    return ClipSet(data.process, data.fields[:, nearest[:count]], start_age, spacing, lean)
 
 
 def split(clips: ClipSet, share: float, seed: int) -> tuple[ClipSet, ClipSet]:

@@ -99,6 +99,7 @@ def gsta_task(
     batch_size: int = 16,
     noise: float = 0.01,
     bfloat16: bool = False,
+    lean: float = 1.0,
 ) -> GstaTask:
     """The task on clips of ``data``.
 
@@ -107,11 +108,12 @@ def gsta_task(
         start_age, spacing: scaled age of the first frame, and from each to the next; those of the evaluation.
         held_out: share of the trajectories that validate, drawn by ``seed``.
         frames, batch_size, noise, bfloat16: see :class:`GstaTask`.
+        lean: see :class:`~surrogate.training.clips.ClipSet`.
 
     Raises:
         InputError: for ages that are not stored, fewer than ``2 frames`` of them, or a share that leaves none.
     """
-    clips = equally_spaced(data, start_age, spacing)
+    clips = equally_spaced(data, start_age, spacing, lean)
     train, validation = split(clips, held_out, seed)
     task = GstaTask(train, validation, frames, batch_size, noise, bfloat16)
     train.sample(np.random.default_rng(0), 1, 2 * frames)  # so that short data fail here, not in the first batch

@@ -51,10 +51,12 @@ Network = Annotated[JumpNetwork | GstaNetwork, Field(discriminator="kind")]
 
 
 class Clips(StrictModel):
-    """The frames that the paper's network sees: scaled ages of the first, and between them."""
+    """The frames that the paper's network sees: scaled ages of the first, and between them; more ``lean`` than 1
+    draws clips of early frames more often."""
 
     start_age: Positive
     spacing: Positive
+    lean: Positive = 1.0
 
 
 class Schedule(StrictModel):
@@ -201,6 +203,7 @@ class Prepared:
             batch_size=chosen.batch,
             noise=chosen.noise,
             bfloat16=chosen.precision == "bfloat16",
+            lean=clips.lean,
         )
         return {"settings": settings.as_dict(), "clips": clips.model_dump()}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from solvers import GrainGrowth, Grid, simulate_grains
+from solvers import CahnHilliard, GrainGrowth, Grid, simulate_grains
 from solvers.initial import voronoi
-from surrogate.energies import GrainGuard, boundary_excess, grain_energy
+from surrogate.energies import EnergyGuard, GrainGuard, boundary_excess, composition_energy, grain_energy
 from surrogate.handover import GrainHandOver, grain_start
 
 torch.set_num_threads(1)
@@ -56,3 +56,21 @@ def test_thick_boundaries_are_handed_over_later() -> None:
     times = torch.tensor([[20.0], [20.0]])
     start = grain_start(problem, voronoi(GRID, 16, [0, 1]), times, GrainHandOver(age=2.5, tolerance=0.1))
     assert start.ages.tolist() == [2.5, 4.0]  # M W t = 2 for the second
+
+
+def test_a_rise_between_two_frames_of_a_step_goes_to_the_solver() -> None:
+    """Each of the step's frames has less energy than the frame before the step, but the second more than the first."""
+    x = torch.arange(32) * (2.0 * torch.pi / 32.0)
+    pattern = (x.cos()[:, None] * x.cos()[None]).float()
+    problem = CahnHilliard(Grid((32, 32)), mobility=1.0, kappa=1.0)
+    before = torch.stack([0.1 * pattern, 0.1 * pattern])
+    # The first sample's frames only gain amplitude, and lose energy.
+    sizes = torch.tensor([0.12, 0.14, 0.14, 0.12])
+    frames, owners, lengths = sizes[:, None, None] * pattern, np.array([0, 0, 1, 1]), np.array([1.0, 2.0, 1.0, 2.0])
+    guard = EnergyGuard(problem, 2)
+    found = guard(np.array([0, 1]), before, owners, lengths, frames.clone())
+    assert guard.replaced.tolist() == [0, 1]
+    assert torch.equal(found[:2], frames[:2])
+    energies = composition_energy(problem.take(torch.tensor([1])), found[2:][None])[0]
+    assert not torch.equal(found[2:], frames[2:])
+    assert energies[1] <= energies[0] <= composition_energy(problem.take(torch.tensor([1])), before[1:])[0]

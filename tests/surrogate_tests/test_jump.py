@@ -66,6 +66,20 @@ def test_training_and_running_are_the_same_function():
     torch.testing.assert_close(net.train()(field, groups, lengths), running, rtol=0, atol=ROUND_OFF)
 
 
+@pytest.mark.parametrize("conserve", [False, True])
+def test_the_compiled_ends_are_the_layers(conserve: bool) -> None:
+    """Without gradients a network goes another way: the same function, for samples in any order."""
+    net = lively(conserve=conserve)
+    rng = torch.Generator().manual_seed(2)
+    field, groups = torch.rand(3, 16, 24, generator=rng), torch.rand(3, 2, generator=rng)
+    owners, lengths = torch.tensor([2, 0, 0, 1, 2, 2, 1]), torch.linspace(0.5, 20.0, 7)
+    layers = net.changes(net.features(field, groups), owners, lengths)
+    with torch.inference_mode():
+        found = net.changes(net.features(field, groups), owners, lengths)
+    torch.testing.assert_close(found, layers, rtol=0, atol=ROUND_OFF)
+    assert layers.std() > 0.1
+
+
 def test_padding_wraps():
     x = torch.arange(12.0).reshape(1, 1, 3, 4)
     assert torch.equal(circular_pad(x, 2), torch.nn.functional.pad(x, (2, 2, 2, 2), mode="circular"))
