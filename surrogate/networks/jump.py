@@ -170,3 +170,14 @@ class JumpNet(nn.Module):
     def forward(self, field: torch.Tensor, groups: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The field after each step length: (batch, y, x), (batch, group), (batch, step) to (batch, step, y, x)."""
         return field[:, None] + self.increments(self.features(field, groups), lengths)
+
+
+@torch.no_grad()
+def with_reach(weights: dict[str, torch.Tensor], factor: float) -> dict[str, torch.Tensor]:
+    """The weights of the same function for a network whose ``reach`` is ``factor`` times as long.
+
+    It is told a length as its share of the reach, and that share's root, and multiplies what comes out by the share.
+    """
+    inputs = torch.tensor([factor, factor**0.5])
+    scaled = {name: weights[name] * factor for name in ("head.weight", "head.bias")}
+    return weights | scaled | {"length.0.weight": weights["length.0.weight"] * inputs}

@@ -14,7 +14,7 @@ from torch import nn
 from solvers.errors import InputError
 from solvers.inputs.strict import Count, NotNegative, Positive, Seed, StrictModel, problem
 from surrogate.networks.gsta import GstaNet, GstaSettings
-from surrogate.networks.jump import JumpNet, JumpSettings
+from surrogate.networks.jump import JumpNet, JumpSettings, with_reach
 from surrogate.scales import CAHN_HILLIARD, GROUPS
 from surrogate.stepping import StepSchedule
 from surrogate.training.data import TrajectorySet, load_trajectories
@@ -208,7 +208,8 @@ class Prepared:
         return {"settings": settings.as_dict(), "clips": clips.model_dump()}
 
     def begin_with(self, model: str) -> dict[str, Any]:
-        """Take over the weights of a model; a checkpoint, where there is one, still goes before them.
+        """Take over the weights of a model; a checkpoint, where there is one, still goes before them. A jump network
+        of another reach begins as the same function.
 
         Returns:
             What the model file says of it.
@@ -218,9 +219,14 @@ class Prepared:
         """
         folder = folder_of(model)
         about = read_about(folder)
-        if about["settings"] != self._about["settings"]:
+        found, own = dict(about["settings"]), dict(self._about["settings"])
+        reaches = [settings.pop("reach", 1.0) for settings in (own, found)]
+        if found != own:
             raise InputError(f"--start: found a model of another network, {folder}, allowed one of the recipe's")
-        self.network.load_state_dict(read_tensors(folder, about))
+        weights = read_tensors(folder, about)
+        if reaches[0] != reaches[1]:
+            weights = with_reach(weights, reaches[0] / reaches[1])
+        self.network.load_state_dict(weights)
         minutes = about.get("training", {}).get("minutes", 0.0)
         return {"started_from": {"sha256": about["weights_sha256"], "minutes": minutes}}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate.networks.jump import JumpNet, JumpSettings, circular_pad
+from surrogate.networks.jump import JumpNet, JumpSettings, circular_pad, with_reach
 from surrogate.stepping import StepSchedule, jump_rollout
 
 torch.set_num_threads(1)
@@ -78,6 +78,16 @@ def test_the_compiled_ends_are_the_layers(conserve: bool) -> None:
         found = net.changes(net.features(field, groups), owners, lengths)
     torch.testing.assert_close(found, layers, rtol=0, atol=ROUND_OFF)
     assert layers.std() > 0.1
+
+
+def test_a_longer_reach_can_begin_as_the_same_function():
+    net, (field, groups) = lively(), start()
+    longer = lively(reach=60.0)
+    longer.load_state_dict(with_reach(net.state_dict(), 3.0))
+    lengths = torch.tensor([[1.0, 20.0]]).expand(3, 2)
+    torch.testing.assert_close(
+        longer(field, groups, lengths), net(field, groups, lengths), rtol=0, atol=3.0 * ROUND_OFF
+    )
 
 
 def test_padding_wraps():
