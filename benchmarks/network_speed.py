@@ -3,8 +3,9 @@
 ``PYTHONPATH=. python benchmarks/network_speed.py``
 
 One thread; processor milliseconds for a batch of 16 frames of 64 x 64 cells, the median of some runs: a training step
-(forward and backward, three step lengths) and a forward pass (one), in float32 and with products in bfloat16. ``as
-convolutions`` is the same network of torch's own layers: padding, depthwise convolution, 1 x 1 convolutions.
+(forward and backward, three step lengths) and a forward pass (eight lengths, as rollouts ask), in float32 and with
+products in bfloat16. ``as convolutions`` is the same network of torch's own layers: padding, depthwise convolution,
+1 x 1 convolutions; ``the same, torch.compile`` hands its forward pass to torch's compiler.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 
+from surrogate.networks import ends
 from surrogate.networks.jump import JumpNet, JumpSettings, circular_pad
 
 SHAPES = ((48, 6), (64, 8), (96, 8), (128, 8))
 BATCH, CELLS = 16, 64
+# Name, whether of torch's convolutions, whether compiled by torch.
+VARIANTS = (("as convolutions", True, False), ("the same, torch.compile", True, True), ("ours", False, False))
 
 
 class AsConvolutions(torch.nn.Module):
@@ -62,27 +68,28 @@ def milliseconds(run: Callable[[], object], rounds: int) -> float:
     return statistics.median(found)
 
 
-def measured(net: JumpNet, bfloat16: bool, rounds: int) -> tuple[float, float]:
-    """A training step and a forward pass."""
+def measured(net: JumpNet, bfloat16: bool, rounds: int, compiled: bool) -> tuple[float, float]:
+    """A training step (not where compiled) and a forward pass."""
     rng = torch.Generator().manual_seed(0)
     field = torch.rand(BATCH, CELLS, CELLS, generator=rng)
     groups = torch.rand(BATCH, net.settings.groups, generator=rng)
-    lengths = 20.0 * torch.rand(BATCH, 3, generator=rng)
+    lengths = 20.0 * torch.rand(BATCH, 8, generator=rng)
+    run = torch.compile(net) if compiled else net
 
     def forward(steps: int) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            return net(field, groups, lengths[:, :steps])
+            return run(field, groups, lengths[:, :steps])  # type: ignore[no-any-return]
 
     def training() -> None:
         net.zero_grad()
         forward(3).square().mean().backward()
 
     def running() -> None:
-        with torch.inference_mode():
-            forward(1)
+        with torch.no_grad():
+            forward(8)
 
     net.train()
-    first = milliseconds(training, rounds)
+    first = float("nan") if compiled else milliseconds(training, rounds)
     net.eval()
     return first, milliseconds(running, rounds)
 
@@ -91,18 +98,22 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--width", type=int, help="only this width")
+    options = parser.parse_args()
+    rounds = options.rounds
     torch.set_num_threads(1)
     print("| width, blocks | layers | training float32 | bfloat16 | forward float32 | bfloat16 |")
     print("|---|---|---|---|---|---|")
     for width, blocks in SHAPES:
-        for plain in (True, False):
+        if options.width not in (None, width):
+            continue
+        for name, plain, compiled in VARIANTS:
             torch.manual_seed(0)
             net = JumpNet(JumpSettings(groups=2, width=width, blocks=blocks)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             if plain:
                 net.blocks = torch.nn.ModuleList(AsConvolutions(block) for block in net.blocks)
-            exact, rounded = measured(net, False, rounds), measured(net, True, rounds)
-            name = "as convolutions" if plain else "ours"
+            with mock.patch.object(ends, "runs_here", return_value=False) if plain else nullcontext():
+                exact, rounded = (measured(net, low, rounds, compiled) for low in (False, True))
             figures = f"{exact[0]:.0f} | {rounded[0]:.0f} | {exact[1]:.1f} | {rounded[1]:.1f}"
             print(f"| {width}, {blocks} | {name} | {figures} |", flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,12 +67,13 @@ class JumpTask:
         fields after them (b, k, y, x), the last of which is the next step's start; and weights (b,)."""
         data, depth = self.train, self.depth(progress)
         last = self._last_step()
-        young = int(np.searchsorted(data.ages, data.ages[0] + self.schedule.lengths[0]))
+        stages = self._stages()
         chains: list[list[int]] = []
         rows: list[int] = []
         while len(rows) < self.batch_size:
             row = int(rng.integers(len(data.fields)))
-            index = int(rng.integers(young if rng.random() < YOUNG else len(data.ages) - 1))
+            stage = 0 if rng.random() < YOUNG else int(rng.integers(1, len(stages)))
+            index = int(rng.integers(*stages[stage]))
             chain = [index]
             while len(chain) <= depth and last[chain[-1]] > chain[-1]:
                 chain.append(int(last[chain[-1]]))
@@ -94,6 +96,16 @@ class JumpTask:
             groups[:, 1] = start.mean((1, 2))
         moved = (truths[0][:, -1] - start).square().mean((1, 2))
         return start, groups, lengths, truths, 1.0 / (moved + 1e-3).sqrt()
+
+    def _stages(self) -> list[tuple[int, int]]:
+        """Ranges of stored ages to start from: within a step of the first, then those of each step length.
+
+        Rollouts make about as many steps of one length as of another, but more frames are stored at late ages.
+        """
+        ages, count = self.train.ages, len(self.train.ages)
+        bounds = np.searchsorted(ages, [*self.schedule.ages, np.inf]).clip(max=count - 1)
+        stages = [(int(a), int(b)) for a, b in itertools.pairwise(bounds) if a < b]
+        return [(0, int(np.searchsorted(ages, ages[0] + self.schedule.lengths[0]))), *stages]
 
     def _last_step(self) -> np.ndarray:
         """For each stored age, the position of the last one within a step of it."""
@@ -143,9 +155,10 @@ class JumpTask:
         return rows, fit[rows].argmax(1)
 
     def _leads(self) -> np.ndarray:
-        """Scaled ages ahead at which validation looks: 1, 2, 5 and 10 steps, as far as the data go."""
+        """Scaled ages ahead at which validation looks: 1, 2, 5 and 10 times the first step, or a quarter of the longest
+        where that is more; as far as the data go."""
         room = self.validation.ages[-1] * (1 + 1e-6) - self.validation_start
-        leads = self.schedule.lengths[0] * np.array([1, 2, 5, 10])
+        leads = max(self.schedule.lengths[0], max(self.schedule.lengths) / 4.0) * np.array([1, 2, 5, 10])
         return leads[: max(1, int((leads <= room).sum()))]
 
 
