@@ -131,7 +131,7 @@ def _local(cluster: cluster_config.LocalCluster, tasks: int) -> LocalCluster:
             host=cluster.host,
             protocol="tls://" if security else "tcp://",
             security=security,
-            dashboard_address=dashboard,
+            scheduler_kwargs=dashboard_options(dashboard),
             # A worker that hangs while it starts must not hold up the rest for ever.
             death_timeout=START_SECONDS,
             silence_logs=logging.ERROR,
@@ -157,6 +157,17 @@ def dashboard_address(address: str | None) -> str | None:
     return f"{host}:0"
 
 
+def dashboard_options(address: str | None) -> dict[str, Any]:
+    """Options of Dask's scheduler for :func:`dashboard_address`; off, its web server still listens, with no page."""
+    return {"dashboard": address is not None, "dashboard_address": address or f"{LOOPBACK}:0"}
+
+
+def dashboard_link(client: Client, cluster: cluster_config.Cluster) -> str:
+    """Where a cluster's dashboard is; empty where it is turned off."""
+    off = getattr(cluster, "dashboard_address", "") is None
+    return "" if off else client.dashboard_link or ""
+
+
 def dashboard_settings(address: str | None, tls: Any) -> dict[str, Any]:
     """Dask's configuration for a dashboard: beyond this machine encrypted where there are certificates.
 
@@ -164,7 +175,7 @@ def dashboard_settings(address: str | None, tls: Any) -> dict[str, Any]:
     open in the same browser.
     """
     if address is None:
-        return {}
+        return {"distributed.scheduler.http.routes": []}
     host, _, port = address.rpartition(":")
     if is_loopback(host):
         names = dict.fromkeys(("localhost", LOOPBACK, host))

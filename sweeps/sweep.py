@@ -239,15 +239,16 @@ class Runner:
 
     def _join(self, client: Client) -> None:
         """Once a run has a cluster: are all machines alike, and where can it be watched?"""
+        from sweeps.cluster import dashboard_link
         from sweeps.machines import check_workers, environment
         from sweeps.watch.report import performance
 
         check_workers(client, self._config)
         self._environment = tuple(environment(self._config.engine).items())
+        link = dashboard_link(client, self._config.cluster)
         if self._watcher is not None:
-            self._watcher.connect(client)
-        if self.show and client.dashboard_link:
-            link = client.dashboard_link
+            self._watcher.connect(client, link)
+        if self.show and link:
             print(
                 f"dashboard: {link}, this sweep: {link.replace('/status', '/phasetwin')}", file=sys.stderr, flush=True
             )
