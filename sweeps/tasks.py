@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from sweeps.layout import DONE, PENDING, Layout
 from sweeps.machines import check_here
 from sweeps.outcome import BatchOutcome
 from sweeps.rollouts import Filling, compute_rows
-from sweeps.store import Shard, empty_shard, open_store, read_shard, write_shard
+from sweeps.store import empty_shard, open_store, read_shard, write_shard
 
 # What reading a damaged or vanished store raises.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError)
@@ -137,7 +138,7 @@ def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:
     return compute, copied
 
 
-def _was_written(rows: Shard) -> bool:
+def _was_written(rows: Mapping[str, Any]) -> bool:
     """Whether results of finished points were on disk: an emptied shard of fields reads as never written, no error."""
     fields = rows.get("field")
     return fields is None or not np.isnan(fields).all(axis=tuple(range(1, fields.ndim))).any()
