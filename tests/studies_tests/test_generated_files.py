@@ -1,4 +1,4 @@
-"""Generated files of studies and twins, valid and broken: no traceback, right exit status, one line, nothing written."""
+"""Generated files of studies and twins, valid and broken: no traceback, right exit status, one line, no writes."""
 
 from __future__ import annotations
 
