@@ -9,7 +9,7 @@ happens to it: for stores byte for byte in every object of results and checks. E
 The whole is 200 kills over 20 runs, and a few other faults; a row is kept (``faults.jsonl`` beside the page) as soon as
 its run ends, and the command goes on where it stopped. ``--again`` starts anew, ``--only NAME`` runs the rows whose
 name begins so, ``--list`` shows them. ``--kills N`` is for quick looks, so many in each run; use another ``--out``
-then. Full disks and read-only file systems are mounts: these rows need root and are left out without.
+then. Full disks are mounts and read-only folders a flag of the file system: these rows need root.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ class Clock:
     def __init__(self) -> None:
         self.wall, self.cpu = time.perf_counter(), _cpu()
 
-    def lap(self) -> Found:
-        """Since the last lap."""
+    def lap(self) -> dict[str, float]:
+        """``seconds`` and ``cpu`` since the last lap."""
         now = time.perf_counter(), _cpu()
         found = {"seconds": now[0] - self.wall, "cpu": now[1] - self.cpu}
         self.wall, self.cpu = now

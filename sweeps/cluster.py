@@ -134,7 +134,8 @@ def _local(cluster: cluster_config.LocalCluster, tasks: int) -> LocalCluster:
             scheduler_kwargs=dashboard_options(dashboard),
             # A worker that hangs while it starts must not hold up the rest for ever.
             death_timeout=START_SECONDS,
-            silence_logs=logging.ERROR,
+            # What matters is said in one line; a heartbeat that misses a scheduler that ends is not.
+            silence_logs=logging.CRITICAL,
         )
 
 

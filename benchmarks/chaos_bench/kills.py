@@ -143,7 +143,7 @@ def kills(
         run.ended(run_once(folder, subject))
     equal = run.equal and _whole(run) and done.total() == count
     struck = ", ".join(f"{n} {what}" for what, n in sorted(done.items()))
-    told = f"{struck}" + (f"; {found} tracebacks in the log" if (found := tracebacks(folder)) else "")
+    told = "; ".join(filter(None, (struck, tracebacks(folder))))
     word = "SIGKILL or SIGSTOP" if STOP in victims else "SIGKILL"
     fault = f"{word}: {', '.join(victims)}" + (" (`--address`)" if own else "")
     return Row(fault, subject.name, done.total(), dict(run.ends), equal, time.monotonic() - started, told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,9 +100,12 @@ def run_once(folder: Path, subject: Subject, *arguments: str) -> int | None:
     return Program(folder, subject, *arguments).wait()
 
 
-def tracebacks(folder: Path) -> int:
-    """How many Python tracebacks a folder's log has: the program promises single lines."""
-    return (folder / "log.txt").read_text().count("Traceback (most recent call last)")
+def tracebacks(folder: Path) -> str:
+    """Python tracebacks in a folder's log, in words; empty where there are none: the program promises single lines."""
+    text = (folder / "log.txt").read_text()
+    count = text.count("Traceback (most recent call last)")
+    kinds = sorted(set(re.findall(r"^([\w.]+(?:Error|Exception))\b", text, re.MULTILINE)))
+    return f"{count} tracebacks in the log ({', '.join(kinds)})" if count else ""
 
 
 class Cluster:
