@@ -80,6 +80,7 @@ def plan_of(count: int, bits: int) -> list[Fault]:
         Fault("cut", "solver", partial(cut, count=9)),
         Fault("flips", "solver", partial(flips, count=bits)),
         *([Fault("full", "solver", full_disk), Fault("full-study", "study", full_disk)] if root else []),
+        *([Fault("full-twin", "twin", full_disk)] if root else []),
         *([Fault("read-only", "solver", read_only), Fault("read-only-study", "study", read_only)] if root else []),
         Fault("tasks", "solver", faulty),
     ]

@@ -139,7 +139,9 @@ def _file_lock(path: Path, url: str) -> Iterator[Holding]:
         yield _FileHold(file, about, url)
     finally:
         # Removed while held: whoever opened it meanwhile sees another file at the path and tries again.
-        lock.unlink(missing_ok=True)
+        # Left behind where the folder has become read-only: it holds nothing without its holder.
+        with contextlib.suppress(OSError):
+            lock.unlink(missing_ok=True)
         file.close()
 
 
