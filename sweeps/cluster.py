@@ -40,12 +40,14 @@ def open_client(cluster: cluster_config.Cluster, tasks: int) -> Iterator[Client]
     for line in exposure(cluster):
         print(f"warning: {line}", file=sys.stderr, flush=True)
     if isinstance(cluster, cluster_config.RunningCluster):
-        with _connect(cluster) as client:
+        # A scheduler that goes away is said in one line by whoever waits for results.
+        with _quiet("distributed.client"), _connect(cluster) as client:
             yield client
         return
     with contextlib.ExitStack() as stack:
         stack.enter_context(_workers_without_main())
-        stack.enter_context(_quiet_web_server())
+        # A browser tab closed while the dashboard loads must not print a traceback into the progress bar.
+        stack.enter_context(_quiet("tornado.application"))
         started = stack.enter_context(_started(cluster, tasks))
         if isinstance(started, LocalCluster):
             stack.enter_context(nursed(started))
@@ -208,9 +210,9 @@ def _workers_without_main() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_web_server() -> Iterator[None]:
-    """A browser tab closed while the dashboard loads must not print a traceback into the progress bar."""
-    logger = logging.getLogger("tornado.application")
+def _quiet(name: str) -> Iterator[None]:
+    """Nothing but what is critical from a logger while the block runs."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:

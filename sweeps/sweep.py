@@ -244,10 +244,12 @@ class Runner:
     def _join(self, client: Client) -> None:
         """Once a run has a cluster: are all machines alike, and where can it be watched?"""
         from sweeps.cluster import dashboard_link
+        from sweeps.execute import scheduler_needed
         from sweeps.machines import check_workers, environment
         from sweeps.watch.report import performance
 
-        check_workers(client, self._config)
+        with scheduler_needed():
+            check_workers(client, self._config)
         self._environment = tuple(environment(self._config.engine).items())
         link = dashboard_link(client, self._config.cluster)
         if self._watcher is not None:
