@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.layouts import column, row
+from bokeh.models import BasicTicker
 from bokeh.models.ranges import FactorRange
 from bokeh.models.sources import ColumnDataSource
 from bokeh.models.widgets.markups import Div
@@ -188,6 +189,6 @@ def _curve_figure(name: str, source: ColumnDataSource) -> Any:
     plot = figure(width=500, height=175, title=name.replace("_", " "), toolbar_location=None, tools="")
     plot.multi_line("xs", "ys", source=source, line_color="colour", line_width=1.5)
     plot.xaxis.axis_label = "time"
-    plot.yaxis.ticker.desired_num_ticks = 4
+    plot.yaxis.ticker = BasicTicker(desired_num_ticks=4)
     plot.yaxis.minor_tick_line_color = None
     return plot
