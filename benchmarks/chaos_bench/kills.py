@@ -92,9 +92,9 @@ class Run:
         """Whether the program has written results since it started."""
         if not self.output.exists():
             return False
-        names = [p for p in self.output.rglob("*") if p.is_file() and p.name != "zarr.json"]
+        names = [p for p in self.output.rglob("c.*") if p.parent.name == "free_energy"]
         with contextlib.suppress(FileNotFoundError):
-            return any(p.stat().st_mtime > self.began + 1.0 for p in names)
+            return any(p.stat().st_mtime > self.began for p in [*names, *self.output.glob("state.npz")])
         return False
 
     def moment(self, rng: random.Random) -> None:
