@@ -62,7 +62,8 @@ def _started(cluster: Any, tasks: int) -> Any:
     for left in reversed(range(START_TRIES)):
         try:
             return _start(cluster, tasks)
-        except (RuntimeError, OSError, TimeoutError) as error:
+        # Dask's nanny asserts where a worker that hangs while it starts is given up.
+        except (RuntimeError, OSError, TimeoutError, AssertionError) as error:
             if not left:
                 cause = " ".join(str(error.__cause__ or error).split())[:200]
                 raise InputError(f"cluster: it could not be started ({cause}); the same command tries again") from None
