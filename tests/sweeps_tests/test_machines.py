@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from solvers.errors import InputError
-from sweeps import machines, rollouts
+from sweeps import cluster, machines, rollouts
 from sweeps.cluster import dashboard_address, open_client, worker_settings
 from sweeps.cluster_config import Adaptive, GpuCluster, KubernetesCluster, SlurmCluster, SshCluster
 from sweeps.cluster_config import LocalCluster as ClusterBlock
@@ -171,3 +171,21 @@ def _until(holds) -> None:
     while not holds():
         assert time.monotonic() < limit
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_start_that_fails_is_tried_again(failures, monkeypatch) -> None:
+    """Dask's nanny asserts where a worker hangs while it starts."""
+    errors: list[Exception] = [AssertionError("Status.starting"), TimeoutError(), RuntimeError("died")][:failures]
+
+    def start(block, tasks) -> str:
+        if errors:
+            raise errors.pop(0)
+        return "started"
+
+    monkeypatch.setattr(cluster, "_start", start)
+    if failures == cluster.START_TRIES:
+        with pytest.raises(InputError, match=r"could not be started \(died\); the same command tries again"):
+            cluster._started(ClusterBlock(), 1)
+    else:
+        assert cluster._started(ClusterBlock(), 1) == "started"
