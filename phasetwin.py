@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,6 +16,8 @@ ROOMS = ("sweeps", "surrogate", "studies.inverse", "studies.twin")
 #: typer may carry its own copy of click: take the class from where it is exported.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
 INTERRUPTED = 130
+#: What a file system says of itself, not of a mistake in this program.
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def build_app() -> typer.Typer:
@@ -52,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = error.format_message()  # type: ignore[attr-defined]
         # Without any argument typer has printed the help page and has nothing to add.
         return _complain(f"{message} (see `phasetwin --help`)") if message else 2
+    except OSError as error:
+        if error.errno not in STORAGE:
+            raise
+        return _complain(f"{error.filename or 'output'}: {error.strerror}; run again when that is mended")
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:

@@ -134,9 +134,9 @@ def main() -> None:
                 except OSError:
                     continue
                 facts = found[0] if found else {}
-            wanted = ["dashboard", "of 96 points", "points/s", "1 workers", "samples inside its domain"]
+            wanted = ["dashboard", "of 96 points", "points/s", "1 worker,", "samples inside its domain", "Failures"]
             text = asyncio.run(look(address, options.out, wanted))
-            print(" ".join(text.split())[:400])
+            print(f"{options.out}: the page says {wanted}; {len(text)} characters in all")
             run.join()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,11 +1,16 @@
 """How a sweep grows: ``python benchmarks/scale.py`` writes docs/benchmarks/scale.md.
 
-1. Plans of 1,000, 100,000 and a million points: seconds, and peak memory of the process.
-2. The same tiny problem (4 x 4 cells, statistics only) as sweeps of 1,000 and 100,000 points on two workers: seconds a
-   point, and the memory of the driver (with the scheduler in it) after a tenth of the points and at the end.
-3. Reading and checking a finished store (`status --check`).
+1. Plans of 1,000, 100,000 and a million points: seconds, processor seconds, and peak memory of the process.
+2. The same tiny problem (4 x 4 cells, statistics only) as sweeps of 1,000 and 100,000 points on two workers. Once with
+   250 points to a batch in both, which shows what the engine's own bookkeeping adds as a sweep grows; once with the
+   batches that the planner cuts (63 and 6,250 points), which shows what larger batches save. Seconds, processor seconds
+   of driver and workers together, memory of the driver (with the scheduler in it) after a tenth of the time and at the
+   end, reading and checking the finished store (`status --check`).
+3. What does not grow: starting two workers, loading libraries in them, a first sweep of 32 points in them (machine code
+   loaded from disk, first calls of everything), the same again in warm workers. The cost of one more point is the
+   difference of the two sizes.
 
-``--quick`` does 200 and 2,000 points and no page.
+``--quick`` does 1,000 and 4,000 points and no page.
 """
 
 from __future__ import annotations
@@ -18,18 +23,26 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+from clock import Clock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 PAGE = ROOT / "docs" / "benchmarks" / "scale.md"
+WORKERS = 2
+BATCH = 250
+FEW = 32
+
+Found = dict[str, float]
 
 
-def configuration(store: Path, points: int) -> dict[str, Any]:
-    """A sweep in which no two points share a trajectory."""
+def configuration(store: Path, points: int, batch: int | None = None) -> dict[str, Any]:
+    """A sweep in which no two points share a trajectory; ``batch`` points to a batch, None leaves it to the planner."""
     return {
         "schema_version": 1,
         "name": "scale",
@@ -41,12 +54,13 @@ def configuration(store: Path, points: int) -> dict[str, Any]:
         "times": {"stop": 2, "count": 3},
         "engine": {"kind": "solver", "tolerance": 0.1},
         "output": {"path": str(store), "retain": "qoi"},
-        "cluster": {"kind": "local", "workers": 2},
+        "cluster": {"kind": "local", "workers": WORKERS},
         "verify": {"count": 0},
+        **({"batch": {"rollouts": batch}} if batch else {}),
     }
 
 
-def plan(points: int) -> dict[str, float]:
+def plan(points: int, batch: int) -> Found:  # noqa: ARG001 every measurement takes both
     """Seconds and peak memory (MiB) of planning, imports apart."""
     import resource
 
@@ -55,105 +69,146 @@ def plan(points: int) -> dict[str, float]:
 
     make_plan(Sweep.from_config(configuration(Path("none.zarr"), 16)).config)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     made = Sweep.from_config(configuration(Path("none.zarr"), points)).plan()
-    seconds = time.perf_counter() - started
+    found = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - busy}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "batches": len(made.batches), "more_mib": peak - before}
+    return {**found, "batches": len(made.batches), "more_mib": peak - before}
 
 
-def run(points: int) -> dict[str, float]:
-    """Seconds a point, and memory of the driver (MiB) after a tenth and at the end."""
+@contextmanager
+def memory_watched() -> Iterator[list[float]]:
+    """Resident memory of this process (MiB), twice a second."""
+    found: list[float] = []
+    stop, process = threading.Event(), psutil.Process()
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            found.append(process.memory_info().rss / 2**20)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        thread.join()
+        found.append(process.memory_info().rss / 2**20)
+
+
+def run(points: int, batch: int) -> Found:
+    """A sweep in warm workers, and what comes before it; batch 0 leaves the cut to the planner."""
     from sweeps import Sweep
     from sweeps.cluster import open_client
     from sweeps.damage import find_damage
 
     folder = Path(tempfile.mkdtemp())
-    sweep = Sweep.from_config(configuration(folder / "a.zarr", points))
+    sweep = Sweep.from_config(configuration(folder / "a.zarr", points, batch))
     sweep.plan()
-    memory, stop = [], threading.Event()
-
-    def watch() -> None:
-        process = psutil.Process()
-        while not stop.wait(0.5):
-            memory.append(process.memory_info().rss / 2**20)
-
+    found: Found = {}
     try:
-        with open_client(sweep.config.cluster, 2) as client:
+        clock = Clock()
+        with open_client(sweep.config.cluster, WORKERS) as client:
+            _note(found, "start", clock)
             client.run(_warm)
-            thread = threading.Thread(target=watch)
-            thread.start()
-            started = time.perf_counter()
-            result = sweep.run(client, progress=False)
-            seconds = time.perf_counter() - started
-            stop.set()
-            thread.join()
+            _note(found, "load", clock)
+            for name in ("first", "second"):
+                Sweep.from_config(configuration(folder / f"{name}.zarr", FEW)).run(client, progress=False)
+                _note(found, name, clock)
+            with memory_watched() as memory:
+                result = sweep.run(client, progress=False)
+            _note(found, "sweep", clock)
         assert not result.failed, result.failed[:3]
-        started = time.perf_counter()
+        clock.lap()
         assert not find_damage(sweep.store)
-        checked = time.perf_counter() - started
+        _note(found, "check", clock)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    early = memory[len(memory) // 10] if memory else 0.0
-    return {
-        "ms_a_point": 1e3 * seconds / points,
-        "seconds": seconds,
-        "early": early,
-        "end": max(memory[-3:]),
-        "check": checked,
-    }
+    return {**found, "early": memory[len(memory) // 10], "end": memory[-1], "batches": len(sweep.plan().batches)}
+
+
+def _note(found: Found, name: str, clock: Clock) -> None:
+    lap = clock.lap()
+    found[name], found[f"{name}_cpu"] = lap["seconds"], lap["cpu"]
 
 
 def _warm() -> None:
     import sweeps.tasks  # noqa: F401
 
 
-def apart(what: str, points: int) -> dict[str, float]:
+def apart(what: str, points: int, batch: int = 0) -> Found:
     """Measure in a process of its own."""
-    command = [sys.executable, __file__, "--measure", what, str(points)]
+    command = [sys.executable, __file__, "--measure", what, str(points), str(batch)]
     text = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     found = json.loads(text.splitlines()[-1])
-    print(what, points, found, flush=True)
+    print(what, points, {name: round(value, 3) for name, value in found.items()}, flush=True)
     return dict(found)
 
 
-def page(plans: dict[int, dict[str, float]], runs: dict[int, dict[str, float]]) -> str:
+def page(plans: dict[int, Found], runs: dict[tuple[int, int], Found]) -> str:
     """The page."""
-    lines = [
-        "# How a sweep grows",
-        "",
-        "Made by `python benchmarks/scale.py`; its docstring says what is measured.",
-        "",
-    ]
-    lines += ["| plan of | seconds | batches | memory, MiB more |", "|---|---|---|---|"]
+    lines = ["# How a sweep grows", ""]
+    lines += ["Made by `python benchmarks/scale.py`; its docstring says what is measured.", ""]
+    lines += ["| plan of | seconds | processor s | batches | memory, MiB more |", "|---|---|---|---|---|"]
     for n, f in plans.items():
-        lines.append(f"| {n:,} points | {f['seconds']:.2f} | {f['batches']:.0f} | {f['more_mib']:.0f} |")
-    lines += [
-        "",
-        "| sweep of | ms a point | seconds | driver, MiB after a tenth | at the end | check, s |",
-        "|---|---|---|---|---|---|",
-    ]
-    for n, f in runs.items():
-        row = f"{f['ms_a_point']:.2f} | {f['seconds']:.0f} | {f['early']:.0f} | {f['end']:.0f} | {f['check']:.1f}"
+        row = f"{f['seconds']:.2f} | {f['cpu']:.2f} | {f['batches']:.0f} | {f['more_mib']:.0f}"
         lines.append(f"| {n:,} points | {row} |")
+    head = "| sweep of | batches | s | ms a point | processor ms a point | driver, MiB early | at the end | check, s |"
+    lines += ["", head, "|---|---|---|---|---|---|---|---|"]
+    for (n, batch), f in runs.items():
+        each = f"{1e3 * f['sweep'] / n:.2f} | {1e3 * f['sweep_cpu'] / n:.2f}"
+        row = f"{f['sweep']:.1f} | {each} | {f['early']:.0f} | {f['end']:.0f} | {f['check']:.1f}"
+        lines.append(f"| {n:,} points | {f['batches']:.0f}{' (equal)' if batch else ''} | {row} |")
+    lines += ["", *_one_more(runs), "", *_fixed(runs)]
     return "\n".join([*lines, ""])
 
 
+def _one_more(runs: dict[tuple[int, int], Found]) -> list[str]:
+    """Sentences on the cost of one more point."""
+    lines = []
+    for batch, what in ((BATCH, f"{BATCH} points to a batch in both"), (0, "the planner's batches")):
+        (few, a), (many, b) = sorted((n, f) for (n, size), f in runs.items() if size == batch)
+        wall, cpu = (1e3 * (b[key] - a[key]) / (many - few) for key in ("sweep", "sweep_cpu"))
+        # Of the smaller sweep, what is left when its points cost what one more point costs.
+        rest = a["sweep_cpu"] - 1e-3 * cpu * few
+        mean = 1e3 * b["sweep_cpu"] / many
+        lines.append(
+            f"- {what}: one more point {wall:.3f} ms ({cpu:.3f} ms of processor) between {few:,} and {many:,} points; "
+            f"the mean over all of {many:,} is {mean:.3f} ms of processor ({mean / cpu - 1:+.1%}); "
+            f"beside its points the sweep of {few:,} takes {rest:.2f} s of processor."
+        )
+    return lines
+
+
+def _fixed(runs: dict[tuple[int, int], Found]) -> list[str]:
+    """The table of what does not grow, from the run that was measured first."""
+    found = next(iter(runs.values()))
+    rows = {
+        "start": f"start of {WORKERS} workers",
+        "load": "libraries loaded in them",
+        "first": f"a first sweep of {FEW} points",
+        "second": "the same again, warm",
+    }
+    lines = ["| what does not grow | seconds | processor s |", "|---|---|---|"]
+    return lines + [f"| {what} | {found[n]:.2f} | {found[f'{n}_cpu']:.2f} |" for n, what in rows.items()]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        what, points = options.measure
-        print(json.dumps({"plan": plan, "run": run}[what](int(points))))
+        what, points, batch = options.measure
+        print(json.dumps({"plan": plan, "run": run}[what](int(points), int(batch))))
         return
-    planned, swept = ((200, 2000), (200, 2000)) if options.quick else ((1000, 100_000, 1_000_000), (1000, 100_000))
+    planned, swept = ((1000, 4000), (1000, 4000)) if options.quick else ((1000, 100_000, 1_000_000), (1000, 100_000))
     plans = {n: apart("plan", n) for n in planned}
-    runs = {n: apart("run", n) for n in swept}
+    runs = {(n, batch): apart("run", n, batch) for batch in (BATCH, 0) for n in swept}
+    text = page(plans, runs)
     if not options.quick:
-        PAGE.write_text(page(plans, runs))
-    print(page(plans, runs))
+        PAGE.write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

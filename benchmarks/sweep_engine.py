@@ -1,11 +1,14 @@
 """What the sweep engine costs over bare computation: ``python benchmarks/sweep_engine.py``.
 
-Three figures, each a ratio within one run, written to docs/benchmarks/sweep_engine.md:
+Figures, each a ratio within one run, written to docs/benchmarks/sweep_engine.md:
 
-1. overhead: a 1,024-point sweep on two Dask workers (cluster start apart) against the same batches in two plain
-   processes;
-2. collapse: a 32 x 32 (mobility x kappa) sweep against 1 x 32;
-3. memory: driver and largest worker at 4,096 points against 256, `retain: qoi`.
+1. overhead: a 4,096-point sweep on two Dask workers (cluster start apart) against the same batches in two plain
+   processes, wall and processor time (the second also means something on a busy machine);
+2. workers: a 1,024-point sweep on one worker against two;
+3. collapse: a 32 x 32 (mobility x kappa) sweep against 1 x 32;
+4. memory: driver and largest worker at 4,096 points against 256, `retain: qoi`.
+
+About five minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -24,10 +27,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from clock import Clock
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 PAGE = ROOT / "docs" / "benchmarks" / "sweep_engine.md"
 WORKERS = 2
+
+Found = dict[str, float]
+#: Name, ratios, and seconds or MiB of the last round.
+Figure = tuple[str, list[float], float]
 
 
 def configuration(folder: Path, name: str, **blocks: Any) -> dict[str, Any]:
@@ -69,8 +78,8 @@ def _compute(task: Any) -> None:
     compute_batch(task)
 
 
-def bare(config: dict[str, Any]) -> float:
-    """Seconds for all batches in plain processes, imports and store template apart."""
+def bare(config: dict[str, Any]) -> Found:
+    """All batches in plain processes, imports and store template apart."""
     from sweeps import Sweep
     from sweeps.cluster import WORKER_MEMORY
     from sweeps.resume import make_tasks, prepare
@@ -82,45 +91,60 @@ def bare(config: dict[str, Any]) -> float:
     with multiprocessing.get_context("spawn").Pool(WORKERS, initializer=_warm) as pool:
         pool.map(_compute, [], chunksize=1)
         pool.map(time.sleep, [3.0] * WORKERS, chunksize=1)  # every process is up and has imported
-        started = time.perf_counter()
+        clock = Clock()
         for _ in pool.imap_unordered(_compute, tasks, chunksize=1):
             pass
-        return time.perf_counter() - started
+        return clock.lap()
 
 
-def on_dask(config: dict[str, Any]) -> float:
-    """Seconds for ``Sweep.run``, cluster start apart."""
+def on_dask(config: dict[str, Any], workers: int = WORKERS) -> Found:
+    """``Sweep.run``, cluster start apart."""
     from sweeps import Sweep
     from sweeps.cluster import open_client
 
+    config = {**config, "cluster": {**config["cluster"], "workers": workers}}
     sweep = Sweep.from_config(config)
     _warm()
     sweep.plan()  # imports, as in the plain processes
-    with open_client(sweep.config.cluster, WORKERS) as client:
+    with open_client(sweep.config.cluster, workers) as client:
         client.run(_warm)
-        started = time.perf_counter()
+        clock = Clock()
         sweep.run(client=client, progress=False)
-        return time.perf_counter() - started
+        return clock.lap()
 
 
-def overhead(folder: Path, points: int, rounds: int) -> tuple[str, list[float], float]:
-    ratios, seconds = [], 0.0
+def overhead(folder: Path, points: int, rounds: int) -> list[Figure]:
+    """Wall and processor time of a sweep over those of its batches alone."""
+    walls, cpus, last = [], [], {"seconds": 0.0, "cpu": 0.0}
     for i in range(rounds):
         a = bare(configuration(folder, f"bare-{i}", **many_points(points)))
-        b = on_dask(configuration(folder, f"dask-{i}", **many_points(points)))
-        ratios.append(b / a)
-        seconds = b
-        print(f"overhead: bare {a:.2f} s, Dask {b:.2f} s, ratio {b / a:.3f}", flush=True)
-    return f"{points}-point sweep on {WORKERS} workers / the same batches bare", ratios, seconds
+        last = on_dask(configuration(folder, f"dask-{i}", **many_points(points)))
+        walls.append(last["seconds"] / a["seconds"])
+        cpus.append(last["cpu"] / a["cpu"])
+        print(f"overhead: bare {a}, Dask {last}, ratios {walls[-1]:.3f}, {cpus[-1]:.3f}", flush=True)
+    name = f"{points}-point sweep on {WORKERS} workers / the same batches bare"
+    return [(f"{name}, wall", walls, last["seconds"]), (f"{name}, processor time", cpus, last["cpu"])]
 
 
-def collapse(folder: Path, side: int, rounds: int) -> tuple[str, list[float], float]:
+def workers(folder: Path, points: int, rounds: int) -> Figure:
+    """How much faster two workers are than one."""
+    ratios, seconds = [], 0.0
+    for i in range(rounds):
+        one, two = (on_dask(configuration(folder, f"w{n}-{i}", **many_points(points)), n)["seconds"] for n in (1, 2))
+        ratios.append(one / two)
+        seconds = two
+        print(f"workers: one {one:.2f} s, two {two:.2f} s, ratio {one / two:.3f}", flush=True)
+    return f"{points}-point sweep on 1 worker / on 2", ratios, seconds
+
+
+def collapse(folder: Path, side: int, rounds: int) -> Figure:
+    """A grid over mobility and kappa against one over kappa alone."""
     kappa = {"linspace": [0.5, 2.0, side]}
     ratios, seconds = [], 0.0
     for i in range(rounds):
-        one = on_dask(configuration(folder, f"one-{i}", parameters={"mobility": 2.0, "kappa": kappa}))
+        one = on_dask(configuration(folder, f"one-{i}", parameters={"mobility": 2.0, "kappa": kappa}))["seconds"]
         grid = {"mobility": {"logspace": [0.5, 2.0, side]}, "kappa": kappa}
-        all_of = on_dask(configuration(folder, f"grid-{i}", parameters=grid))
+        all_of = on_dask(configuration(folder, f"grid-{i}", parameters=grid))["seconds"]
         ratios.append(all_of / one)
         seconds = all_of
         print(f"collapse: 1 x {side} {one:.2f} s, {side} x {side} {all_of:.2f} s, ratio {all_of / one:.3f}", flush=True)
@@ -146,7 +170,8 @@ def measure_memory(points: int) -> None:
         print(json.dumps({"driver": peak_mebibytes(), "worker": worker}))
 
 
-def memory(sizes: tuple[int, int]) -> list[tuple[str, list[float], float]]:
+def memory(sizes: tuple[int, int]) -> list[Figure]:
+    """Peaks of driver and workers, each size in a process of its own."""
     peaks = []
     for points in sizes:
         command = [sys.executable, __file__, "--memory-of", str(points)]
@@ -164,6 +189,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, one round; no page")
     parser.add_argument("--only-overhead", action="store_true", help="the first figure alone; no page")
+    parser.add_argument("--points", type=int, help="of the first figure")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of:
@@ -171,10 +198,11 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp())
     try:
-        rounds = 1
-        rows = [overhead(folder, 128 if options.quick else 1024, rounds)]
+        rounds = options.rounds
+        rows = overhead(folder, options.points or (128 if options.quick else 4096), rounds)
         if options.only_overhead:
             return
+        rows.append(workers(folder, 128 if options.quick else 1024, rounds))
         rows.append(collapse(folder, 8 if options.quick else 32, rounds))
         rows += memory((64, 256) if options.quick else (256, 4096))
     finally:

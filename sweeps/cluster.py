@@ -40,12 +40,14 @@ def open_client(cluster: cluster_config.Cluster, tasks: int) -> Iterator[Client]
     for line in exposure(cluster):
         print(f"warning: {line}", file=sys.stderr, flush=True)
     if isinstance(cluster, cluster_config.RunningCluster):
-        with _connect(cluster) as client:
+        # A scheduler that goes away is said in one line by whoever waits for results.
+        with _quiet("distributed.client"), _connect(cluster) as client:
             yield client
         return
     with contextlib.ExitStack() as stack:
         stack.enter_context(_workers_without_main())
-        stack.enter_context(_quiet_web_server())
+        # A browser tab closed while the dashboard loads must not print a traceback into the progress bar.
+        stack.enter_context(_quiet("tornado.application"))
         started = stack.enter_context(_started(cluster, tasks))
         if isinstance(started, LocalCluster):
             stack.enter_context(nursed(started))
@@ -60,7 +62,8 @@ def _started(cluster: Any, tasks: int) -> Any:
     for left in reversed(range(START_TRIES)):
         try:
             return _start(cluster, tasks)
-        except (RuntimeError, OSError, TimeoutError) as error:
+        # Dask's nanny asserts where a worker that hangs while it starts is given up.
+        except (RuntimeError, OSError, TimeoutError, AssertionError) as error:
             if not left:
                 cause = " ".join(str(error.__cause__ or error).split())[:200]
                 raise InputError(f"cluster: it could not be started ({cause}); the same command tries again") from None
@@ -131,10 +134,11 @@ def _local(cluster: cluster_config.LocalCluster, tasks: int) -> LocalCluster:
             host=cluster.host,
             protocol="tls://" if security else "tcp://",
             security=security,
-            dashboard_address=dashboard,
+            scheduler_kwargs=dashboard_options(dashboard),
             # A worker that hangs while it starts must not hold up the rest for ever.
             death_timeout=START_SECONDS,
-            silence_logs=logging.ERROR,
+            # What matters is said in one line; a heartbeat that misses a scheduler that ends is not.
+            silence_logs=logging.CRITICAL,
         )
 
 
@@ -157,6 +161,17 @@ def dashboard_address(address: str | None) -> str | None:
     return f"{host}:0"
 
 
+def dashboard_options(address: str | None) -> dict[str, Any]:
+    """Options of Dask's scheduler for :func:`dashboard_address`; off, its web server still listens, with no page."""
+    return {"dashboard": address is not None, "dashboard_address": address or f"{LOOPBACK}:0"}
+
+
+def dashboard_link(client: Client, cluster: cluster_config.Cluster) -> str:
+    """Where a cluster's dashboard is; empty where it is turned off."""
+    off = getattr(cluster, "dashboard_address", "") is None
+    return "" if off else client.dashboard_link or ""
+
+
 def dashboard_settings(address: str | None, tls: Any) -> dict[str, Any]:
     """Dask's configuration for a dashboard: beyond this machine encrypted where there are certificates.
 
@@ -164,7 +179,7 @@ def dashboard_settings(address: str | None, tls: Any) -> dict[str, Any]:
     open in the same browser.
     """
     if address is None:
-        return {}
+        return {"distributed.scheduler.http.routes": []}
     host, _, port = address.rpartition(":")
     if is_loopback(host):
         names = dict.fromkeys(("localhost", LOOPBACK, host))
@@ -196,9 +211,9 @@ def _workers_without_main() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_web_server() -> Iterator[None]:
-    """A browser tab closed while the dashboard loads must not print a traceback into the progress bar."""
-    logger = logging.getLogger("tornado.application")
+def _quiet(name: str) -> Iterator[None]:
+    """Nothing but what is critical from a logger while the block runs."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:

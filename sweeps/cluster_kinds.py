@@ -13,7 +13,7 @@ import dask
 
 from solvers.errors import InputError
 from sweeps import cluster_config
-from sweeps.cluster import dashboard_address, dashboard_settings, worker_settings
+from sweeps.cluster import dashboard_address, dashboard_options, dashboard_settings, worker_settings
 from sweeps.security import tls_security
 
 
@@ -42,7 +42,7 @@ def slurm(cluster: cluster_config.SlurmCluster) -> Any:
             interface=cluster.interface,
             job_extra_directives=list(cluster.job_extra_directives),
             worker_extra_args=_lifetime(cluster.walltime),
-            scheduler_options={"dashboard_address": dashboard, "dashboard": dashboard is not None},
+            scheduler_options=dashboard_options(dashboard),
             security=security,
         )
     if cluster.adaptive is None:
@@ -107,7 +107,7 @@ def gpu(cluster: cluster_config.GpuCluster) -> Any:
             host=cluster.host,
             protocol="tls" if security else "tcp",
             security=security,
-            dashboard_address=dashboard,
+            scheduler_kwargs=dashboard_options(dashboard),
         )
 
 

@@ -205,6 +205,8 @@ class SurrogateEngine(StrictModel):
     """A learned stepper, by registered name or path.
 
     Samples outside its domain are flagged, or given to the solver: ``outside: {kind: solver, tolerance: 0.01}``.
+    ``precision: bfloat16`` has the network multiply in bfloat16, for devices that are faster so; its weights, what it
+    adds to and the solver's frames stay as they are. Bands are those of float32: spot checks tell whether they hold.
     """
 
     kind: Literal["surrogate"]
@@ -214,6 +216,7 @@ class SurrogateEngine(StrictModel):
         Discriminator(_outside_form),
     ] = "flag"
     device: Device = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class EmulatorEngine(StrictModel):

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from solvers.errors import InputError
-from sweeps.store import local_path, open_store
+from sweeps.places import location
+from sweeps.store import open_store
 
 # Bytes to a dask chunk, about: many small batches make many small tasks.
 CHUNK_BYTES = 64 * 2**20
@@ -35,9 +36,8 @@ def open_sweep(path: str, unstack: bool = False) -> xr.Dataset:
     axes: Any = root.attrs.get("design_axes") or {}
     if unstack and not axes:
         raise InputError(f"{path}: unstack needs a grid design with a varied parameter; this store has none")
-    location = local_path(str(path)) or str(path)
     try:
-        ds = xr.open_zarr(location, consolidated=None, chunks=None)
+        ds = xr.open_zarr(location(str(path)), consolidated=None, chunks=None)
         order = np.argsort(ds["point"].values, kind="stable")
         ds = ds.assign({name: _ordered(ds[name], root[name], order) for name in ds.data_vars}).assign_coords(
             {name: ds[name].variable.load()[order] for name in ds.coords if ds[name].dims == ("point",)}

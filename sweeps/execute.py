@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,7 +71,8 @@ def run_batches(
             flying[future] = job
             completed.add(future)
 
-    try:
+    with scheduler_needed(), contextlib.ExitStack() as stack:
+        stack.callback(_let_go, client, flying)
         fill()
         while flying:
             future = next(completed)
@@ -83,7 +86,31 @@ def run_batches(
                 record(outcome)
             future.release()
             fill()
-    finally:
+
+
+LOST = "cluster: the connection to the Dask scheduler was lost; the same command resumes the sweep"
+
+
+@contextlib.contextmanager
+def scheduler_needed() -> Iterator[None]:
+    """What Dask raises where its scheduler goes away, in one line.
+
+    Raises:
+        InputError: saying so.
+    """
+    try:
+        yield
+    except (CancelledError, TimeoutError, ConnectionError):
+        raise InputError(LOST) from None
+    except OSError as error:
+        if error.errno is not None:
+            raise  # of the file system; Dask's own have no number
+        raise InputError(LOST) from None
+
+
+def _let_go(client: Client, flying: dict[Future, _Job]) -> None:
+    """Leave nothing running on a cluster that is still there."""
+    with contextlib.suppress(OSError, TimeoutError):
         client.cancel(list(flying), force=True, reason="the sweep stopped")
 
 
@@ -198,7 +225,7 @@ def _outcome(future: Future, task: BatchTask) -> BatchOutcome:
     if future.status == "finished":
         return future.result()
     if future.status in ("cancelled", "lost"):
-        raise InputError("cluster: the connection to the Dask scheduler was lost; the same command resumes the sweep")
+        raise InputError(LOST)
     error = future.exception()
     if isinstance(error, InputError):
         raise error

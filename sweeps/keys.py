@@ -86,6 +86,8 @@ def _engine(config: SweepConfig) -> dict[str, Any]:
         data["outside"].pop("device", None)
     if config.engine.kind in ("surrogate", "emulator"):
         data["model"] = model_fingerprint(config)
+    if data.get("precision") == "float32":
+        data.pop("precision")  # as it was before there was a choice: stores keep their keys
     return data
 
 

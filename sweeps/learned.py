@@ -5,6 +5,7 @@ What they answer carries bands and trust (:class:`sweeps.engines.Answer`). A mod
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -139,7 +140,40 @@ def surrogate_engine(config: SweepConfig) -> SurrogateEngine:
     fallback = None
     if isinstance(block.outside, SolverBlock):
         fallback = solver_engine(block.outside, "solver (outside the model's domain)")
+    if block.precision == "bfloat16":
+        return SurrogateEngine(_in_bfloat16(model), f"surrogate {model.name} in bfloat16", fallback)
     return SurrogateEngine(model, f"surrogate {model.name}", fallback)
+
+
+@dataclass(frozen=True)
+class _InBfloat16:
+    """A jump network whose matrix products and convolutions are in bfloat16; what goes in and comes out is float32.
+
+    Around the network alone: transforms of the solver's frames and energies are matrix products as well.
+    """
+
+    net: Any
+    device: str
+
+    def _casting(self) -> torch.autocast:
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
+
+    def features(self, field: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """See :meth:`surrogate.networks.jump.JumpNet.features`."""
+        with self._casting():
+            return self.net.features(field, groups)
+
+    def increments(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """See :meth:`surrogate.networks.jump.JumpNet.increments`."""
+        with self._casting():
+            return self.net.increments(features, lengths)
+
+
+def _in_bfloat16(model: Any) -> Any:
+    """A model like another, sharing its weights; the other stays as it is."""
+    low = copy.copy(model)
+    low.net = _InBfloat16(model.net, model.device)
+    return low
 
 
 @lru_cache(maxsize=4)

@@ -1,8 +1,7 @@
 """One driver to a store.
 
 On a local file system an advisory lock (``flock``) on a file beside the store: the kernel drops it when its
-holder dies, however it dies. Anywhere else a lease: a small object with the holder's name and a heartbeat,
-which counts as abandoned when the heartbeat is a minute old.
+holder dies, however it dies. Anywhere else a lease (:mod:`sweeps.lease`).
 """
 
 from __future__ import annotations
@@ -12,39 +11,44 @@ import getpass
 import json
 import os
 import socket
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
-
-import fsspec
+from typing import IO, Any, Protocol
 
 from solvers.errors import InputError
-from sweeps.store import cannot_write, local_path
+from sweeps.lease import Hold, holder_of, leased
+from sweeps.places import local_path
+from sweeps.store import cannot_write
 
 try:
     import fcntl
 except ImportError:  # Windows has no flock: the lease serves there
     fcntl = None  # type: ignore[assignment]
 
-HEARTBEAT_SECONDS = 10.0
-ABANDONED_SECONDS = 60.0
 # Whoever only looks (`lock_holder`) holds the lock for an instant.
 TRIES, TRY_SECONDS = 3, 0.05
 
 
-Tell = Callable[[dict[str, Any]], None]
+class Holding(Protocol):
+    """A store that is held."""
+
+    def __call__(self, facts: dict[str, Any]) -> None:
+        """Add facts to what :func:`lock_holder` tells others."""
+        ...
+
+    def check(self) -> None:
+        """Raises InputError if the store is no longer held."""
+        ...
 
 
 @contextlib.contextmanager
-def store_lock(url: str) -> Iterator[Tell]:
+def store_lock(url: str) -> Iterator[Holding]:
     """Hold the store while the block runs.
 
     Yields:
-        A function that adds facts to what :func:`lock_holder` tells others.
+        A function that adds facts to what :func:`lock_holder` tells others, and can tell whether it still holds.
 
     Raises:
         InputError: if another driver holds it, naming who and since when; nothing is touched then.
@@ -58,8 +62,7 @@ def lock_holder(url: str) -> dict[str, Any] | None:
     """Who drives a store now: ``{"owner", "since"}``, or None. Takes nothing and changes nothing."""
     path = local_path(url)
     if path is None or fcntl is None:
-        lease = _read_lease(url)
-        return lease if lease and _is_fresh(lease) else None
+        return holder_of(url)
     try:
         with _lock_file(path).open("r") as file:
             try:
@@ -102,7 +105,28 @@ def _busy(url: str, holder: dict[str, Any]) -> InputError:
 
 
 @contextlib.contextmanager
-def _file_lock(path: Path, url: str) -> Iterator[Tell]:
+def _lease(url: str) -> Iterator[Hold]:
+    with leased(url, _owner()) as hold:
+        if not isinstance(hold, Hold):
+            raise _busy(url, hold)
+        yield hold
+
+
+class _FileHold:
+    """The kernel keeps it until this process ends."""
+
+    def __init__(self, file: IO[str], about: dict[str, Any], url: str) -> None:
+        self._file, self._about, self._url = file, about, url
+
+    def __call__(self, facts: dict[str, Any]) -> None:
+        _tell(self._file, {**self._about, **facts}, self._url)
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+
+@contextlib.contextmanager
+def _file_lock(path: Path, url: str) -> Iterator[Holding]:
     lock = _lock_file(path)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -112,10 +136,12 @@ def _file_lock(path: Path, url: str) -> Iterator[Tell]:
     try:
         about = _owner()
         _tell(file, about, url)
-        yield lambda facts: _tell(file, {**about, **facts}, url)
+        yield _FileHold(file, about, url)
     finally:
         # Removed while held: whoever opened it meanwhile sees another file at the path and tries again.
-        lock.unlink(missing_ok=True)
+        # Left behind where the folder has become read-only: it holds nothing without its holder.
+        with contextlib.suppress(OSError):
+            lock.unlink(missing_ok=True)
         file.close()
 
 
@@ -145,69 +171,3 @@ def _locked(lock: Path, url: str) -> IO[str]:
         if lock.exists() and os.fstat(file.fileno()).st_ino == lock.stat().st_ino:
             return file
         file.close()
-
-
-def _lease_url(url: str) -> str:
-    return f"{str(url).rstrip('/')}.lease"
-
-
-def _read_lease(url: str) -> dict[str, Any] | None:
-    try:
-        with fsspec.open(_lease_url(url), "rb") as file:
-            text = file.read()
-    except FileNotFoundError:
-        return None
-    try:
-        return dict(json.loads(text))
-    except ValueError:
-        return None
-
-
-def _write_lease(url: str, lease: dict[str, Any]) -> None:
-    with fsspec.open(_lease_url(url), "wb") as file:
-        file.write(json.dumps({**lease, "heartbeat": time.time()}).encode())
-
-
-def _is_fresh(lease: dict[str, Any]) -> bool:
-    return time.time() - float(lease.get("heartbeat", 0)) < ABANDONED_SECONDS
-
-
-@contextlib.contextmanager
-def _lease(url: str) -> Iterator[Tell]:
-    mine = {**_owner(), "token": uuid.uuid4().hex}
-    holder = _take_lease(url, mine)
-    if holder:
-        raise _busy(url, holder)
-    stop = threading.Event()
-    beat = threading.Thread(target=_keep, args=(url, mine, stop), daemon=True, name="store-lease")
-    beat.start()
-    try:
-        # Told with the next beat.
-        yield mine.update
-    finally:
-        stop.set()
-        beat.join()
-        filesystem, path = fsspec.core.url_to_fs(_lease_url(url))
-        with contextlib.suppress(FileNotFoundError):
-            filesystem.rm_file(path)
-
-
-def _take_lease(url: str, mine: dict[str, Any]) -> dict[str, Any] | None:
-    """Write the lease; returns whose it is if it is another's."""
-    try:
-        held = _read_lease(url)
-        if held and _is_fresh(held):
-            return held
-        _write_lease(url, mine)
-        # Two that wrote at once: the last one stands, the other sees it here.
-        held = _read_lease(url)
-    except (OSError, ImportError, ValueError) as error:
-        raise InputError(f"{url}: cannot be written: {error}") from None
-    return held if held and held.get("token") != mine["token"] else None
-
-
-def _keep(url: str, lease: dict[str, Any], stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_SECONDS):
-        # A missed beat is made up for by the next; six in a row would have to fail.
-        with contextlib.suppress(OSError):
-            _write_lease(url, lease)

@@ -21,11 +21,11 @@ from solvers.errors import InputError
 from sweeps.damage import GROUPS, LEDGER, MISSING, ROOT, Damage, described, root_damage
 from sweeps.layout import DIVERGED, DONE, PENDING, Layout
 from sweeps.ledger import Ledger
+from sweeps.places import object_store
 from sweeps.plan import Plan
 from sweeps.store import (
     finished,
     fixed_attributes,
-    object_store,
     open_store,
     read_bytes,
     remove_object,

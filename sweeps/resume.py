@@ -16,12 +16,12 @@ from sweeps.damage import ROOT, Damage, find_damage
 from sweeps.keys import EXECUTION_ONLY
 from sweeps.layout import DONE, VERIFIED, Layout, layout_of
 from sweeps.ledger import Ledger
+from sweeps.places import absolute
 from sweeps.plan import Plan
 from sweeps.provenance import provenance
 from sweeps.repair import mend_book, repair, restore_root
 from sweeps.store import (
     UNFINISHED,
-    absolute,
     cannot_write,
     check_format,
     create_store,

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import google_crc32c
 import numpy as np
@@ -24,11 +22,11 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError, GroupNotFoundError, ZarrUserWarning
-from zarr.storage import FsspecStore, LocalStore
 
 from solvers.errors import InputError
 from sweeps.layout import DIVERGED, DONE, VERIFIED, Layout, Variable, parameter_attributes
 from sweeps.paths import check_address
+from sweeps.places import anything_at, is_s3, local_path, location, object_store
 from sweeps.plan import Plan
 
 FORMAT = "phasetwin-sweep"
@@ -44,24 +42,6 @@ EXTRA_INFO = {
 }
 
 Shard = dict[str, np.ndarray]
-
-
-def local_path(url: str) -> Path | None:
-    """The path of a store on a local file system, None for any other URL."""
-    parts = urlsplit(str(url))
-    if parts.scheme == "file":
-        return Path(url2pathname(parts.path))
-    return Path(url).expanduser() if "://" not in str(url) else None
-
-
-def _location(url: str) -> str | Path:
-    return local_path(url) or url
-
-
-def absolute(url: str) -> str:
-    """A URL that means the same in another process: local paths made absolute."""
-    path = local_path(url)
-    return str(path.absolute()) if path is not None else str(url)
 
 
 def remove_partial_objects(url: str) -> None:
@@ -85,10 +65,10 @@ def open_root(url: str, mode: str = "r") -> zarr.Group | None:
         # Writers look at what is on disk; only readers trust the gathered metadata, which a killed writer
         # may have left behind the times.
         gathered = None if mode == "r" else False
-        where: Any = _location(url)
-        root = zarr.open_group(where, mode=mode, zarr_format=3, use_consolidated=gathered)  # type: ignore[arg-type]
+        root = zarr.open_group(location(url), mode=mode, zarr_format=3, use_consolidated=gathered)  # type: ignore[arg-type]
     except (FileNotFoundError, GroupNotFoundError):
-        if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        others = anything_at(url) if is_s3(url) else _occupied(path)
+        if others:
             raise InputError(f"{url}: expected a sweep store, but other things are there") from None
         return None
     except ContainsArrayError:
@@ -100,6 +80,10 @@ def open_root(url: str, mode: str = "r") -> zarr.Group | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{url}: expected a sweep store, but it cannot be read: {error}") from None
     return root
+
+
+def _occupied(path: Path | None) -> bool:
+    return path is not None and path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def open_store(url: str, mode: str = "r") -> zarr.Group:
@@ -147,8 +131,8 @@ def create_store(url: str, plan: Plan, layout: Layout, attributes: Mapping[str, 
         InputError: if the place cannot be written.
     """
     try:
-        location = _location(url)
-        root = zarr.open_group(location, mode="w", zarr_format=3, attributes={"format": UNFINISHED})
+        place = location(url)
+        root = zarr.open_group(place, mode="w", zarr_format=3, attributes={"format": UNFINISHED})
         create_variables(root, {**layout.results(), **layout.ledger()}, layout.sizes)
         write_coordinates(root, plan, layout)
         update_attributes(root, {**attributes, **fixed_attributes(plan)})
@@ -156,7 +140,7 @@ def create_store(url: str, plan: Plan, layout: Layout, attributes: Mapping[str, 
         raise cannot_write(url, error) from None
     except ImportError as error:
         raise InputError(f"{url}: this kind of URL needs a package that is not installed: {error}") from None
-    return zarr.open_group(location, mode="r+", use_consolidated=False)
+    return zarr.open_group(place, mode="r+", use_consolidated=False)
 
 
 def fixed_attributes(plan: Plan) -> dict[str, Any]:
@@ -265,12 +249,6 @@ def read_bytes(where: str | Store, path: str) -> bytes | None:
     return None if buffer is None else buffer.to_bytes()
 
 
-def object_store(url: str) -> Store:
-    """The objects below a URL."""
-    path = local_path(url)
-    return LocalStore(path) if path is not None else FsspecStore.from_url(url)
-
-
 def remove_object(store: Store, path: str) -> None:
     """Delete an object."""
     sync(store.delete(path))
@@ -323,7 +301,7 @@ def write_shard(url: str, start: int, shard: Shard, group: str = "") -> None:
         InputError: if the rows are not whole objects, or the store cannot be written.
     """
     try:
-        root: Any = zarr.open_group(_location(url), path=group, mode="r+")
+        root: Any = zarr.open_group(location(url), path=group, mode="r+")
         for name, values in shard.items():
             array = _writable(root[name])
             rows, stop = _object_shape(array)[0], start + len(values)

@@ -127,12 +127,12 @@ class Sweep:
         check_device(self.config.engine)
         started = time.monotonic()
         plan = self.plan()
-        with store_lock(self.store) as tell, Runner(self.config, client, progress) as runner:
+        with store_lock(self.store) as hold, Runner(self.config, client, progress, hold.check) as runner:
             prepared = prepare(self.store, plan, check)
             if progress:
                 for line in prepared.damaged[:DAMAGE_SHOWN]:
                     print(f"damaged, made again: {line}", file=sys.stderr, flush=True)
-            watcher = runner.watched_by(Watcher(prepared, tell))
+            watcher = runner.watched_by(Watcher(prepared, hold))
             counts = _fill(prepared, runner)
             watcher.enter("verifying")
             missed = verify_points(prepared, runner.run) if self.config.verify.count else []
@@ -157,7 +157,7 @@ class Sweep:
 
         open_store(self.store)
         started = time.monotonic()
-        with store_lock(self.store), Runner(self.config, client, progress) as runner:
+        with store_lock(self.store) as hold, Runner(self.config, client, progress, hold.check) as runner:
             prepared = prepare(self.store, self.plan(), check=False)
             check_something_done(prepared)
             missed = verify_points(prepared, runner.run, count)
@@ -183,10 +183,14 @@ class Runner:
         config: names the cluster.
         client: to use instead.
         show: print the dashboard's address and the progress.
+        check: called before anything is recorded; raises where the store is no longer this driver's.
     """
 
-    def __init__(self, config: SweepConfig, client: Client | None, show: bool) -> None:
+    def __init__(
+        self, config: SweepConfig, client: Client | None, show: bool, check: Callable[[], None] = lambda: None
+    ) -> None:
         self.show = show
+        self._check = check
         self._config = config
         self._client = client
         self._stack = contextlib.ExitStack()
@@ -217,14 +221,14 @@ class Runner:
 
     def _recorded(self, record: Callable[[BatchOutcome], None]) -> Callable[[BatchOutcome], None]:
         watcher = self._watcher
-        if watcher is None:
-            return record
 
-        def both(outcome: BatchOutcome) -> None:
+        def checked(outcome: BatchOutcome) -> None:
+            self._check()
             record(outcome)
-            watcher.report()
+            if watcher is not None:
+                watcher.report()
 
-        return both
+        return checked
 
     def _connected(self, tasks: int) -> Client:
         if self._client is None:
@@ -239,15 +243,18 @@ class Runner:
 
     def _join(self, client: Client) -> None:
         """Once a run has a cluster: are all machines alike, and where can it be watched?"""
+        from sweeps.cluster import dashboard_link
+        from sweeps.execute import scheduler_needed
         from sweeps.machines import check_workers, environment
         from sweeps.watch.report import performance
 
-        check_workers(client, self._config)
+        with scheduler_needed():
+            check_workers(client, self._config)
         self._environment = tuple(environment(self._config.engine).items())
+        link = dashboard_link(client, self._config.cluster)
         if self._watcher is not None:
-            self._watcher.connect(client)
-        if self.show and client.dashboard_link:
-            link = client.dashboard_link
+            self._watcher.connect(client, link)
+        if self.show and link:
             print(
                 f"dashboard: {link}, this sweep: {link.replace('/status', '/phasetwin')}", file=sys.stderr, flush=True
             )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,9 +130,18 @@ def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:
             there = read_shard(open_store(task.url), batch.shard, task.start, task.stop)
         except UNREADABLE:
             return compute | keep, copied
-        for name, values in there.items():
-            batch.shard[name][keep] = values[keep]
+        kept = {name: values[keep] for name, values in there.items()}
+        if not _was_written(kept):
+            return compute | keep, copied
+        for name, values in kept.items():
+            batch.shard[name][keep] = values
     return compute, copied
+
+
+def _was_written(rows: Mapping[str, Any]) -> bool:
+    """Whether results of finished points were on disk: an emptied shard of fields reads as never written, no error."""
+    fields = rows.get("field")
+    return fields is None or not np.isnan(fields).all(axis=tuple(range(1, fields.ndim))).any()
 
 
 def _copied(batch: Filling, reuse: Reuse) -> bool:
@@ -139,6 +149,8 @@ def _copied(batch: Filling, reuse: Reuse) -> bool:
         source = open_store(reuse.url)
         found = {name: source[name].oindex[reuse.source] for name in batch.shard}  # type: ignore[union-attr]
     except UNREADABLE:
+        return False
+    if not _was_written(found):
         return False
     for name, values in found.items():
         batch.shard[name][reuse.target] = values

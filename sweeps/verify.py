@@ -18,9 +18,10 @@ from solvers.errors import InputError
 from sweeps.engines import reference_engine
 from sweeps.layout import DONE, VERIFIED, Layout, Variable
 from sweeps.ledger import Ledger, point_name
+from sweeps.places import absolute
 from sweeps.plan import Plan
 from sweeps.resume import Prepared
-from sweeps.store import absolute, create_variables, stored_keys, update_attributes, write_coordinates
+from sweeps.store import create_variables, stored_keys, update_attributes, write_coordinates
 from sweeps.tasks import BatchTask
 from sweeps.verdicts import Verdict, by_bands, by_tolerance, relative_error, share_inside
 

@@ -64,11 +64,12 @@ class LazyClient:
     def get(self) -> Client:
         """The client."""
         if self._client is None:
-            from sweeps.cluster import open_client
+            from sweeps.cluster import dashboard_link, open_client
 
             self._client = self._stack.enter_context(open_client(self._sweep.cluster, TASKS))
-            if self._client.dashboard_link:
-                self._say(f"dashboard: {self._client.dashboard_link}")
+            link = dashboard_link(self._client, self._sweep.cluster)
+            if link:
+                self._say(f"dashboard: {link}")
         return self._client
 
 

@@ -153,6 +153,7 @@ class TwinConfig(StrictModel):
             if name not in names:
                 raise problem(f"{name} with {self.process}", " or ".join(names), ("parameters", name))
         _check_thresholds(self)
+        _check_engine(self)
         if not self.output.path:
             object.__setattr__(self, "output", TwinOutput(path=f"runs/{self.name}.zarr"))
         filled: Mapping[str, Any] = {n: self.parameters.get(n, DEFAULT_PRIORS[n]) for n in names}
@@ -163,6 +164,11 @@ class TwinConfig(StrictModel):
 def parameter_names(process: str) -> tuple[str, ...]:
     """Parameters of a process that a twin estimates."""
     return ("mobility", "kappa") if process == "cahn_hilliard" else ("mobility", "kappa", "gamma")
+
+
+def _check_engine(config: TwinConfig) -> None:
+    if getattr(config.engine, "precision", "float32") != "float32":
+        raise problem(f"{config.engine.precision!r}", "'float32': a twin's forecasts", ("engine", "precision"))  # type: ignore[union-attr]
 
 
 def _check_thresholds(config: TwinConfig) -> None:

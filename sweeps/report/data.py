@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sweeps.store import local_path, open_store
+from sweeps.places import location
+from sweeps.store import open_store
 
 PARAMETERS = ("mobility", "kappa", "composition", "mobility_contrast", "gamma")
 SYMBOLS = {"mobility": "M", "kappa": "κ", "composition": "c₀", "mobility_contrast": "a", "gamma": "γ"}
@@ -222,8 +223,8 @@ def read_store(url: str) -> SweepData:
         InputError: if there is no whole sweep's store at ``url``.
     """
     root = open_store(url)
-    location = local_path(url) or url
-    groups = {name: xr.open_zarr(location, group=name, chunks=None) for name in GROUPS if name in root}
-    dataset = xr.open_zarr(location, chunks=None)
+    place = location(url)
+    groups = {name: xr.open_zarr(place, group=name, chunks=None) for name in GROUPS if name in root}
+    dataset = xr.open_zarr(place, chunks=None)
     dataset = dataset.isel(point=np.argsort(dataset["point"].values, kind="stable"))
     return SweepData(url, dataset, **{name: groups.get(name) for name in GROUPS})

@@ -43,12 +43,12 @@ class Watcher:
         self.phase = "computing"
         self.dashboard = ""
 
-    def connect(self, client: Client) -> None:
-        """Have the facts shown in the dashboard of a client's scheduler from now on."""
+    def connect(self, client: Client, link: str) -> None:
+        """Have the facts shown in the dashboard of a client's scheduler, which is at ``link``, from now on."""
         from sweeps.watch.plugin import publisher
 
         self._send = publisher(client)
-        self.dashboard = client.dashboard_link or ""
+        self.dashboard = link
         self.report(now=True)
 
     def enter(self, phase: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.layouts import column, row
+from bokeh.models import BasicTicker
 from bokeh.models.ranges import FactorRange
 from bokeh.models.sources import ColumnDataSource
 from bokeh.models.widgets.markups import Div
@@ -15,6 +16,8 @@ from bokeh.models.widgets.tables import DataTable, TableColumn
 from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 from bokeh.transform import factor_cmap
+
+from sweeps.describe import many
 
 REFRESH_MS = 1000
 STATES = {
@@ -51,6 +54,7 @@ class _Page:
         self._map = ColumnDataSource({"x": [], "y": [], "state": []})
         self._curves: dict[str, ColumnDataSource] = {}
         self._failures = ColumnDataSource({"point": [], "parameters": [], "status": [], "error": []})
+        self._fail_head = Div(text="", width=960)
         self._shown: tuple[Any, ...] = ()
         self.layout = column(self._head, name="phasetwin")
 
@@ -74,6 +78,9 @@ class _Page:
             lines = facts["curves"][name]
             colours = [Viridis256[int(i)] for i in np.linspace(0, 220, len(lines))]
             source.data = {"xs": [facts["curves"]["time"]] * len(lines), "ys": lines, "colour": colours}
+        count = facts["failure_count"]
+        first = f", the first {len(facts['failures'])}" if count > len(facts["failures"]) else ""
+        self._fail_head.text = f"<b>Failures</b>: {many(count, 'sample')}{first}" if count else "<b>Failures</b>: none"
         self._failures.data = failure_table(facts)
 
     def _build(self, facts: dict[str, Any]) -> None:
@@ -87,7 +94,7 @@ class _Page:
         self.layout.children = [
             self._head,
             row(_map_figure(facts["map"], self._map), column(*curves)),
-            Div(text="<b>Failures</b> (the first 50)"),
+            self._fail_head,
             table,
         ]
 
@@ -100,8 +107,8 @@ def head(facts: dict[str, Any]) -> str:
     lines = [
         f"<b>{escape(facts['name'])}</b>: {finished} of {facts['points']} points x {facts['realizations']} "
         f"realizations, {facts['phase']}",
-        f"{facts['rate_points_per_s']:.3g} points/s; {_time_left(left)}; {facts['workers']} workers,"
-        f" {facts['threads']} threads; workers lost: {facts['workers_lost']}",
+        f"{facts['rate_points_per_s']:.3g} points/s; {_time_left(left)}; {many(facts['workers'], 'worker')},"
+        f" {many(facts['threads'], 'thread')}; workers lost: {facts['workers_lost']}",
         " &nbsp; ".join(f"{_square(name)} {count} {name}" for name, count in states.items() if count),
         _trust(facts["trust"]),
         _checks(facts["verification"]),
@@ -179,7 +186,9 @@ def _map_figure(placed: dict[str, Any], source: ColumnDataSource) -> Any:
 
 
 def _curve_figure(name: str, source: ColumnDataSource) -> Any:
-    plot = figure(width=500, height=150, title=name.replace("_", " "), tools="pan,wheel_zoom,reset")
+    plot = figure(width=500, height=175, title=name.replace("_", " "), toolbar_location=None, tools="")
     plot.multi_line("xs", "ys", source=source, line_color="colour", line_width=1.5)
     plot.xaxis.axis_label = "time"
+    plot.yaxis.ticker = BasicTicker(desired_num_ticks=4)
+    plot.yaxis.minor_tick_line_color = None
     return plot

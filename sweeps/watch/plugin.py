@@ -57,9 +57,9 @@ class WatchPlugin(SchedulerPlugin):
     async def start(self, scheduler: Any) -> None:
         """Add the page and the metrics to the scheduler's web server."""
         self.scheduler = scheduler
-        server = scheduler.http_application
-        server.add_application(web.Application([(rf"{PATH}\.json", _Json, {"plugin": self})]))
-        _add_page(self, server)
+        if _add_page(self, scheduler.http_application):
+            facts = web.Application([(rf"{PATH}\.json", _Json, {"plugin": self})])
+            scheduler.http_application.add_application(facts)
         _gauges().append(self)
 
     async def close(self) -> None:
@@ -108,8 +108,8 @@ class _Json(web.RequestHandler):
         self.write(json.dumps({"sweeps": sweeps}))
 
 
-def _add_page(plugin: WatchPlugin, server: Any) -> None:
-    """The page, for the same visitors as Dask's own pages; none where the dashboard is off."""
+def _add_page(plugin: WatchPlugin, server: Any) -> bool:
+    """The page, for the same visitors as Dask's own pages; False and none where the dashboard is off."""
     from bokeh.server.tornado import BokehTornado
     from distributed.dashboard.core import BokehApplication
     from tornado.ioloop import IOLoop
@@ -118,13 +118,14 @@ def _add_page(plugin: WatchPlugin, server: Any) -> None:
 
     others = [app for app in server.applications if isinstance(app, BokehTornado)]
     if not others:
-        return
+        return False
     origins = sorted(others[0].websocket_origins)
     with dask.config.set({"distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": origins}):
         page = BokehApplication({PATH: lambda scheduler, extra, doc: draw(plugin, doc)}, plugin.scheduler)  # noqa: ARG005
     server.add_application(page)
     page.initialize(IOLoop.current())
     page.start()
+    return True
 
 
 def _gauges() -> list[Any]:

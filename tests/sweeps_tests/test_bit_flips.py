@@ -96,6 +96,31 @@ def test_the_next_run_mends_what_was_hit(place, points, finished, tiny, client, 
     same_store(str(finished(3)), sweep.store)
 
 
+@pytest.mark.parametrize("name", ["field/c.1.0.0.0.0", "structure_factor/c.1.0.0.0", "kappa/c.0", "status/c.0.0"])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_objects_cut_short_or_emptied(name, share, stored, client, finished, same_store) -> None:
+    """Zarr reads a shard of no bytes as one that was never written: NaN, and no error."""
+    path = Path(stored.store, name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert [item["object"] for item in check_store(stored.store)] == [name]
+    assert stored.run(client, progress=False).computed == (3 if name.startswith(("field", "structure")) else 0)
+    same_store(str(finished(0)), stored.store)
+
+
+def test_emptied_shards_are_not_copied(stored, tiny, client, finished, same_store) -> None:
+    """Neither from another store nor, without a check, beside points of the same batch that are computed."""
+    Path(stored.store, "field/c.1.0.0.0.0").write_bytes(b"")
+    taken = tiny("taken.zarr", reuse=[stored.store])
+    result = taken.run(client, progress=False)
+    assert (result.reused, result.computed) == (9, 3)
+    same_store(str(finished(0)), taken.store)
+    root = open_store(stored.store, mode="r+")
+    root["status"][3] = 0  # one of the three points of that batch
+    assert stored.run(client, progress=False, check=False).computed == 3
+    same_store(str(finished(0)), stored.store)
+
+
 def test_all_at_once(finished, tiny, client, same_store) -> None:
     sweep = tiny(verify={"count": 3})
     shutil.copytree(finished(3), sweep.store)

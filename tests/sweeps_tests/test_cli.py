@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,24 @@ def test_no_store_yet(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert str(missing) in err
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever it shows; what a file system cannot be blamed for is raised."""
+
+    def fail(number: int) -> None:
+        def run(self: Sweep, **options: Any) -> RunResult:
+            raise OSError(number, os.strerror(number), "runs/a/journal.log")
+
+        monkeypatch.setattr(Sweep, "run", run)
+
+    fail(errno.ENOSPC)
+    assert phasetwin.main(["run", EXAMPLE]) == 2
+    told = "runs/a/journal.log: No space left on device; run again when that is mended\n"
+    assert capsys.readouterr().err == told
+    fail(errno.ENOTSOCK)
+    with pytest.raises(OSError, match="socket"):
+        phasetwin.main(["run", EXAMPLE])
 
 
 def test_a_store_takes_no_overrides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

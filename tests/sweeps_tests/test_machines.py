@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 from solvers.errors import InputError
-from sweeps import machines, rollouts
-from sweeps.cluster import dashboard_address, worker_settings
+from sweeps import cluster, machines, rollouts
+from sweeps.cluster import dashboard_address, open_client, worker_settings
 from sweeps.cluster_config import Adaptive, GpuCluster, KubernetesCluster, SlurmCluster, SshCluster
+from sweeps.cluster_config import LocalCluster as ClusterBlock
 from sweeps.cluster_kinds import STARTERS
 from sweeps.layout import layout_of
 from sweeps.machines import environment, refuse_other
@@ -145,3 +147,45 @@ def test_addresses_of_dashboards() -> None:
     host, _, port = dashboard_address(":0").rpartition(":")
     assert host == "127.0.0.1"
     assert int(port) > 0
+
+
+def test_workers_come_and_go_with_the_work(tiny, client, finished, same_store) -> None:
+    """A real adaptive cluster: none at first, more while there is work, gone afterwards; the store is as ever."""
+    block = ClusterBlock(workers=1, dashboard_address=None, adaptive=Adaptive(minimum=0, maximum=2))
+    seen: list[int] = []
+    with open_client(block, 4) as adaptive:
+        _until(lambda: not adaptive.nthreads())
+        sweep = tiny("adaptive.zarr", batch={"rollouts": 1})
+        runner = threading.Thread(target=sweep.run, args=(adaptive, False))
+        runner.start()
+        while runner.is_alive():
+            seen.append(len(adaptive.nthreads()))
+            time.sleep(0.02)
+        assert max(seen) >= 1
+        _until(lambda: not adaptive.nthreads())
+    same_store(str(finished(0)), sweep.store)
+
+
+def _until(holds) -> None:
+    limit = time.monotonic() + 60.0
+    while not holds():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_start_that_fails_is_tried_again(failures, monkeypatch) -> None:
+    """Dask's nanny asserts where a worker hangs while it starts."""
+    errors: list[Exception] = [AssertionError("Status.starting"), TimeoutError(), RuntimeError("died")][:failures]
+
+    def start(block, tasks) -> str:
+        if errors:
+            raise errors.pop(0)
+        return "started"
+
+    monkeypatch.setattr(cluster, "_start", start)
+    if failures == cluster.START_TRIES:
+        with pytest.raises(InputError, match=r"could not be started \(died\); the same command tries again"):
+            cluster._started(ClusterBlock(), 1)
+    else:
+        assert cluster._started(ClusterBlock(), 1) == "started"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import numcodecs
@@ -18,7 +19,7 @@ import phasetwin
 from solvers import Grid
 from solvers.errors import InputError
 from solvers.initial import from_file
-from sweeps.cluster import open_client
+from sweeps.cluster import dashboard_link, open_client
 from sweeps.cluster_config import LocalCluster, RunningCluster, TlsFiles
 from sweeps.security import exposure, tls_security
 from sweeps.store import open_root
@@ -73,6 +74,18 @@ def test_tls_on_loopback(tiny, tmp_path, monkeypatch) -> None:
             Client(address.replace("tls://", "tcp://"), timeout=1)
         result = tiny(cluster={"address": address, "tls": good.model_dump()}).run(progress=False)
         assert (result.computed, result.failed) == (12, ())
+
+
+def test_a_dashboard_that_is_off_tells_nothing(tiny, capsys) -> None:
+    """Also not beside Dask's own pages, which its web server has even without a dashboard."""
+    sweep = tiny(cluster={"kind": "local", "workers": 1, "dashboard_address": None})
+    with open_client(sweep.config.cluster, 1) as client:
+        assert dashboard_link(client, sweep.config.cluster) == ""
+        sweep.run(client)
+        assert "http" not in capsys.readouterr().err
+        for page in ("phasetwin", "phasetwin.json", "metrics", "info/main/workers.html", "json/counts.json"):
+            with pytest.raises(HTTPError, match="404"):
+                urlopen(client.dashboard_link.replace("status", page), timeout=10)
 
 
 def test_temporary_certificate() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import CancelledError
 from types import SimpleNamespace
 
 import dask
 import numpy as np
 import pytest
-from distributed import Client, KilledWorker, LocalCluster
+from distributed import Client, Future, KilledWorker, LocalCluster
+from distributed.comm import CommClosedError
 
+from solvers.errors import InputError
 from sweeps import open_sweep
 from sweeps.cluster import open_client
 from sweeps.cluster_config import LocalCluster as LocalClusterBlock
@@ -111,3 +114,21 @@ def test_a_worker_that_hangs_is_replaced(tiny, stored, same_store, monkeypatch) 
         assert sweep.run(client, progress=False).computed == 12
         assert pid not in client.run(os.getpid).values()
     same_store(stored.store, sweep.store)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CommClosedError("closed"), CancelledError(), TimeoutError(), ConnectionRefusedError(111, "no"), OSError("slow")],
+)
+def test_a_scheduler_that_goes_away_is_one_line(error, tiny, client, monkeypatch) -> None:
+    """Whatever the client is doing at that moment: here it fetches a result."""
+
+    def gone(future) -> None:
+        raise error
+
+    monkeypatch.setattr(Future, "result", gone)
+    with pytest.raises(InputError, match="connection to the Dask scheduler was lost; the same command resumes") as e:
+        _run(tiny("gone.zarr"), client, compute_batch)
+    assert "\n" not in str(e.value)
+    monkeypatch.undo()
+    assert tiny("gone.zarr").run(client, progress=False).points == 12

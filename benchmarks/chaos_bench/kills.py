@@ -1,0 +1,157 @@
+"""Random kills: workers, nannies, the scheduler, the driver; or stopped for good."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+from chaos_bench.programs import LIMIT, WORDS, Cluster, Program, run_once, running_cluster, tracebacks
+from chaos_bench.rows import Row
+from chaos_bench.subjects import OUTPUT, Subject
+
+#: Seconds for the killing; then the program has its own limit to end.
+KILLING = 900.0
+#: How long to wait for a sign that a restarted program has begun to write.
+BEGINS = 30.0
+STOP = "stop"
+
+
+class Run:
+    """A program, and the cluster that it may use, while things happen to them.
+
+    Args:
+        folder: where.
+        subject: what.
+        expected: its undisturbed output.
+        cluster: None for the program's own.
+    """
+
+    def __init__(self, folder: Path, subject: Subject, expected: Path, cluster: Cluster | None) -> None:
+        self.folder, self.subject, self.expected, self.cluster = folder, subject, expected, cluster
+        self.output = folder / OUTPUT
+        self.ends: Counter[str] = Counter()
+        self.equal = True
+        self.finished = 0
+        self.program = self._start()
+
+    def _start(self) -> Program:
+        arguments = () if self.cluster is None else ("--address", self.cluster.address)
+        self.began = time.time()
+        return Program(self.folder, self.subject, *arguments)
+
+    def again(self) -> None:
+        """Start the program anew."""
+        if self.cluster is not None:
+            self.cluster.mend()
+        self.program = self._start()
+
+    def ended(self, status: int | None) -> None:
+        """Take note of an end; a finished output is compared."""
+        self.ends[WORDS.get(status, f"{status}, unexpected")] += 1
+        if status == 0:
+            self.finished += 1
+            self.equal &= self.subject.same(self.expected, self.output)
+
+    def strike(self, rng: random.Random, victim: str) -> bool:
+        """Kill or stop something; whether there was anything."""
+        if victim == "driver":
+            self.program.kill()
+            self.again()
+            return True
+        if victim in ("scheduler", "nanny"):
+            return self._strike_cluster(rng, victim)
+        workers = self.cluster.workers() if self.cluster else self.program.workers()
+        if not workers:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            rng.choice(workers).send_signal(signal.SIGSTOP if victim == STOP else signal.SIGKILL)
+            return True
+        return False
+
+    def _strike_cluster(self, rng: random.Random, victim: str) -> bool:
+        assert self.cluster is not None
+        assert self.cluster.scheduler is not None
+        (self.cluster.scheduler if victim == "scheduler" else rng.choice(self.cluster.nannies)).kill()
+        if victim == "scheduler":
+            self.ended(self.program.wait())  # it says so and ends
+            self.cluster.scheduler.wait()
+            self.again()
+        else:
+            time.sleep(0.5)
+            self.cluster.mend()
+        return True
+
+    def writes(self) -> bool:
+        """Whether the program has written results since it started."""
+        if not self.output.exists():
+            return False
+        names = [p for p in self.output.rglob("c.*") if p.parent.name == "free_energy"]
+        with contextlib.suppress(FileNotFoundError):
+            return any(p.stat().st_mtime > self.began for p in [*names, *self.output.glob("state.npz")])
+        return False
+
+    def moment(self, rng: random.Random) -> None:
+        """Wait: half of the kills come at any moment, half while results are being written."""
+        if rng.random() < 0.5:
+            time.sleep(rng.uniform(0.1, 3.0))
+            return
+        until = time.monotonic() + BEGINS
+        while time.monotonic() < until and not self.writes() and not self.program.ended:
+            time.sleep(0.1)
+        time.sleep(rng.uniform(0.0, 1.0))
+
+
+def kills(
+    folder: Path, subject: Subject, expected: Path, rng: random.Random, count: int, victims: tuple[str, ...], own: bool
+) -> Row:
+    """Strike ``count`` times over one run, starting again what is started by hand; then let it end.
+
+    Args:
+        folder: of its own.
+        subject: what to run.
+        expected: its undisturbed output.
+        rng: chooses moments and victims.
+        count: how often.
+        victims: what to choose from.
+        own: run on a scheduler of its own (``--address``).
+    """
+    started, done = time.monotonic(), Counter[str]()
+    with contextlib.ExitStack() as stack:
+        run = Run(folder, subject, expected, stack.enter_context(running_cluster(folder)) if own else None)
+        while done.total() < count and time.monotonic() - started < KILLING:
+            run.moment(rng)
+            if run.program.ended:
+                status = run.program.wait()
+                run.ended(status)
+                if status == 0:  # it got through: the other kills go to one that starts from nothing
+                    shutil.rmtree(run.output, ignore_errors=True)
+                run.again()
+                continue
+            victim = rng.choice(victims)
+            done[victim] += run.strike(rng, victim)
+        run.ended(run.program.wait(LIMIT))
+    for _ in range(2):  # points that were killed too often are named; the next run computes them
+        if run.ends["hung"] or (run.equal and _whole(run)):
+            break
+        run.ended(run_once(folder, subject))
+    equal = run.equal and _whole(run) and done.total() == count
+    struck = ", ".join(f"{n} {what}" for what, n in sorted(done.items()))
+    told = "; ".join(filter(None, (struck, tracebacks(folder))))
+    word = "SIGKILL or SIGSTOP" if STOP in victims else "SIGKILL"
+    fault = f"{word}: {', '.join(victims)}" + (" (`--address`)" if own else "")
+    return Row(fault, subject.name, done.total(), dict(run.ends), equal, time.monotonic() - started, told)
+
+
+def _whole(run: Run) -> bool:
+    """Whether what is there now is finished and right."""
+    try:
+        return run.subject.same(run.expected, run.output)
+    except (OSError, KeyError, ValueError):
+        return False
