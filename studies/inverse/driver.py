@@ -18,6 +18,7 @@ import numpy as np
 from solvers.errors import InputError
 from studies.inverse.base import Prepared
 from studies.inverse.evaluation import Evaluation, KnownPoints, read_points, run_points
+from studies.inverse.fan import beside
 from studies.inverse.history import History, window
 from studies.inverse.journal import Journal, Told
 from studies.inverse.ladder import Ladder, Rung, Standing
@@ -126,7 +127,7 @@ class Driver:
             if action.kind == "stop":
                 self.why = action.why
                 return standing
-            if action.kind in ("sample", "refine"):
+            if action.kind in ("sample", "refine", "fan"):
                 self._batch(batch, action, standing)
                 batch += 1
             elif action.kind == "confirm":
@@ -188,7 +189,7 @@ class Driver:
 
     def _proposal(self, batch: int, action: Action, standing: Standing, told: dict[int, Told]) -> tuple[Proposal, str]:
         """The points of a batch: from the journal where all are there, else asked (again)."""
-        source = "model" if action.kind == "refine" else self.prepared.study.sampler.kind
+        source = "model" if action.kind in ("refine", "fan") else self.prepared.study.sampler.kind
         if len(told) == action.count:
             rows = [told[row] for row in range(action.count)]
             values = np.stack([self.prepared.space.as_row(t.params) for t in rows])
@@ -198,6 +199,9 @@ class Driver:
             unit = refined(self.ladder, standing, seed, batch, action.count)
             assert unit is not None
             proposal = Proposal(self.prepared.space.values(unit))
+        elif action.kind == "fan":
+            lead = self.history.points[list(action.trials)]
+            proposal = Proposal(beside(self.prepared.space, lead)[0, 1 : 1 + action.count])
         else:
             proposal = self._proposer.propose(self._seen(standing), batch, self._sampled, action.count)
         for row, trial in told.items():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studies.inverse.config import TIME
+from studies.inverse.fan import beside
 from studies.inverse.files import write_json
 from studies.inverse.ladder import Model, Standing
 from studies.inverse.model import fit
@@ -109,41 +110,50 @@ def _longest(curve: np.ndarray, along: int, best: np.ndarray) -> np.ndarray:
 def _checked(
     driver: Driver, model: Model, along: int, curve: np.ndarray, best: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Solve a few points of the curve; where they miss, correct the model by them and trace and solve once more."""
+    """Solve a few points of the curve, and what their trajectories give beside; where they miss, correct the model by them and trace and solve once more."""
     count = driver.prepared.study.verify.equivalents
     features: list[np.ndarray] = []
     if not count:
         return curve, curve[:0], features
     picks = curve[np.unique(np.linspace(0, len(curve) - 1, count).round().astype(int))]
     for left in range(PASSES, 0, -1):
-        features = _solve(driver, picks)
-        losses = driver.prepared.judge(features).losses
-        if left == 1 or driver.prepared.judge.met(losses).all():
+        solved, features = _solve(driver, picks)
+        if left == 1 or _hold(driver, features).all():
             break
-        model = _corrected(model, picks, features)
+        model = _corrected(model, solved, features)
         again = _curve(model, along, best, driver)
         if len(again) < 3:
             break
         # At the same places along the curve, where the correction is known.
         gaps = np.abs(again[:, along][None] - picks[:, along][:, None])
         curve, picks = again, again[np.unique(gaps.argmin(axis=1))]
-    return curve, picks, features
+    return curve, solved, features
 
 
-def _solve(driver: Driver, unit: np.ndarray) -> list[np.ndarray]:
-    values = driver.prepared.space.values(unit)
+def _hold(driver: Driver, features: list[np.ndarray]) -> np.ndarray:
+    """bool (point,): meets every target and every constraint."""
+    judged = driver.prepared.judge(features)
+    return driver.prepared.judge.met(judged.losses) & judged.feasible
+
+
+def _solve(driver: Driver, unit: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Points solved with those on their trajectories; the best one of each."""
+    space = driver.prepared.space
+    fans = beside(space, space.values(unit))
+    values = fans.reshape(-1, space.size)
     mark = hashlib.blake2b(values.tobytes(), digest_size=6).hexdigest()
     evaluation = driver.evaluate(driver.prepared.reference, driver.folder / "equivalents" / mark, values, run=True)
     driver.counts.verified += evaluation.computed
-    return evaluation.features
+    merit = np.where(evaluation.usable, driver.prepared.judge(evaluation.features).merit, np.inf)
+    chosen = np.arange(len(unit)) * fans.shape[1] + merit.reshape(fans.shape[:2]).argmin(axis=1)
+    return space.unit(values[chosen]), [v[chosen] for v in evaluation.features]
 
 
 def _corrected(model: Model, unit: np.ndarray, features: list[np.ndarray]) -> Model:
     """The model plus what the solver said of it at some points."""
-    off = model.scale.flat(features) - model.fit(unit)
-    return Model(
-        model.judge, model.fit, model.scale, model.shapes, model.sites, (*model.more, fit(unit, off, corrections=True))
-    )
+    off = model.scale.flat(features) - model.flat(unit)
+    more = (*model.more, fit(unit, off, corrections=True))
+    return Model(model.judge, model.fit, model.scale, model.shapes, model.sites, more)
 
 
 def _solved(driver: Driver, unit: np.ndarray, features: list[np.ndarray]) -> dict[str, Any]:
@@ -157,7 +167,7 @@ def _solved(driver: Driver, unit: np.ndarray, features: list[np.ndarray]) -> dic
         "qois": {n: float(t.aim.summary(f)[0]) for n, t, f in zip(names, terms, features, strict=True)},
         "objectives": losses[0].tolist(),
         "verified": True,
-        "met": bool(driver.prepared.judge.met(losses)[0]),
+        "met": bool(_hold(driver, features)[0]),
     }
 
 

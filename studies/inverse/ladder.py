@@ -109,7 +109,11 @@ class Model:
 
     def features(self, unit: np.ndarray) -> list[np.ndarray]:
         """For each term (point, realization, number)."""
-        return self.scale.split(sum((f(unit) for f in self.more), self.fit(unit)), self.shapes)
+        return self.scale.split(self.flat(unit), self.shapes)
+
+    def flat(self, unit: np.ndarray) -> np.ndarray:
+        """(point, number) of all terms, on the scale of the model."""
+        return sum((f(unit) for f in self.more), self.fit(unit))
 
     def judged(self, unit: np.ndarray) -> Judgement:
         """The judgement of points (point, variable)."""
