@@ -2,12 +2,12 @@
 
     python benchmarks/inverse_design.py                 # everything that docs/benchmarks/inverse-design.json lacks
     python benchmarks/inverse_design.py --quick --records /tmp/quick.json   # two hidden sets an example, 2,000 trials
-    python benchmarks/inverse_design.py answers speed warm front flat --only domain-size --again
+    python benchmarks/inverse_design.py answers warm speed flat --only domain-size --again
 
-Each measurement is written as soon as it is made, and one that is there is not made again: stop it at any time, the same
-command goes on. The tables in ``docs/benchmarks/inverse-design.md`` are made from the records. Hidden parameters are
-drawn by seed; the targets made of them come from the solver, at a twentieth of the examples' tolerance and with random
-starts that no study uses.
+Each measurement is written as soon as it is made, and one that is there is not made again: stop it at any time, the
+same command goes on. The tables in ``docs/benchmarks/inverse-design.md`` are made from the records. Hidden parameters
+are drawn by seed; the targets made of them come from the solver, at a twentieth of the examples' tolerance and with
+random starts that no study uses.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from inverse_bench.records import Records
 from sweeps.cluster import open_client
 from sweeps.cluster_config import LocalCluster
 
+HEAD = """# Inverse design: measurements
+
+`PYTHONPATH=.:benchmarks python benchmarks/inverse_design.py` measures what `inverse-design.json` lacks and writes this
+page."""
 PARTS = ("answers", "speed", "warm", "flat")
 RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks" / "inverse-design"
 

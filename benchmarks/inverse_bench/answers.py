@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inverse_bench.examples import hidden_sets, hidden_study, off
+from inverse_bench.examples import EXAMPLES, hidden_sets, hidden_study, off
 from inverse_bench.records import Clock, Records
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ def measure(names: Sequence[str], sets: int, client: Client, folder: Path, recor
             place = folder / "answers" / name / str(number)
             found = records.measured(f"answers/{name}/{number}", lambda: _one(name, hidden, number, client, place))  # noqa: B023
             print(
-                f"{name} {number}: {100 * found['miss']:.2f} %, {found['trials']} trials, {found['rollouts']} rollouts, "
-                f"{found['seconds']:.0f} s",
+                f"{name} {number}: {100 * found['miss']:.2f} %, {found['trials']} trials, {found['seconds']:.0f} s",
                 file=sys.stderr,
                 flush=True,
             )
@@ -52,7 +51,7 @@ def _one(name: str, hidden: dict[str, float], number: int, client: Client, place
     return record
 
 
-def table(names: Sequence[str], records: Records) -> list[str]:
+def table(records: Records) -> list[str]:
     """Markdown lines."""
     lines = [
         "",
@@ -62,7 +61,7 @@ def table(names: Sequence[str], records: Records) -> list[str]:
         "processor s, median (most) | wall s, median (most) |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name in names:
+    for name in EXAMPLES:
         rows = records.under(f"answers/{name}/")
         if not rows:
             continue

@@ -8,6 +8,7 @@ traced on the corrected model of the study, and a few points of the curve are so
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,24 +111,55 @@ def _longest(curve: np.ndarray, along: int, best: np.ndarray) -> np.ndarray:
 def _checked(
     driver: Driver, model: Model, along: int, curve: np.ndarray, best: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Solve a few points of the curve, and what their trajectories give beside; where they miss, correct the model by them and trace and solve once more."""
+    """Solve a few points of the curve, and what their trajectories give beside; where they miss, correct the model by
+    all that was solved, trace and solve once more. Returns the curve, and points and features of the best of each.
+    """
     count = driver.prepared.study.verify.equivalents
-    features: list[np.ndarray] = []
     if not count:
-        return curve, curve[:0], features
+        return curve, curve[:0], []
     picks = curve[np.unique(np.linspace(0, len(curve) - 1, count).round().astype(int))]
-    for left in range(PASSES, 0, -1):
-        solved, features = _solve(driver, picks)
-        if left == 1 or _hold(driver, features).all():
-            break
-        model = _corrected(model, solved, features)
-        again = _curve(model, along, best, driver)
+    solved = _solve(driver, picks)
+    chosen = solved.best(driver)
+    for _ in range(PASSES - 1):
+        missed = np.flatnonzero(~_hold(driver, solved.at(chosen)))
+        again = _curve(_corrected(model, solved), along, best, driver) if missed.size else curve[:0]
         if len(again) < 3:
             break
         # At the same places along the curve, where the correction is known.
-        gaps = np.abs(again[:, along][None] - picks[:, along][:, None])
-        curve, picks = again, again[np.unique(gaps.argmin(axis=1))]
-    return curve, solved, features
+        gaps = np.abs(again[:, along][None] - picks[missed][:, along][:, None])
+        curve, first = again, len(solved.unit)
+        solved = solved.and_more(_solve(driver, again[gaps.argmin(axis=1)]))
+        fresh = _Solved(solved.unit[first:], [v[first:] for v in solved.features], len(missed)).best(driver) + first
+        losses = driver.prepared.judge(solved.features).merit
+        chosen[missed] = np.where(losses[fresh] < losses[chosen[missed]], fresh, chosen[missed])
+    return curve, solved.unit[chosen], solved.at(chosen)
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """Points that the solver solved.
+
+    Attributes:
+        unit: (point, variable), fan after fan.
+        features: for each term (point, realization, number).
+        fans: how many.
+    """
+
+    unit: np.ndarray
+    features: list[np.ndarray]
+    fans: int
+
+    def at(self, rows: np.ndarray) -> list[np.ndarray]:
+        return [values[rows] for values in self.features]
+
+    def best(self, driver: Driver) -> np.ndarray:
+        """Row of the best point of each fan."""
+        merit = driver.prepared.judge(self.features).merit.reshape(self.fans, -1)
+        return np.arange(self.fans) * merit.shape[1] + np.where(np.isfinite(merit), merit, np.inf).argmin(axis=1)
+
+    def and_more(self, other: _Solved) -> _Solved:
+        features = [np.concatenate(pair) for pair in zip(self.features, other.features, strict=True)]
+        return _Solved(np.concatenate([self.unit, other.unit]), features, self.fans + other.fans)
 
 
 def _hold(driver: Driver, features: list[np.ndarray]) -> np.ndarray:
@@ -136,23 +168,22 @@ def _hold(driver: Driver, features: list[np.ndarray]) -> np.ndarray:
     return driver.prepared.judge.met(judged.losses) & judged.feasible
 
 
-def _solve(driver: Driver, unit: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Points solved with those on their trajectories; the best one of each."""
+def _solve(driver: Driver, unit: np.ndarray) -> _Solved:
+    """Points and those on their trajectories."""
     space = driver.prepared.space
     fans = beside(space, space.values(unit))
     values = fans.reshape(-1, space.size)
     mark = hashlib.blake2b(values.tobytes(), digest_size=6).hexdigest()
     evaluation = driver.evaluate(driver.prepared.reference, driver.folder / "equivalents" / mark, values, run=True)
     driver.counts.verified += evaluation.computed
-    merit = np.where(evaluation.usable, driver.prepared.judge(evaluation.features).merit, np.inf)
-    chosen = np.arange(len(unit)) * fans.shape[1] + merit.reshape(fans.shape[:2]).argmin(axis=1)
-    return space.unit(values[chosen]), [v[chosen] for v in evaluation.features]
+    return _Solved(space.unit(values), evaluation.features, len(fans))
 
 
-def _corrected(model: Model, unit: np.ndarray, features: list[np.ndarray]) -> Model:
-    """The model plus what the solver said of it at some points."""
-    off = model.scale.flat(features) - model.flat(unit)
-    more = (*model.more, fit(unit, off, corrections=True))
+def _corrected(model: Model, solved: _Solved) -> Model:
+    """The model plus what the solver said of it."""
+    known = np.isfinite(model.scale.flat(solved.features)).all(axis=1)
+    off = model.scale.flat(solved.at(known)) - model.fit(solved.unit[known])
+    more = fit(solved.unit[known], off, corrections=True)
     return Model(model.judge, model.fit, model.scale, model.shapes, model.sites, more)
 
 

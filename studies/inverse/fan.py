@@ -13,9 +13,9 @@ import numpy as np
 from studies.inverse.config import TIME
 from studies.inverse.space import Space
 
-#: Points of a fan, and the logarithm of its half-width: domains grow as t^(1/3), so that neighbours differ by 0.6 % in
-#: size, little more than the usual tolerance, and the ends by 6 %, more than engines are off.
-FAN, WIDTH = 11, 0.09
+#: Points of a fan, and the logarithm of its half-width: neighbours differ by 1 % in time, so by 0.3 % in the size of
+#: domains and 1 % in the area of grains, the usual tolerances; the ends by ten times that, more than engines are off.
+FAN, WIDTH = 21, 0.1
 
 
 def scaling(space: Space) -> int | None:

@@ -97,7 +97,7 @@ class Model:
 
     Attributes:
         sites: (site, variable) that it was fitted to.
-        more: corrections on top.
+        more: a correction on top.
     """
 
     judge: Judge
@@ -105,7 +105,7 @@ class Model:
     scale: Scale
     shapes: list[tuple[int, int]]
     sites: np.ndarray
-    more: tuple[Fit, ...] = ()
+    more: Fit | None = None
 
     def features(self, unit: np.ndarray) -> list[np.ndarray]:
         """For each term (point, realization, number)."""
@@ -113,7 +113,7 @@ class Model:
 
     def flat(self, unit: np.ndarray) -> np.ndarray:
         """(point, number) of all terms, on the scale of the model."""
-        return sum((f(unit) for f in self.more), self.fit(unit))
+        return self.fit(unit) if self.more is None else self.fit(unit) + self.more(unit)
 
     def judged(self, unit: np.ndarray) -> Judgement:
         """The judgement of points (point, variable)."""

@@ -1,5 +1,5 @@
-"""What a study does next: sample, refine, fan out, confirm, verify or stop. A function of what is known, so that a study which
-was killed takes the same way again.
+"""What a study does next: sample, refine, fan out, confirm, verify or stop. A function of what is known, so that a
+study which was killed takes the same way again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PATIENCE = 2
 #: Gain that counts: share of a distance, or spans of a front.
 GAIN, FRONT_GAIN = 0.02, 0.02
 #: Refinements between two samplings, and candidates confirmed for each that is verified.
-REFINEMENTS, CONFIRMED = 3, 3
+REFINEMENTS, CONFIRMED = 3, 2
 
 Kind = Literal["sample", "refine", "fan", "confirm", "verify", "stop"]
 
