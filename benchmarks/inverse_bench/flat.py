@@ -49,7 +49,7 @@ def _one(trials: int, client: Client, place: Path) -> list[dict[str, float]]:
         "schema_version": 1,
         "name": "flat",
         "sweep": str(path),
-        "changes": {"engine": {"kind": "emulator", "model": emulator}},
+        "changes": {"engine": {"kind": "emulator", "model": emulator}, "cluster": {"workers": 1}},
         "variables": {"mobility": {"low": 0.6, "high": 0.9}, "kappa": {"low": 0.5, "high": 2.0}},
         "objectives": [{"qoi": "interface_density", "direction": "minimize"}],
         "sampler": {"kind": "tpe", "seed": 0},
@@ -59,7 +59,7 @@ def _one(trials: int, client: Client, place: Path) -> list[dict[str, float]]:
         "verify": {"top": 1, "random": 0, "equivalents": 0},
         "output": {"path": str(place / "study")},
     }
-    return _watched(Study.from_config(data), client)
+    return _watched(Study.from_config(data))
 
 
 def table(records: Records) -> list[str]:
@@ -88,7 +88,7 @@ def _emulator(client: Client, place: Path) -> str:
     return str((place / "emulator").absolute())
 
 
-def _watched(study: Study, client: Client) -> list[dict[str, float]]:
+def _watched(study: Study) -> list[dict[str, float]]:
     """First and last trial, processor ms a trial and MB of the driver, of each thousand (of each fifth of a few)."""
     process, marks = psutil.Process(), [(0, time.process_time(), 0.0)]
     part = min(PART, study.config.trials // 5)
@@ -100,7 +100,8 @@ def _watched(study: Study, client: Client) -> list[dict[str, float]]:
                 marks.append((done, time.process_time(), process.memory_info().rss / 1e6))
                 print(f"flat: {done} trials, {marks[-1][2]:.0f} MB", file=sys.stderr, flush=True)
 
-    study.run(client, progress=say, report=False)
+    # On workers of its own, as a user's study runs.
+    study.run(progress=say, report=False)
     return [
         {"first": a[0], "last": b[0], "cpu_ms": 1000 * (b[1] - a[1]) / max(1, b[0] - a[0]), "mb": b[2]}
         for a, b in itertools.pairwise(marks)

@@ -34,6 +34,9 @@ JOURNAL = "journal.log"
 Say = Callable[[str], None]
 #: Tasks that a study is expected to have at once: local workers are started for so many.
 TASKS = 64
+#: The scheduler, a part of this process, keeps so many of its latest messages and transitions, tasks with their arrays
+#: among them. Dask's thousand would be what the memory of a long study, thousands of small sweeps, grows by.
+SCHEDULER_LOG = {"distributed.admin.low-level-log-length": 50}
 
 
 @dataclass
@@ -65,8 +68,11 @@ class LazyClient:
     def get(self) -> Client:
         """The client."""
         if self._client is None:
+            import dask
+
             from sweeps.cluster import open_client
 
+            self._stack.enter_context(dask.config.set(SCHEDULER_LOG))
             self._client = self._stack.enter_context(open_client(self._sweep.cluster, TASKS))
             if self._client.dashboard_link:
                 self._say(f"dashboard: {self._client.dashboard_link}")

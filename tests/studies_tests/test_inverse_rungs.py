@@ -153,6 +153,14 @@ def test_sensitivity_of_a_finished_sweep(tmp_path: Path, client: Client) -> None
     assert found.first[0] > found.first[1]
 
 
+@pytest.mark.parametrize("points", range(24, 96, 8))
+def test_sensitivity_of_any_number_of_points(points: int) -> None:
+    values = np.random.default_rng(points).random((points, 2))
+    found = given_data("q", ("a", "b"), values, values[:, 0] ** 2)
+    assert found is not None
+    assert found.pawn[0] > found.pawn[1]
+
+
 def test_sensitivity_leaves_no_trace() -> None:
     import warnings
 

@@ -226,6 +226,39 @@ def test_a_store_that_has_it_is_not_computed_again(found: Any, tmp_path: Path, c
     assert outcome(again.folder) == outcome(found.folder)
 
 
+def test_a_target_over_a_window(tmp_path: Path, client: Client) -> None:
+    """The mean between two times, and how fast it falls there; both as an ordinary reading of the store has them."""
+    fall = {"qoi": "interface_density", "window": [20, 40], "reduce": "slope", "max": -8e-4}
+    wanted = {"qoi": "interface_density", "window": [20, 40], "target": 0.2}
+    data = small.study_data(tmp_path, objectives=[wanted], constraints=[fall])
+    result = Study.from_config(data).run(client, progress=False)
+    point = result.best[0]
+    assert point["met"]
+    assert point["feasible"]
+    curve = open_sweep(point["store"]).interface_density.isel(point=point["row"]).sel(time=[20, 40]).values
+    means, slopes = curve.mean(axis=1), (curve[:, 1] - curve[:, 0]) / 20
+    found = {name.split("@")[1].split("(")[0]: value for name, value in point["qois"].items()}
+    # Means over starts in another order: equal to rounding.
+    assert found["mean"] == pytest.approx(means.mean(), rel=1e-12)
+    assert found["slope"] == pytest.approx(slopes.mean(), rel=1e-12)
+    assert slopes.mean() <= -8e-4
+    assert abs(means.mean() - 0.2) <= 5e-3 * 0.2
+    assert result.report is not None
+    assert "@mean(20..40)" in result.report.read_text()
+
+
+def test_the_journal_is_an_optuna_study(found: Any) -> None:
+    """What optuna-dashboard asks of a journal: it opens, names its objectives, and draws."""
+    journal = optuna.load_study(
+        study_name=None, storage=JournalStorage(JournalFileBackend(str(found.folder / "journal.log")))
+    )
+    assert journal.metric_names == ["interface_density@40"]
+    assert len(journal.trials) == found.trials
+    frame = journal.trials_dataframe()
+    assert {"params_mobility", "params_kappa", "user_attrs_source", "state"} <= set(frame.columns)
+    assert journal.best_value == pytest.approx(frame["value"].min() if "value" in frame else frame.iloc[:, 1].min())
+
+
 def test_no_trial_meets_a_constraint(tmp_path: Path, client: Client) -> None:
     data = small.study_data(
         tmp_path, trials=8, constraints=[{"qoi": "domain_size", "at": 40, "min": 15.9}], verify={"top": 1, "random": 0}
