@@ -14,6 +14,7 @@ from distributed import Client
 import phasetwin
 from studies import Study
 from studies.inverse import driver as driver_module
+from studies.inverse.fan import FAN, beside, family
 from studies.inverse.samplers import Seen, make_proposer, window_of
 from studies.inverse.sensitivity import given_data, of_sweep
 from studies.inverse.space import Space
@@ -83,6 +84,27 @@ def test_a_killed_study_asks_the_same(kind: str, tmp_path: Path, client: Client)
     again = study.run(client, progress=False, report=False)
     names = ("parameters", "qois", "objectives")
     assert [{n: p[n] for n in names} for p in again.best] == [{n: p[n] for n in names} for p in whole.best]
+
+
+@pytest.mark.parametrize("mobility", [0.5, 0.52, 1.0, 1.9, 2.0])
+def test_fans_stay_in_the_box(mobility: float, tmp_path: Path) -> None:
+    study = Study.from_config(small.study_data(tmp_path))
+    space = Space.of(study.config, study.sweep)
+    own = np.array([[mobility, 0.7]])
+    fan = beside(space, own)[0]
+    np.testing.assert_array_equal(fan[0], own[0])
+    assert len(np.unique(fan[:, 0])) == FAN
+    assert ((fan >= space.low) & (fan <= space.high)).all()
+    assert (fan[:, 1] == 0.7).all()
+    assert family(space, fan, own[0]).all()
+    assert not family(space, np.array([[mobility, 0.71]]), own[0]).any()
+
+
+def test_what_scales_time_twice_needs_no_fan(tmp_path: Path) -> None:
+    ends = {"low": 0.5, "high": 2.0}
+    study = Study.from_config(small.study_data(tmp_path, variables={"mobility": ends, "time": {"low": 20, "high": 40}}))
+    space = Space.of(study.config, study.sweep)
+    assert beside(space, np.array([[1.0, 30.0]])).shape == (1, 1, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)

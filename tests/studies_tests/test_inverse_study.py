@@ -85,6 +85,17 @@ def test_every_optimum_is_in_a_store_of_the_reference_solver(found: Any) -> None
         assert {n: float(row[n]) for n in point["parameters"]} == point["parameters"]
 
 
+def test_a_candidate_is_solved_with_what_lies_on_its_trajectory(found: Any) -> None:
+    verified = json.loads((found.folder / "verified.json").read_text())
+    first = [p for p in verified if p["round"] == 1 and p["role"] == "candidate"]
+    kappas = [p["parameters"]["kappa"] for p in first]
+    # Two candidates are asked for; the better one brings the 20 others of its fan.
+    assert len(first) > 20
+    assert len(set(kappas)) <= 2
+    mobilities = [p["parameters"]["mobility"] for p in first if p["parameters"]["kappa"] == kappas[0]]
+    assert max(mobilities) / min(mobilities) > 1.15
+
+
 def test_the_same_seed_gives_the_same_study(found: Any, tmp_path: Path, client: Client) -> None:
     again = Study.from_config(small.study_data(tmp_path)).run(client, progress=False, report=False)
     assert outcome(again.folder) == outcome(found.folder)
