@@ -28,7 +28,7 @@ from sweeps.cluster_config import LocalCluster
 HEAD = """# Inverse design: measurements
 
 `PYTHONPATH=.:benchmarks python benchmarks/inverse_design.py` measures what `inverse-design.json` lacks and writes this
-page."""
+page. A load above 1 a core means a busy machine: compare processor times there, and counts; wall times say little."""
 PARTS = ("answers", "speed", "warm", "flat")
 RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks" / "inverse-design"
 
@@ -37,9 +37,18 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure the parts that are asked for, then write the tables of all that is measured."""
     arguments = _arguments(words)
     torch.set_num_threads(1)
-    names = arguments.only or list(EXAMPLES)
-    wanted = arguments.parts or PARTS
     records = Records(arguments.records, arguments.again)
+    if not arguments.tables:
+        _measure(arguments, records)
+    text = [HEAD]
+    for part in (answers, warm, speed, flat):
+        text += part.table(records)
+    print("\n".join(text))
+    arguments.records.with_suffix(".md").write_text("\n".join(text) + "\n")
+
+
+def _measure(arguments: argparse.Namespace, records: Records) -> None:
+    names, wanted = arguments.only or list(EXAMPLES), arguments.parts or PARTS
     cluster = LocalCluster(workers=arguments.workers)
     with tempfile.TemporaryDirectory() as folder, open_client(cluster, 64) as client:
         place = Path(folder)
@@ -51,11 +60,6 @@ def main(words: Sequence[str] | None = None) -> None:
             speed.measure(client, place, records, arguments.quick)
         if "flat" in wanted:
             flat.measure(arguments.trials or (2_000 if arguments.quick else 10_000), client, place, records)
-    text = [HEAD]
-    for part in (answers, warm, speed, flat):
-        text += part.table(records)
-    print("\n".join(text))
-    arguments.records.with_suffix(".md").write_text("\n".join(text) + "\n")
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -67,6 +71,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=None, help="of the long study; 10,000, or 2,000 with --quick")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--again", action="store_true", help="measure anew what is on record")
+    parser.add_argument("--tables", action="store_true", help="measure nothing; write the tables of what is on record")
     parser.add_argument("--records", type=Path, default=RESULTS.with_suffix(".json"), help="JSON; tables go beside it")
     return parser.parse_args(words)
 

@@ -58,8 +58,8 @@ def table(records: Records) -> list[str]:
         "## Known answers",
         "",
         "| example | verified within 1 % | misses in % | trials, median (most) | trajectories, median (most) | "
-        "processor s, median (most) | wall s, median (most) |",
-        "|---|---|---|---|---|---|---|",
+        "processor s, median (most) | wall s, median (most) | load a core |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in EXAMPLES:
         rows = records.under(f"answers/{name}/")
@@ -68,7 +68,8 @@ def table(records: Records) -> list[str]:
         good = sum(r["miss"] is not None and r["miss"] <= WITHIN and r["trials"] <= MOST for r in rows)
         shown = " ".join(sorted("none" if r["miss"] is None else f"{100 * r['miss']:.2f}" for r in rows))
         numbers = [_middle([r[key] for r in rows]) for key in ("trials", "rollouts", "cpu_s", "seconds")]
-        lines.append(f"| {name} | {good} of {len(rows)} | {shown} | {' | '.join(numbers)} |")
+        load = max(r["load"] for r in rows)
+        lines.append(f"| {name} | {good} of {len(rows)} | {shown} | {' | '.join(numbers)} | {load:.1f} |")
     return lines
 
 

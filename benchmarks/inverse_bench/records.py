@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ class Records:
         self._again = again
 
     def get(self, key: str) -> Any:
-        """What was measured under a key; None before it was."""
+        """What is on record under a key, or None."""
         return self._all.get(key)
 
     def under(self, prefix: str) -> list[dict[str, Any]]:
@@ -35,13 +36,16 @@ class Records:
     def measured(self, key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The record of a key, measured if it is not there, with the date and the settings it was measured at."""
         if self._again or key not in self._all:
-            self._all[key] = {**measure(), "date": time.strftime("%Y-%m-%d")}
+            found = measure()
+            # Processes that wanted to run, a core: above 1 the wall times say little.
+            load = round(os.getloadavg()[0] / (os.cpu_count() or 1), 1)
+            self._all[key] = {**found, "date": time.strftime("%Y-%m-%d"), "load": load}
             self._path.parent.mkdir(parents=True, exist_ok=True)
             partial = self._path.with_suffix(".partial")
             partial.write_text(json.dumps(self._all, indent=1, sort_keys=True) + "\n")
             partial.replace(self._path)
-        found: dict[str, Any] = self._all[key]
-        return found
+        record: dict[str, Any] = self._all[key]
+        return record
 
 
 class Clock:

@@ -53,9 +53,15 @@ def trace(driver: Driver, standing: Standing) -> dict[str, Any] | None:
     curve = _hyperbola(driver, standing.unit[best]) if exact else _curve(model, along, standing.unit[best], driver)
     if len(curve) < 3 or np.ptp(curve[:, along]) < SHORTEST:
         return None
-    curve, solved, features = _checked(driver, model, along, curve, standing.unit[best])
+    verified = []
+    if driver.prepared.study.verify.equivalents:
+        solved, chosen = _checked(driver, model, along, curve, standing.unit[best])
+        verified = [_told(driver, solved.unit[i], solved.at(chosen[j : j + 1])) for j, i in enumerate(chosen)]
+        # Through what was solved, where the model alone decided so far.
+        again = curve if exact else _curve(_corrected(model, solved), along, standing.unit[best], driver)
+        curve = again if len(again) >= 3 else curve
     found = _described(driver, standing, best, along, curve)
-    found["verified"] = [_solved(driver, solved[i], [values[[i]] for values in features]) for i in range(len(solved))]
+    found["verified"] = verified
     write_json(driver.folder / FILE, found)
     return found
 
@@ -110,13 +116,11 @@ def _longest(curve: np.ndarray, along: int, best: np.ndarray) -> np.ndarray:
 
 def _checked(
     driver: Driver, model: Model, along: int, curve: np.ndarray, best: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+) -> tuple[_Solved, np.ndarray]:
     """Solve a few points of the curve, and what their trajectories give beside; where they miss, correct the model by
-    all that was solved, trace and solve once more. Returns the curve, and points and features of the best of each.
+    all that was solved, trace and solve once more. Returns all that was solved, and the row of the best at each place.
     """
     count = driver.prepared.study.verify.equivalents
-    if not count:
-        return curve, curve[:0], []
     picks = curve[np.unique(np.linspace(0, len(curve) - 1, count).round().astype(int))]
     solved = _solve(driver, picks)
     chosen = solved.best(driver)
@@ -127,12 +131,12 @@ def _checked(
             break
         # At the same places along the curve, where the correction is known.
         gaps = np.abs(again[:, along][None] - picks[missed][:, along][:, None])
-        curve, first = again, len(solved.unit)
+        first = len(solved.unit)
         solved = solved.and_more(_solve(driver, again[gaps.argmin(axis=1)]))
         fresh = _Solved(solved.unit[first:], [v[first:] for v in solved.features], len(missed)).best(driver) + first
         losses = driver.prepared.judge(solved.features).merit
         chosen[missed] = np.where(losses[fresh] < losses[chosen[missed]], fresh, chosen[missed])
-    return curve, solved.unit[chosen], solved.at(chosen)
+    return solved, chosen
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def _corrected(model: Model, solved: _Solved) -> Model:
     return Model(model.judge, model.fit, model.scale, model.shapes, model.sites, more)
 
 
-def _solved(driver: Driver, unit: np.ndarray, features: list[np.ndarray]) -> dict[str, Any]:
+def _told(driver: Driver, unit: np.ndarray, features: list[np.ndarray]) -> dict[str, Any]:
     from studies.inverse.outcome import short_labels
 
     terms = driver.prepared.terms

@@ -19,8 +19,8 @@ from studies.inverse.refine import known_front, spread_front
 PATIENCE = 2
 #: Gain that counts: share of a distance, or spans of a front.
 GAIN, FRONT_GAIN = 0.02, 0.02
-#: Refinements between two samplings, and candidates confirmed for each that is verified.
-REFINEMENTS, CONFIRMED = 3, 2
+#: Refinements between two samplings.
+REFINEMENTS = 3
 
 Kind = Literal["sample", "refine", "fan", "confirm", "verify", "stop"]
 
@@ -185,10 +185,8 @@ class Search:
             trials += self._random(trials)
         rung = self.ladder.confirmed
         if rung is not None:
-            more = self.ladder.candidates(standing)[: CONFIRMED * self.study.verify.top]
-            wanted = dict.fromkeys([*trials, *(int(standing.trials[r]) for r in more)])
-            unknown = tuple(t for t in wanted if not rung.knows(t))
-            if any(not rung.knows(t) for t in trials):
+            unknown = tuple(t for t in trials if not rung.knows(t))
+            if unknown:
                 return Action("confirm", trials=unknown, candidates=len(unknown))
         return Action("verify", trials=tuple(trials), candidates=count)
 
