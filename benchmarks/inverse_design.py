@@ -41,8 +41,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if not arguments.tables:
         _measure(arguments, records)
     text = [HEAD]
-    for part in (answers, warm, speed, flat):
-        text += part.table(records)
+    for part, key in ((answers, "answers"), (warm, "warm"), (speed, "speed"), (flat, "flat")):
+        text += part.table(records) if records.under(f"{key}/") else []
     print("\n".join(text))
     arguments.records.with_suffix(".md").write_text("\n".join(text) + "\n")
 
