@@ -127,11 +127,14 @@ def importances(study: optuna.Study) -> list[dict[str, float]]:
     if len(complete) < LEAST:
         return []
     found = []
-    for i in range(len(study.directions)):
+    for i, direction in enumerate(study.directions):
+        sign = -1.0 if direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # It looks for what makes the target low, and warns of that: here it is turned round where more is better.
+            warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes the importances", UserWarning)
             evaluator = PedAnovaImportanceEvaluator()
-            target = None if len(study.directions) == 1 else (lambda t, i=i: t.values[i])
+            target = None if len(study.directions) == 1 else (lambda t, i=i, sign=sign: sign * t.values[i])
             try:
                 found.append(get_param_importances(study, evaluator=evaluator, target=target))
             except (ValueError, RuntimeError):

@@ -8,6 +8,7 @@ from typing import Any
 
 import inverse_studies as small
 import numpy as np
+import optuna
 import pytest
 from distributed import Client
 
@@ -16,7 +17,7 @@ from studies import Study
 from studies.inverse import driver as driver_module
 from studies.inverse.fan import FAN, beside, family
 from studies.inverse.samplers import Seen, make_proposer, window_of
-from studies.inverse.sensitivity import given_data, of_sweep
+from studies.inverse.sensitivity import given_data, importances, of_sweep
 from studies.inverse.space import Space
 from sweeps import Sweep
 
@@ -181,6 +182,20 @@ def test_sensitivity_of_any_number_of_points(points: int) -> None:
     found = given_data("q", ("a", "b"), values, values[:, 0] ** 2)
     assert found is not None
     assert found.pawn[0] > found.pawn[1]
+
+
+def test_importances_ask_what_makes_an_objective_good() -> None:
+    """b alone makes the second objective high, which is wanted; a alone makes it low."""
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def objectives(trial: optuna.Trial) -> tuple[float, float]:
+        a, b = trial.suggest_float("a", 0, 1), trial.suggest_float("b", 0, 1)
+        return a, max(0.0, b - 0.8) - max(0.0, a - 0.8)
+
+    study.optimize(objectives, n_trials=120)
+    first, second = importances(study)
+    assert first["a"] > first["b"]
+    assert second["b"] > second["a"]
 
 
 def test_sensitivity_leaves_no_trace() -> None:
