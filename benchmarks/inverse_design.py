@@ -1,67 +1,79 @@
-"""Inverse design: known answers, wall time, speed against a plain Optuna loop, warm starts, ten thousand trials.
+"""Inverse design: known answers, speed against a plain Optuna loop, warm starts, a front, ten thousand trials.
 
-    python benchmarks/inverse_design.py                 # everything, about an hour on two cores
-    python benchmarks/inverse_design.py --quick         # two hidden sets an example, 1,500 trials
-    python benchmarks/inverse_design.py answers speed warm flat --only domain-size
+    python benchmarks/inverse_design.py                 # everything that docs/benchmarks/inverse-design.json lacks
+    python benchmarks/inverse_design.py --quick --records /tmp/quick.json   # two hidden sets an example, 2,000 trials
+    python benchmarks/inverse_design.py answers warm speed flat --only domain-size --again
 
-Prints Markdown, and writes it with ``--out``. Hidden parameters are drawn by seed; the targets made of them come from
-the solver, at a twentieth of the examples' tolerance and with random starts that no study uses.
+Each measurement is written as soon as it is made, and one that is there is not made again: stop it at any time, the
+same command goes on. The tables in ``docs/benchmarks/inverse-design.md`` are made from the records. Hidden parameters
+are drawn by seed; the targets made of them come from the solver, at a twentieth of the examples' tolerance and with
+random starts that no study uses.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from inverse_bench import answers, flat, speed, warm
 from inverse_bench.examples import EXAMPLES
+from inverse_bench.records import Records
 
 from sweeps.cluster import open_client
 from sweeps.cluster_config import LocalCluster
 
+HEAD = """# Inverse design: measurements
+
+`PYTHONPATH=.:benchmarks python benchmarks/inverse_design.py` measures what `inverse-design.json` lacks and writes this
+page. A load above 1 a core means a busy machine: compare processor times there, and counts; wall times say little."""
 PARTS = ("answers", "speed", "warm", "flat")
+RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks" / "inverse-design"
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the parts that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
-    parser.add_argument("--only", choices=EXAMPLES, action="append", help="examples; all by default")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument(
-        "--sets", type=int, default=None, help="hidden parameter sets an example; 10, or 2 with --quick"
-    )
-    parser.add_argument("--trials", type=int, default=None, help="of the long study; 10,000, or 1,500 with --quick")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=None)
-    arguments = parser.parse_args(words)
+    """Measure the parts that are asked for, then write the tables of all that is measured."""
+    arguments = _arguments(words)
     torch.set_num_threads(1)
-    names = arguments.only or list(EXAMPLES)
-    sets = arguments.sets or (2 if arguments.quick else 10)
-    trials = arguments.trials or (1_500 if arguments.quick else 10_000)
-    wanted = arguments.parts or PARTS
-    text = [
-        f"Measured {time.strftime('%Y-%m-%d')} on {arguments.workers} workers (`{' '.join(['python', *sys.argv])}`)."
-    ]
+    records = Records(arguments.records, arguments.again)
+    if not arguments.tables:
+        _measure(arguments, records)
+    text = [HEAD]
+    for part, key in ((answers, "answers"), (warm, "warm"), (speed, "speed"), (flat, "flat")):
+        text += part.table(records) if records.under(f"{key}/") else []
+    print("\n".join(text))
+    arguments.records.with_suffix(".md").write_text("\n".join(text) + "\n")
+
+
+def _measure(arguments: argparse.Namespace, records: Records) -> None:
+    names, wanted = arguments.only or list(EXAMPLES), arguments.parts or PARTS
     cluster = LocalCluster(workers=arguments.workers)
     with tempfile.TemporaryDirectory() as folder, open_client(cluster, 64) as client:
         place = Path(folder)
         if "answers" in wanted:
-            text += answers.measure(names, sets, client, place)
-        if "speed" in wanted:
-            text += speed.measure(names, client, place, plain=64 if arguments.quick else 256)
+            answers.measure(names, arguments.sets or (2 if arguments.quick else 10), client, place, records)
         if "warm" in wanted:
-            text += warm.measure(names, client, place)
+            warm.measure(names, client, place, records)
+        if "speed" in wanted:
+            speed.measure(client, place, records, arguments.quick)
         if "flat" in wanted:
-            text += flat.measure(trials, client, place)
-    print("\n".join(text))
-    if arguments.out:
-        arguments.out.write_text("\n".join(text) + "\n")
+            flat.measure(arguments.trials or (2_000 if arguments.quick else 10_000), client, place, records)
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--only", choices=EXAMPLES, action="append", help="examples; all by default")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--sets", type=int, default=None, help="hidden sets an example; 10, or 2 with --quick")
+    parser.add_argument("--trials", type=int, default=None, help="of the long study; 10,000, or 2,000 with --quick")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="measure anew what is on record")
+    parser.add_argument("--tables", action="store_true", help="measure nothing; write the tables of what is on record")
+    parser.add_argument("--records", type=Path, default=RESULTS.with_suffix(".json"), help="JSON; tables go beside it")
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from inverse_bench.plain import sizes
 from studies import Study
 from studies.inverse.base import read_study
 from studies.inverse.features import PointView
@@ -87,22 +89,43 @@ def hidden_sets(name: str, count: int) -> list[dict[str, float]]:
     return found
 
 
-def hidden_study(name: str, hidden: dict[str, float], number: int, client: Client, folder: Path) -> Study:
-    """The example with targets made of hidden parameters."""
+def hidden_study(
+    name: str,
+    hidden: dict[str, float],
+    number: int,
+    client: Client,
+    folder: Path,
+    changes: dict[str, Any] | None = None,
+    verify: dict[str, Any] | None = None,
+) -> Study:
+    """The example with targets made of hidden parameters.
+
+    Args:
+        name: of the example.
+        hidden: the parameters.
+        number: of the hidden set; it decides the starts.
+        client: of the cluster.
+        folder: for what is made on the way, and for the study's output.
+        changes: further blocks of the sweep to replace.
+        verify: keys of the study's ``verify`` to replace.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    study, sweep = read_study(FOLDER / f"{name}.yaml")
+    overrides = [f"changes.{key}={json.dumps(value)}" for key, value in (changes or {}).items()]
+    study, sweep = read_study(FOLDER / f"{name}.yaml", overrides)
     data = sweep.model_dump(mode="json")
     data["name"] = "hidden"
     data["design"] = "grid"
     data["parameters"] = {**_constants(sweep, study.variables), **hidden}
     data["engine"] = {"kind": "solver", "tolerance": 5e-4 if sweep.process == "cahn_hilliard" else 2e-3}
-    data["realizations"] = {"count": 1 if name == "target-image" else 4, "seed": HIDDEN_SEED + number}
+    count = 1 if name == "target-image" else max(4, sweep.realizations.count)
+    data["realizations"] = {"count": count, "seed": HIDDEN_SEED + number}
     data["output"] = {"path": str(folder / "hidden.zarr"), "retain": "fields"}
     data["verify"] = {"count": 0}
     Sweep.from_config(data).run(client, progress=False)
     objectives = EXAMPLES[name].objectives(PointView(str(folder / "hidden.zarr")), folder)
-    # Known answers are asked for without further conditions.
+    # Known answers are asked for without further conditions; other optima are not looked for.
     changed = study.model_dump(mode="json") | {"objectives": objectives, "constraints": []}
+    changed["verify"] |= {"equivalents": 0, **(verify or {})}
     changed["output"] = {"path": str(folder / "study")}
     return Study.from_config(changed)
 
@@ -113,7 +136,4 @@ def _constants(sweep: SweepConfig, variables: dict[str, Any]) -> dict[str, float
 
 def off(study: Study, point: dict[str, Any]) -> float:
     """Largest relative miss of the targets; for an image the distance."""
-    terms = study.prepare().judge.objectives
-    targets = [getattr(t.aim, "target", 1.0) for t in terms]
-    sizes = [abs(t) if isinstance(t, float) else 1.0 for t in targets]
-    return max(value / size for value, size in zip(point["objectives"], sizes, strict=True))
+    return float((np.array(point["objectives"]) / sizes(study)).max())

@@ -8,16 +8,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import psutil
 from ruamel.yaml import YAML
 
+from inverse_bench.records import Records
 from studies import Study
 from sweeps import Sweep
 
 if TYPE_CHECKING:
     from distributed import Client
 
+PART = 1_000
 SWEEP = {
     "schema_version": 1,
     "name": "flat",
@@ -33,9 +34,12 @@ SWEEP = {
 }
 
 
-def measure(trials: int, client: Client, folder: Path) -> list[str]:
-    """Markdown lines."""
-    place = folder / "flat"
+def measure(trials: int, client: Client, folder: Path, records: Records) -> None:
+    """A study of so many trials, if there is no record of it."""
+    records.measured(f"flat/{trials}", lambda: {"parts": _one(trials, client, folder / "flat")})
+
+
+def _one(trials: int, client: Client, place: Path) -> list[dict[str, float]]:
     place.mkdir(parents=True)
     emulator = _emulator(client, place)
     path = place / "flat.yaml"
@@ -45,7 +49,7 @@ def measure(trials: int, client: Client, folder: Path) -> list[str]:
         "schema_version": 1,
         "name": "flat",
         "sweep": str(path),
-        "changes": {"engine": {"kind": "emulator", "model": emulator}},
+        "changes": {"engine": {"kind": "emulator", "model": emulator}, "cluster": {"workers": 1}},
         "variables": {"mobility": {"low": 0.6, "high": 0.9}, "kappa": {"low": 0.5, "high": 2.0}},
         "objectives": [{"qoi": "interface_density", "direction": "minimize"}],
         "sampler": {"kind": "tpe", "seed": 0},
@@ -55,15 +59,24 @@ def measure(trials: int, client: Client, folder: Path) -> list[str]:
         "verify": {"top": 1, "random": 0, "equivalents": 0},
         "output": {"path": str(place / "study")},
     }
-    rows = _watched(Study.from_config(data), client)
-    lines = [
-        "",
-        f"### {trials:,} trials in one study (emulator, TPE, batches of 100)",
-        "",
-        "| trials | ms a trial | driver's memory, MB |",
-        "|---|---|---|",
-    ]
-    return lines + [f"| {start:,} to {stop:,} | {pace:.1f} | {memory:.0f} |" for start, stop, pace, memory in rows]
+    return _watched(Study.from_config(data))
+
+
+def table(records: Records) -> list[str]:
+    """Markdown lines."""
+    lines: list[str] = []
+    for trials in (10_000, 2_000):
+        found = records.get(f"flat/{trials}")
+        if found:
+            lines += [
+                "",
+                f"## {trials:,} trials in one study (emulator, TPE, batches of 100 and of 4)",
+                "",
+                "| trials | processor ms a trial, driver | driver's memory at the end, MB |",
+                "|---|---|---|",
+                *(f"| {p['first']:,} to {p['last']:,} | {p['cpu_ms']:.1f} | {p['mb']:.0f} |" for p in found["parts"]),
+            ]
+    return lines
 
 
 def _emulator(client: Client, place: Path) -> str:
@@ -75,18 +88,21 @@ def _emulator(client: Client, place: Path) -> str:
     return str((place / "emulator").absolute())
 
 
-def _watched(study: Study, client: Client) -> list[tuple[int, int, float, float]]:
-    """(first, last trial, ms a trial, MB) of ten parts."""
-    process, marks = psutil.Process(), [(0, time.monotonic(), np.nan)]
+def _watched(study: Study) -> list[dict[str, float]]:
+    """First and last trial, processor ms a trial and MB of the driver, of each thousand (of each fifth of a few)."""
+    process, marks = psutil.Process(), [(0, time.process_time(), 0.0)]
+    part = min(PART, study.config.trials // 5)
 
     def say(line: str) -> None:
         if " trials" in line and "batch" in line:
             done = int(line.split(" of ")[0].split()[-1])
-            marks.append((done, time.monotonic(), process.memory_info().rss / 1e6))
+            if done >= marks[-1][0] + part or done == study.config.trials:
+                marks.append((done, time.process_time(), process.memory_info().rss / 1e6))
+                print(f"flat: {done} trials, {marks[-1][2]:.0f} MB", file=sys.stderr, flush=True)
 
-    study.run(client, progress=say, report=False)
-    part = max(1, len(marks) // 10)
-    chosen = marks[::part]
-    for done, _, memory in chosen:
-        print(f"flat: {done} trials, {memory:.0f} MB", file=sys.stderr)
-    return [(a[0], b[0], 1000 * (b[1] - a[1]) / max(1, b[0] - a[0]), b[2]) for a, b in itertools.pairwise(chosen)]
+    # On workers of its own, as a user's study runs.
+    study.run(progress=say, report=False)
+    return [
+        {"first": a[0], "last": b[0], "cpu_ms": 1000 * (b[1] - a[1]) / max(1, b[0] - a[0]), "mb": b[2]}
+        for a, b in itertools.pairwise(marks)
+    ]

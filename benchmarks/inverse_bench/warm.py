@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inverse_bench.examples import hidden_sets, hidden_study
+from inverse_bench.examples import EXAMPLES, hidden_sets, hidden_study, off
+from inverse_bench.records import Records
 from studies import Study
 from sweeps import Sweep
 
@@ -17,32 +19,56 @@ if TYPE_CHECKING:
 NUMBER, SIDE = 5, 8
 
 
-def measure(names: Sequence[str], client: Client, folder: Path) -> list[str]:
+def measure(names: Sequence[str], client: Client, folder: Path, records: Records) -> None:
+    """A cold and a warm study of every example that has no record yet."""
+    for name in names:
+        found = records.measured(f"warm/{name}", lambda: _one(name, client, folder / "warm" / name))  # noqa: B023
+        print(f"{name}: cold {found['cold']}, warm {found['warm']}", file=sys.stderr, flush=True)
+
+
+def _one(name: str, client: Client, place: Path) -> dict[str, Any]:
+    hidden = hidden_sets(name, NUMBER + 1)[NUMBER]
+    study = hidden_study(name, hidden, NUMBER, client, place)
+    cold = study.run(client, progress=False, report=False)
+    data = study.config.model_dump(mode="json") | {"warm_start": [finished_sweep(study, client, place / "grid.zarr")]}
+    data["output"] = {"path": str(place / "warm")}
+    warm = Study.from_config(data).run(client, progress=False, report=False)
+    record: dict[str, Any] = {"hidden": hidden}
+    for kind, found, own in (("cold", cold, study), ("warm", warm, study)):
+        record[kind] = {
+            "trials": found.trials,
+            "rollouts": found.rollouts,
+            "verified": found.verified,
+            "miss": off(own, found.best[0]),
+        }
+    shutil.rmtree(place)
+    return record
+
+
+def table(records: Records) -> list[str]:
     """Markdown lines."""
     lines = [
         "",
-        f"### Warm start from a finished {SIDE} x {SIDE} sweep",
+        f"## Warm start from a finished {SIDE} x {SIDE} sweep",
         "",
-        "| example | cold: trials, rollouts | warm: trials, rollouts | warm / cold |",
+        "New trajectories, verification included; the sweep's own are not counted.",
+        "",
+        "| example | cold: trials, trajectories, miss | warm: trials, trajectories, miss | warm / cold |",
         "|---|---|---|---|",
     ]
-    for name in names:
-        hidden = hidden_sets(name, NUMBER + 1)[NUMBER]
-        study = hidden_study(name, hidden, NUMBER, client, folder / "warm" / name)
-        cold = study.run(client, progress=False, report=False)
-        store = _grid(study, client, folder / "warm" / name / "grid.zarr")
-        data = study.config.model_dump(mode="json") | {"warm_start": [store]}
-        data["output"] = {"path": str(folder / "warm" / name / "warm")}
-        warm = Study.from_config(data).run(client, progress=False, report=False)
-        share = warm.rollouts / max(1, cold.rollouts)
-        print(f"{name}: cold {cold.rollouts}, warm {warm.rollouts}", file=sys.stderr)
-        lines.append(
-            f"| {name} | {cold.trials}, {cold.rollouts} | {warm.trials}, {warm.rollouts} | {100 * share:.0f} % |"
-        )
+    for name in EXAMPLES:
+        found = records.get(f"warm/{name}")
+        if found:
+            cells = [
+                f"{found[k]['trials']}, {found[k]['rollouts']}, {100 * found[k]['miss']:.2f} %"
+                for k in ("cold", "warm")
+            ]
+            share = found["warm"]["rollouts"] / max(1, found["cold"]["rollouts"])
+            lines.append(f"| {name} | {' | '.join(cells)} | {100 * share:.0f} % |")
     return lines
 
 
-def _grid(study: Study, client: Client, path: Path) -> str:
+def finished_sweep(study: Study, client: Client, path: Path) -> str:
     """An ordinary sweep of the study's problem over a grid of its variables."""
     prepared = study.prepare()
     config = prepared.confirming or prepared.exploring

@@ -108,7 +108,9 @@ def located(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[None]:
         apply_override(source, override)
     parts = tuple(int(part) if part.isdecimal() else part for part in key[1].split("."))
     known = isinstance(source.data, Mapping) and parts[0] in source.data
-    raise InputError(f"{source.where(parts)[0]}: {message}" if known else f"{path}: {message}")
+    place = source.where(parts)[0] if known else str(path)
+    # An override says the key already.
+    raise InputError(message.replace(key[1], place, 1) if place == f"--set {key[1]}" else f"{place}: {message}")
 
 
 def from_mapping(data: Mapping[str, Any], model: type[ModelT], label: str, base: Path | None = None) -> ModelT:

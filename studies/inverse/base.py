@@ -81,9 +81,18 @@ def read_sweep(study: StudyConfig, source: Source | None = None) -> SweepConfig:
     for key in study.changes:
         mark = f"--set changes.{key}: "
         if message.startswith(mark):
-            place = f"{source.where(('changes', key))[0]}: " if source else ""
-            message = f"{place}changes.{message.removeprefix(mark)}"
+            message = _in_the_study(message.removeprefix(mark), source)
     raise InputError(message)
+
+
+def _in_the_study(message: str, source: Source | None) -> str:
+    """A mistake in a block of ``changes``, at its place in the study's file."""
+    key = message.split(": ", 1)[0]
+    if source is None:
+        return f"changes.{message}"
+    parts = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+    place = source.where(("changes", *parts))[0]
+    return message.replace(key, place, 1) if place == f"--set changes.{key}" else f"{place}: changes.{message}"
 
 
 def study_from(config: StudyConfig | dict[str, Any]) -> StudyConfig:

@@ -186,7 +186,7 @@ class StudyVerify(StrictModel):
     """Re-solves by the reference solver.
 
     Attributes:
-        top: best candidates in a round.
+        top: best candidates in a round; what lies on the trajectory of the very best is solved along with it.
         random: trials picked at random in the first round, for the error of the engine everywhere.
         rounds: at most so many rounds.
         tolerance: of the reference solver; null is that of the sweep's own spot checks.

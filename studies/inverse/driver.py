@@ -18,6 +18,7 @@ import numpy as np
 from solvers.errors import InputError
 from studies.inverse.base import Prepared
 from studies.inverse.evaluation import Evaluation, KnownPoints, read_points, run_points
+from studies.inverse.fan import beside
 from studies.inverse.history import History, window
 from studies.inverse.journal import Journal, Told
 from studies.inverse.ladder import Ladder, Rung, Standing
@@ -33,6 +34,9 @@ JOURNAL = "journal.log"
 Say = Callable[[str], None]
 #: Tasks that a study is expected to have at once: local workers are started for so many.
 TASKS = 64
+#: The scheduler, a part of this process, keeps so many of its latest messages and transitions, tasks with their arrays
+#: among them. Dask's thousand would be what the memory of a long study, thousands of small sweeps, grows by.
+SCHEDULER_LOG = {"distributed.admin.low-level-log-length": 50}
 
 
 @dataclass
@@ -64,8 +68,11 @@ class LazyClient:
     def get(self) -> Client:
         """The client."""
         if self._client is None:
+            import dask
+
             from sweeps.cluster import dashboard_link, open_client
 
+            self._stack.enter_context(dask.config.set(SCHEDULER_LOG))
             self._client = self._stack.enter_context(open_client(self._sweep.cluster, TASKS))
             link = dashboard_link(self._client, self._sweep.cluster)
             if link:
@@ -127,7 +134,7 @@ class Driver:
             if action.kind == "stop":
                 self.why = action.why
                 return standing
-            if action.kind in ("sample", "refine"):
+            if action.kind in ("sample", "refine", "fan"):
                 self._batch(batch, action, standing)
                 batch += 1
             elif action.kind == "confirm":
@@ -189,7 +196,7 @@ class Driver:
 
     def _proposal(self, batch: int, action: Action, standing: Standing, told: dict[int, Told]) -> tuple[Proposal, str]:
         """The points of a batch: from the journal where all are there, else asked (again)."""
-        source = "model" if action.kind == "refine" else self.prepared.study.sampler.kind
+        source = "model" if action.kind in ("refine", "fan") else self.prepared.study.sampler.kind
         if len(told) == action.count:
             rows = [told[row] for row in range(action.count)]
             values = np.stack([self.prepared.space.as_row(t.params) for t in rows])
@@ -199,6 +206,9 @@ class Driver:
             unit = refined(self.ladder, standing, seed, batch, action.count)
             assert unit is not None
             proposal = Proposal(self.prepared.space.values(unit))
+        elif action.kind == "fan":
+            lead = self.history.points[list(action.trials)]
+            proposal = Proposal(beside(self.prepared.space, lead)[0, 1 : 1 + action.count])
         else:
             proposal = self._proposer.propose(self._seen(standing), batch, self._sampled, action.count)
         for row, trial in told.items():

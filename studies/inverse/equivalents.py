@@ -8,11 +8,13 @@ traced on the corrected model of the study, and a few points of the curve are so
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from studies.inverse.config import TIME
+from studies.inverse.fan import beside
 from studies.inverse.files import write_json
 from studies.inverse.ladder import Model, Standing
 from studies.inverse.model import fit
@@ -51,9 +53,15 @@ def trace(driver: Driver, standing: Standing) -> dict[str, Any] | None:
     curve = _hyperbola(driver, standing.unit[best]) if exact else _curve(model, along, standing.unit[best], driver)
     if len(curve) < 3 or np.ptp(curve[:, along]) < SHORTEST:
         return None
-    curve, solved, features = _checked(driver, model, along, curve, standing.unit[best])
+    verified = []
+    if driver.prepared.study.verify.equivalents:
+        solved, chosen = _checked(driver, model, along, curve, standing.unit[best])
+        verified = [_told(driver, solved.unit[i], solved.at(chosen[j : j + 1])) for j, i in enumerate(chosen)]
+        # Through what was solved, where the model alone decided so far.
+        again = curve if exact else _curve(_corrected(model, solved), along, standing.unit[best], driver)
+        curve = again if len(again) >= 3 else curve
     found = _described(driver, standing, best, along, curve)
-    found["verified"] = [_solved(driver, solved[i], [values[[i]] for values in features]) for i in range(len(solved))]
+    found["verified"] = verified
     write_json(driver.folder / FILE, found)
     return found
 
@@ -108,45 +116,82 @@ def _longest(curve: np.ndarray, along: int, best: np.ndarray) -> np.ndarray:
 
 def _checked(
     driver: Driver, model: Model, along: int, curve: np.ndarray, best: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Solve a few points of the curve; where they miss, correct the model by them and trace and solve once more."""
+) -> tuple[_Solved, np.ndarray]:
+    """Solve a few points of the curve, and what their trajectories give beside; where they miss, correct the model by
+    all that was solved, trace and solve once more. Returns all that was solved, and the row of the best at each place.
+    """
     count = driver.prepared.study.verify.equivalents
-    features: list[np.ndarray] = []
-    if not count:
-        return curve, curve[:0], features
     picks = curve[np.unique(np.linspace(0, len(curve) - 1, count).round().astype(int))]
-    for left in range(PASSES, 0, -1):
-        features = _solve(driver, picks)
-        losses = driver.prepared.judge(features).losses
-        if left == 1 or driver.prepared.judge.met(losses).all():
-            break
-        model = _corrected(model, picks, features)
-        again = _curve(model, along, best, driver)
+    solved = _solve(driver, picks)
+    chosen = solved.best(driver)
+    for _ in range(PASSES - 1):
+        missed = np.flatnonzero(~_hold(driver, solved.at(chosen)))
+        again = _curve(_corrected(model, solved), along, best, driver) if missed.size else curve[:0]
         if len(again) < 3:
             break
         # At the same places along the curve, where the correction is known.
-        gaps = np.abs(again[:, along][None] - picks[:, along][:, None])
-        curve, picks = again, again[np.unique(gaps.argmin(axis=1))]
-    return curve, picks, features
+        gaps = np.abs(again[:, along][None] - picks[missed][:, along][:, None])
+        first = len(solved.unit)
+        solved = solved.and_more(_solve(driver, again[gaps.argmin(axis=1)]))
+        fresh = _Solved(solved.unit[first:], [v[first:] for v in solved.features], len(missed)).best(driver) + first
+        losses = driver.prepared.judge(solved.features).merit
+        chosen[missed] = np.where(losses[fresh] < losses[chosen[missed]], fresh, chosen[missed])
+    return solved, chosen
 
 
-def _solve(driver: Driver, unit: np.ndarray) -> list[np.ndarray]:
-    values = driver.prepared.space.values(unit)
+@dataclass(frozen=True)
+class _Solved:
+    """Points that the solver solved.
+
+    Attributes:
+        unit: (point, variable), fan after fan.
+        features: for each term (point, realization, number).
+        fans: how many.
+    """
+
+    unit: np.ndarray
+    features: list[np.ndarray]
+    fans: int
+
+    def at(self, rows: np.ndarray) -> list[np.ndarray]:
+        return [values[rows] for values in self.features]
+
+    def best(self, driver: Driver) -> np.ndarray:
+        """Row of the best point of each fan."""
+        merit = driver.prepared.judge(self.features).merit.reshape(self.fans, -1)
+        return np.arange(self.fans) * merit.shape[1] + np.where(np.isfinite(merit), merit, np.inf).argmin(axis=1)
+
+    def and_more(self, other: _Solved) -> _Solved:
+        features = [np.concatenate(pair) for pair in zip(self.features, other.features, strict=True)]
+        return _Solved(np.concatenate([self.unit, other.unit]), features, self.fans + other.fans)
+
+
+def _hold(driver: Driver, features: list[np.ndarray]) -> np.ndarray:
+    """bool (point,): meets every target and every constraint."""
+    judged = driver.prepared.judge(features)
+    return driver.prepared.judge.met(judged.losses) & judged.feasible
+
+
+def _solve(driver: Driver, unit: np.ndarray) -> _Solved:
+    """Points and those on their trajectories."""
+    space = driver.prepared.space
+    fans = beside(space, space.values(unit))
+    values = fans.reshape(-1, space.size)
     mark = hashlib.blake2b(values.tobytes(), digest_size=6).hexdigest()
     evaluation = driver.evaluate(driver.prepared.reference, driver.folder / "equivalents" / mark, values, run=True)
     driver.counts.verified += evaluation.computed
-    return evaluation.features
+    return _Solved(space.unit(values), evaluation.features, len(fans))
 
 
-def _corrected(model: Model, unit: np.ndarray, features: list[np.ndarray]) -> Model:
-    """The model plus what the solver said of it at some points."""
-    off = model.scale.flat(features) - model.fit(unit)
-    return Model(
-        model.judge, model.fit, model.scale, model.shapes, model.sites, (*model.more, fit(unit, off, corrections=True))
-    )
+def _corrected(model: Model, solved: _Solved) -> Model:
+    """The model plus what the solver said of it."""
+    known = np.isfinite(model.scale.flat(solved.features)).all(axis=1)
+    off = model.scale.flat(solved.at(known)) - model.fit(solved.unit[known])
+    more = fit(solved.unit[known], off, corrections=True)
+    return Model(model.judge, model.fit, model.scale, model.shapes, model.sites, more)
 
 
-def _solved(driver: Driver, unit: np.ndarray, features: list[np.ndarray]) -> dict[str, Any]:
+def _told(driver: Driver, unit: np.ndarray, features: list[np.ndarray]) -> dict[str, Any]:
     from studies.inverse.outcome import short_labels
 
     terms = driver.prepared.terms
@@ -157,7 +202,7 @@ def _solved(driver: Driver, unit: np.ndarray, features: list[np.ndarray]) -> dic
         "qois": {n: float(t.aim.summary(f)[0]) for n, t, f in zip(names, terms, features, strict=True)},
         "objectives": losses[0].tolist(),
         "verified": True,
-        "met": bool(driver.prepared.judge.met(losses)[0]),
+        "met": bool(_hold(driver, features)[0]),
     }
 
 

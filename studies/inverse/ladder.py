@@ -97,7 +97,7 @@ class Model:
 
     Attributes:
         sites: (site, variable) that it was fitted to.
-        more: corrections on top.
+        more: a correction on top.
     """
 
     judge: Judge
@@ -105,11 +105,15 @@ class Model:
     scale: Scale
     shapes: list[tuple[int, int]]
     sites: np.ndarray
-    more: tuple[Fit, ...] = ()
+    more: Fit | None = None
 
     def features(self, unit: np.ndarray) -> list[np.ndarray]:
         """For each term (point, realization, number)."""
-        return self.scale.split(sum((f(unit) for f in self.more), self.fit(unit)), self.shapes)
+        return self.scale.split(self.flat(unit), self.shapes)
+
+    def flat(self, unit: np.ndarray) -> np.ndarray:
+        """(point, number) of all terms, on the scale of the model."""
+        return self.fit(unit) if self.more is None else self.fit(unit) + self.more(unit)
 
     def judged(self, unit: np.ndarray) -> Judgement:
         """The judgement of points (point, variable)."""

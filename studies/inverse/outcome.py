@@ -12,6 +12,7 @@ import numpy as np
 from solvers.errors import InputError
 from studies.inverse.equivalents import sentence, trace
 from studies.inverse.evaluation import INSIDE, read_points
+from studies.inverse.fan import family
 from studies.inverse.files import write_json
 from studies.inverse.ladder import Standing
 from studies.inverse.refine import known_front
@@ -92,15 +93,26 @@ def _check_feasible(driver: Driver, standing: Standing) -> None:
 
 
 def best_points(driver: Driver, standing: Standing) -> list[dict[str, Any]]:
-    """Verified, feasible points: the best few, or the front."""
+    """Verified, feasible points: the best few, each of another trajectory, or the front."""
     if driver.prepared.judge.is_pareto:
         rows = known_front(standing, only_verified=True)
     else:
         rows = np.flatnonzero(standing.verified & standing.judged.feasible)
-        rows = rows[np.argsort(standing.judged.merit[rows], kind="stable")][: driver.prepared.study.verify.top]
+        rows = rows[np.argsort(standing.judged.merit[rows], kind="stable")]
+        rows = _of_each_trajectory(driver, standing, rows)[: driver.prepared.study.verify.top]
     inside = _inside_bands(driver, standing, rows)
     numbers = driver.journal.numbers()
     return [_point(driver, standing, int(row), inside[i], numbers) for i, row in enumerate(rows)]
+
+
+def _of_each_trajectory(driver: Driver, standing: Standing, rows: np.ndarray) -> np.ndarray:
+    """The best point of each trajectory; those beside it are much the same."""
+    space, left, kept = driver.prepared.space, rows, []
+    while len(left):
+        points = driver.history.points[standing.trials[left]]
+        kept.append(int(left[0]))
+        left = left[~family(space, points, points[0])]
+    return np.array(kept, dtype=np.int64)
 
 
 def verified_points(driver: Driver, standing: Standing) -> list[dict[str, Any]]:

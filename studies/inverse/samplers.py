@@ -23,8 +23,9 @@ from optuna.trial import TrialState, create_trial
 from studies.inverse.config import StudyConfig
 from studies.inverse.space import Space
 
-#: Best and latest trials that a sampler sees. GP's time grows with the cube of their number.
-WINDOW = {"gp": (60, 40), "nsga2": (100, 400)}
+#: Best and latest trials that a sampler sees. GP's time grows with the cube of their number, TPE's in proportion to it
+#: for each proposal; and it takes the best 25 at most for good.
+WINDOW = {"gp": (60, 40), "nsga2": (100, 400), "tpe": (100, 100)}
 WINDOW_OTHERS = (200, 300)
 
 

@@ -1,5 +1,5 @@
-"""What a study does next: sample, refine, confirm, verify or stop. A function of what is known, so that a study which
-was killed takes the same way again.
+"""What a study does next: sample, refine, fan out, confirm, verify or stop. A function of what is known, so that a
+study which was killed takes the same way again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from studies.inverse.config import StudyConfig
+from studies.inverse.fan import FAN, family, scaling
 from studies.inverse.judge import improvement
 from studies.inverse.ladder import Ladder, Standing
 from studies.inverse.refine import known_front, spread_front
@@ -18,10 +19,10 @@ from studies.inverse.refine import known_front, spread_front
 PATIENCE = 2
 #: Gain that counts: share of a distance, or spans of a front.
 GAIN, FRONT_GAIN = 0.02, 0.02
-#: Refinements between two samplings, and candidates confirmed for each that is verified.
-REFINEMENTS, CONFIRMED = 3, 3
+#: Refinements between two samplings.
+REFINEMENTS = 3
 
-Kind = Literal["sample", "refine", "confirm", "verify", "stop"]
+Kind = Literal["sample", "refine", "fan", "confirm", "verify", "stop"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Action:
     Attributes:
         kind: of it.
         count: trials to ask.
-        trials: positions in the history, for a higher rung.
+        trials: positions in the history, for a higher rung; the one to fan out.
         candidates: how many of them are there for their merit; the rest was picked at random.
         why: to stop.
     """
@@ -61,6 +62,7 @@ class Search:
     _best: float = np.inf
     _front: np.ndarray | None = field(default=None)
     _last: Kind = "stop"
+    _fanned: list[np.ndarray] = field(default_factory=list)
 
     def next(self, standing: Standing) -> Action:
         """The next action."""
@@ -77,7 +79,7 @@ class Search:
             self._refined = 0
         if action.kind == "refine":
             self._refined += 1
-        if action.kind in ("sample", "refine"):
+        if action.kind in ("sample", "refine", "fan"):
             self.spent += action.count
         if action.kind == "sample":
             self._look(standing)
@@ -127,12 +129,28 @@ class Search:
         better = rows.size > 0 and (best is None or self._better(standing, int(rows[0]), best))
         settled = self._stale >= PATIENCE or self._left <= 0
         if self.rounds < self.study.verify.rounds and (promising or (settled and better)):
-            return self._verify(standing, rows[: self.study.verify.top].tolist())
+            return self._fan(standing, int(rows[0])) or self._verify(standing, self._chosen(standing, rows))
         if settled and best is not None and not better:
             return Action("stop", why="no candidate is predicted better than the verified optimum")
         if self._left <= 0:
             return Action("stop", why="the budget of trials is spent")
         return self._explore(standing)
+
+    def _fan(self, standing: Standing, row: int) -> Action | None:
+        """Make trials of what lies on the candidate's trajectory, which the solver will give along with it."""
+        space, values = self.ladder.space, self.ladder.history.points[standing.trials[row]]
+        count = min(FAN - 1, self._left)
+        known = bool(self._fanned) and bool(family(space, np.array(self._fanned), values).any())
+        if scaling(space) is None or count < 1 or known:
+            return None
+        self._fanned.append(values)
+        return Action("fan", count=count, trials=(int(standing.trials[row]),))
+
+    def _chosen(self, standing: Standing, rows: np.ndarray) -> list[int]:
+        """The best candidates, and what lies on the trajectory of the very best."""
+        points = self.ladder.history.points[standing.trials[rows]]
+        own = family(self.ladder.space, points, points[0])
+        return [*rows[own].tolist(), *rows[~own][: self.study.verify.top - 1].tolist()]
 
     def _better(self, standing: Standing, row: int, best: int) -> bool:
         """Whether a candidate is predicted better than the best verified by more than what is allowed."""
@@ -167,10 +185,8 @@ class Search:
             trials += self._random(trials)
         rung = self.ladder.confirmed
         if rung is not None:
-            more = self.ladder.candidates(standing)[: CONFIRMED * self.study.verify.top]
-            wanted = dict.fromkeys([*trials, *(int(standing.trials[r]) for r in more)])
-            unknown = tuple(t for t in wanted if not rung.knows(t))
-            if any(not rung.knows(t) for t in trials):
+            unknown = tuple(t for t in trials if not rung.knows(t))
+            if unknown:
                 return Action("confirm", trials=unknown, candidates=len(unknown))
         return Action("verify", trials=tuple(trials), candidates=count)
 

@@ -67,7 +67,7 @@ def given_data(quantity: str, names: Sequence[str], values: np.ndarray, result: 
     with _quiet():
         moments = delta.analyze(problem, values, result, method="delta", bins_specs=bins, **settings)
         variance = delta.analyze(problem, values, result, method="sobol", **settings)
-        shares = pawn.analyze(problem, values, result, S=min(10, len(result) // 8), seed=SEED)
+        shares = pawn.analyze(problem, values, result, S=_slides(len(result)), seed=SEED)
     return Indices(
         quantity=quantity,
         names=tuple(names),
@@ -78,6 +78,15 @@ def given_data(quantity: str, names: Sequence[str], values: np.ndarray, result: 
         pawn=np.asarray(shares["median"], dtype=float),
         points=len(result),
     )
+
+
+def _slides(points: int) -> int:
+    """Conditioning intervals for PAWN, eight points each or more, at most ten.
+
+    SALib 1.6 steps from 0 to 1 in floating point and for some numbers (6 is one) steps beyond 1, which numpy refuses.
+    """
+    most = min(10, max(1, points // 8))
+    return max(s for s in range(1, most + 1) if np.arange(0, 1 + 1 / s, 1 / s)[-1] <= 1)
 
 
 @contextlib.contextmanager
@@ -118,11 +127,14 @@ def importances(study: optuna.Study) -> list[dict[str, float]]:
     if len(complete) < LEAST:
         return []
     found = []
-    for i in range(len(study.directions)):
+    for i, direction in enumerate(study.directions):
+        sign = -1.0 if direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # It looks for what makes the target low, and warns of that: here it is turned round where more is better.
+            warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes the importances", UserWarning)
             evaluator = PedAnovaImportanceEvaluator()
-            target = None if len(study.directions) == 1 else (lambda t, i=i: t.values[i])
+            target = None if len(study.directions) == 1 else (lambda t, i=i, sign=sign: sign * t.values[i])
             try:
                 found.append(get_param_importances(study, evaluator=evaluator, target=target))
             except (ValueError, RuntimeError):

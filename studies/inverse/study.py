@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FILE = "study.json"
 #: May change between runs of a study: more trials go on where it ended.
 FREE = ("trials", "verify", "output", "warm_start")
+#: So may these blocks of the sweep: they decide nothing, or the study has its own.
+FREE_OF_SWEEP = ("cluster", "output", "verify")
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,13 @@ def _nowhere(line: str) -> None:
     """Silence."""
 
 
+def _is_free(key: tuple[Any, ...]) -> bool:
+    if key[:2] == ("study", "changes"):
+        # A block that is added or taken away as a whole, or something within one.
+        return len(key) > 2 and key[2] in FREE_OF_SWEEP
+    return key[1] in (FREE if key[0] == "study" else FREE_OF_SWEEP)
+
+
 def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
     """Write the resolved study into its folder, or see that what is there is the same study.
 
@@ -154,9 +163,7 @@ def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: expected the description of a study, but it cannot be read: {error}") from None
         for key, old, new in differences(there, here):
-            if (key[0] == "study" and key[1] not in FREE) or (
-                key[0] == "sweep" and key[1] not in ("cluster", "output", "verify")
-            ):
+            if not _is_free(key):
                 name = ".".join(map(str, key[1:] if key[0] == "study" else key))
                 raise InputError(
                     f"{folder}: holds another study ({name}: {json.dumps(old)} there, {json.dumps(new)} in the file); "

@@ -140,6 +140,26 @@ def test_wrong_files(name: str, verb: str, tmp_path: Path, capsys: pytest.Captur
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("variables.kappa.low=-1", "--set variables.kappa.low: found -1, allowed a number > 0"),
+        ("objectives.0.at=39", "--set objectives.0.at: found 39, allowed a time among the sweep's (the nearest is 40)"),
+        ("changes.engine={kind: solver, tolerance: 9}", "--set changes.engine: changes.engine.tolerance: found 9, "),
+        ("changes.engine.tolerance=9", "--set changes.engine.tolerance: found 9, allowed a number <= 0.5"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["lint", "optimize"])
+def test_a_wrong_override_names_its_key_once(
+    override: str, message: str, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.yaml"
+    changes = {"engine": {"kind": "solver", "tolerance": 1e-2}}
+    path.write_text(yaml.safe_dump(small.study_data(tmp_path, changes=changes)))
+    assert phasetwin.main([verb, str(path), "--set", override]) == 2
+    assert capsys.readouterr().err.strip().startswith(message)
+
+
 def test_a_mistake_in_the_sweep_is_told_at_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = small.write_sweep(tmp_path, grid={"shape": [2, 2]})
     path = tmp_path / "study.yaml"

@@ -8,14 +8,16 @@ from typing import Any
 
 import inverse_studies as small
 import numpy as np
+import optuna
 import pytest
 from distributed import Client
 
 import phasetwin
 from studies import Study
 from studies.inverse import driver as driver_module
+from studies.inverse.fan import FAN, beside, family
 from studies.inverse.samplers import Seen, make_proposer, window_of
-from studies.inverse.sensitivity import given_data, of_sweep
+from studies.inverse.sensitivity import given_data, importances, of_sweep
 from studies.inverse.space import Space
 from sweeps import Sweep
 
@@ -85,6 +87,27 @@ def test_a_killed_study_asks_the_same(kind: str, tmp_path: Path, client: Client)
     assert [{n: p[n] for n in names} for p in again.best] == [{n: p[n] for n in names} for p in whole.best]
 
 
+@pytest.mark.parametrize("mobility", [0.5, 0.52, 1.0, 1.9, 2.0])
+def test_fans_stay_in_the_box(mobility: float, tmp_path: Path) -> None:
+    study = Study.from_config(small.study_data(tmp_path))
+    space = Space.of(study.config, study.sweep)
+    own = np.array([[mobility, 0.7]])
+    fan = beside(space, own)[0]
+    np.testing.assert_array_equal(fan[0], own[0])
+    assert len(np.unique(fan[:, 0])) == FAN
+    assert ((fan >= space.low) & (fan <= space.high)).all()
+    assert (fan[:, 1] == 0.7).all()
+    assert family(space, fan, own[0]).all()
+    assert not family(space, np.array([[mobility, 0.71]]), own[0]).any()
+
+
+def test_what_scales_time_twice_needs_no_fan(tmp_path: Path) -> None:
+    ends = {"low": 0.5, "high": 2.0}
+    study = Study.from_config(small.study_data(tmp_path, variables={"mobility": ends, "time": {"low": 20, "high": 40}}))
+    space = Space.of(study.config, study.sweep)
+    assert beside(space, np.array([[1.0, 30.0]])).shape == (1, 1, 2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_proposals_depend_on_what_was_told_alone(kind: str, tmp_path: Path) -> None:
     study = Study.from_config(small.study_data(tmp_path, sampler={"kind": kind, "seed": 5}, batch=4))
@@ -151,6 +174,28 @@ def test_sensitivity_of_a_finished_sweep(tmp_path: Path, client: Client) -> None
     # Mobility varies by a factor of four, kappa by a tenth.
     assert found.delta[0] > found.delta[1]
     assert found.first[0] > found.first[1]
+
+
+@pytest.mark.parametrize("points", range(24, 96, 8))
+def test_sensitivity_of_any_number_of_points(points: int) -> None:
+    values = np.random.default_rng(points).random((points, 2))
+    found = given_data("q", ("a", "b"), values, values[:, 0] ** 2)
+    assert found is not None
+    assert found.pawn[0] > found.pawn[1]
+
+
+def test_importances_ask_what_makes_an_objective_good() -> None:
+    """b alone makes the second objective high, which is wanted; a alone makes it low."""
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def objectives(trial: optuna.Trial) -> tuple[float, float]:
+        a, b = trial.suggest_float("a", 0, 1), trial.suggest_float("b", 0, 1)
+        return a, max(0.0, b - 0.8) - max(0.0, a - 0.8)
+
+    study.optimize(objectives, n_trials=120)
+    first, second = importances(study)
+    assert first["a"] > first["b"]
+    assert second["b"] > second["a"]
 
 
 def test_sensitivity_leaves_no_trace() -> None:

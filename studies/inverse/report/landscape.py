@@ -5,6 +5,7 @@ front; sensitivities.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -91,17 +92,19 @@ def _contours(data: StudyData, panel: Axes, number: int, pair: tuple[int, int], 
 
 def _points(data: StudyData, panel: Axes, pair: tuple[int, int]) -> None:
     x, y = pair
+    # Marks on the edge of the box are drawn whole.
+    whole: dict[str, Any] = {"clip_on": False, "zorder": 5}
     panel.plot(data.points[:, x], data.points[:, y], "o", ms=2.6, mew=0, color="white", alpha=0.8)
     if data.equivalents:
         curve = np.array([data.prepared.space.as_row(p["parameters"]) for p in data.equivalents["curve"]])
         panel.plot(curve[:, x], curve[:, y], "-", color=SOLVED, lw=1.6)
         solved = [data.prepared.space.as_row(p["parameters"]) for p in data.equivalents["verified"]]
         if solved:
-            panel.plot(*np.array(solved)[:, [x, y]].T, "s", ms=5, mfc="white", mec=SOLVED, mew=1.2)
+            panel.plot(*np.array(solved)[:, [x, y]].T, "s", ms=5, mfc="white", mec=SOLVED, mew=1.2, **whole)
     if data.best:
         best = np.array([data.prepared.space.as_row(p["parameters"]) for p in data.best])
-        panel.plot(best[:, x], best[:, y], "o", ms=6, mfc="none", mec=SOLVED, mew=1.2)
-        panel.plot(best[:1, x], best[:1, y], "*", ms=12, color=SOLVED, mec="white", mew=0.8)
+        panel.plot(best[:, x], best[:, y], "o", ms=6, mfc="none", mec=SOLVED, mew=1.2, **whole)
+        panel.plot(best[:1, x], best[:1, y], "*", ms=12, color=SOLVED, mec="white", mew=0.8, **whole)
 
 
 def _slices(data: StudyData, centre: np.ndarray) -> Figure:
@@ -132,6 +135,9 @@ def _slice(data: StudyData, panel: Axes, number: int, along: int, centre: np.nda
     style.tidy(panel)
     panel.margins(x=0)
     panel.set_xlabel(parameter_label(data.names[along]), **style.text_style())
+    if space.log[along]:
+        panel.set_xscale("log")
+        style.plain_log_ticks(panel, "x")
     panel.set_title(f"{term.long_name}: slice through the best", **style.text_style(loc="left"))
 
 
@@ -175,7 +181,7 @@ def sensitivity(data: StudyData) -> Figure | None:
     if not data.indices:
         return None
     figure = style.new_figure(
-        height=0.9 + 0.62 * len(data.names) * 1.0 + 0.4, width=min(style.WIDTH, 5.2 * len(data.indices))
+        height=0.9 + 0.62 * len(data.names) * 1.0 + 0.4, width=min(style.WIDTH, 2.0 + 5.2 * len(data.indices))
     )
     axes = figure.subplots(1, len(data.indices), squeeze=False, sharey=True)[0]
     colours = style.ordered_colours(4)
@@ -203,5 +209,5 @@ def sensitivity(data: StudyData) -> Figure | None:
         style.tidy(panel)
         panel.set_xlim(left=0)
         panel.set_title(data.objectives[number].long_name, **style.text_style(loc="left"))
-    axes[-1].legend(frameon=False, fontsize=style.FONT - 1.5)
+    axes[-1].legend(frameon=False, fontsize=style.FONT - 1.5, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     return figure
