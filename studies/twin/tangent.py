@@ -49,7 +49,7 @@ class Tangent:
     @property
     def rows_at_once(self) -> int:
         """Rows that a batch may have."""
-        fields = len(self._laws) * 4 * self._smoother.base.numel()
+        fields = max(1, len(self._laws)) * 4 * self._smoother.base.numel()
         return max(1, _KEPT // fields)
 
     def frames(self, change: torch.Tensor) -> torch.Tensor:
