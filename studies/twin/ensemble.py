@@ -38,6 +38,8 @@ STEP = 0.04
 MIXING_LENGTH = 6.0
 #: Directions with less than this much information, in units of the prior's, are left to the prior.
 _LEAST_INFORMATION = 0.02
+#: Times that a member whose run diverges is moved halfway to the fit.
+HALVINGS = 5
 #: Members of one batch.
 CHUNK = 16
 
@@ -168,13 +170,25 @@ def draw(
     if count:
         z = _second_half(smoother, fit, around, inflation, z, steps, rng)
     starts = member_starts(smoother, fit, around, z, rng)
-    predicted, lasts = [], []
+    predicted, lasts = _run(smoother, z, starts)
+    for _ in range(HALVINGS):
+        lost = ~torch.isfinite(lasts).flatten(1).all(1)
+        if not lost.any():
+            break
+        # The window's steps suit the fit: a member too far from it may leave their stable range.
+        z[lost.numpy()] = 0.5 * (z[lost.numpy()] + fit.z)
+        starts[lost] = 0.5 * (starts[lost] + smoother.begin(fit.increments[None]))
+        predicted[lost], lasts[lost] = _run(smoother, z[lost.numpy()], starts[lost])
+    return Posterior(z, starts, lasts, predicted, covariance)
+
+
+def _run(smoother: Smoother, z: np.ndarray, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames and last states of members."""
     with torch.no_grad():
-        for part in range(0, members, CHUNK):
-            grey, last = smoother.predict(torch.from_numpy(z[part : part + CHUNK]), starts[part : part + CHUNK])
-            predicted.append(grey)
-            lasts.append(last)
-    return Posterior(z, starts, torch.cat(lasts), torch.cat(predicted), covariance)
+        found = [
+            smoother.predict(torch.from_numpy(z[i : i + CHUNK]), starts[i : i + CHUNK]) for i in range(0, len(z), CHUNK)
+        ]
+    return torch.cat([grey for grey, _ in found]), torch.cat([last for _, last in found])
 
 
 def _standard(rng: np.random.Generator, members: int, count: int) -> np.ndarray:
