@@ -1,4 +1,4 @@
-"""What the twin recovers, covers, costs and flags: ``python benchmarks/digital_twin.py [--quick]``.
+"""What the twin recovers, covers, costs and flags: ``python benchmarks/digital_twin.py [--quick] [--lines FILE]``.
 
 Synthetic truths by the solver, parameters hidden, noise 0.05 and 0.2 of the grey range, ten frames. Prints Markdown
 tables: recovery and coverage, cost of an update, the wrong process, and a direct least-squares fit of the solver.
@@ -7,10 +7,12 @@ tables: recovery and coverage, cost of an update, the wrong process, and a direc
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +29,22 @@ FRAMES, LATER = 10, 10
 #: Time between frames and age of the first one.
 INTERVAL = {"cahn_hilliard": 12.0, "grain_growth": 2.5}
 FIRST = {"cahn_hilliard": 60.0, "grain_growth": 6.0}
+
+
+PARAMETERS = ("mobility", "kappa")
+HEADER = (
+    "| process | noise | mobility | kappa | parameters in 90 % | forecast QoIs in 90 % | flagged | CPU s | runs |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+
+
+class Settings(NamedTuple):
+    """What a line of results belongs to, beside its seed."""
+
+    process: str
+    noise: float
+    cells: int
+    members: int
 
 
 @dataclass(frozen=True)
@@ -89,25 +107,53 @@ def twin_for(process: str, folder: Path, members: int, until: float = 1e6) -> Tw
     )
 
 
-def recovery(process: str, sigma: float, truths: int, cells: int, members: int, folder: Path) -> str:
-    """One row: median errors, coverage of parameters and of forecast quantities, false alarms."""
-    errors: dict[str, list[float]] = {"mobility": [], "kappa": []}
-    inside, covered, flagged, seconds = [], [], 0, []
+def recovery(process: str, sigma: float, seed: int, cells: int, members: int, folder: Path) -> dict[str, Any]:
+    """One truth: errors, whether bands of parameters and of forecast quantities hold it, the flag, the cost."""
+    truth = make_truth(process, seed, cells)
+    before = time.process_time()
+    twin = twin_for(process, folder, members)
+    found = twin.assimilate(truth.frames(sigma, seed))
+    row: dict[str, Any] = {
+        "processor_s": time.process_time() - before,
+        "calls": found.calls,
+        "flagged": twin.check().flagged,
+        "inflation": found.inflation,
+    }
+    for name in PARAMETERS:
+        values, true = twin.history[-1].values[name], truth.values[name]
+        low, high = np.quantile(values, [0.05, 0.95])
+        row[name] = float(np.median(values)) / true - 1.0
+        row[f"{name}_inside"] = bool(low <= true <= high)
+    row["qois_inside"] = _covered(twin, truth)
+    return row
+
+
+def recovered(path: Path, settings: Settings, truths: int, folder: Path) -> list[dict[str, Any]]:
+    """All truths of these settings: those in the file are not computed again, each new one is a line of it at once."""
+    done = {}
+    if path.exists():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(text)
+            done[tuple(row[n] for n in (*settings._fields, "seed"))] = row
     for seed in range(truths):
-        truth = make_truth(process, seed, cells)
-        twin = twin_for(process, folder, members)
-        twin.assimilate(truth.frames(sigma, seed))
-        seconds.append(twin.history[-1].wall_s)
-        flagged += twin.check().flagged
-        for name in errors:
-            values = twin.history[-1].values[name]
-            errors[name].append(abs(float(np.median(values)) / truth.values[name] - 1.0))
-            low, high = np.quantile(values, [0.05, 0.95])
-            inside.append(low <= truth.values[name] <= high)
-        covered += _covered(twin, truth)
-    medians = [f"{np.median(errors[name]):.1%}" for name in errors]
-    numbers = [f"{np.mean(inside):.0%}", f"{np.mean(covered):.0%}", f"{flagged} of {truths}", f"{np.mean(seconds):.0f}"]
-    return f"| {process} | {sigma:g} | " + " | ".join(medians + numbers) + " |"
+        key = (*settings, seed)
+        if key not in done:
+            row = recovery(settings.process, settings.noise, seed, settings.cells, settings.members, folder)
+            done[key] = dict(zip((*settings._fields, "seed"), key, strict=True)) | row
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done[key]) + "\n")
+    return [done[(*settings, seed)] for seed in range(truths)]
+
+
+def summary(settings: Settings, rows: list[dict[str, Any]]) -> str:
+    """One row of the table."""
+    medians = [f"{np.median(np.abs([r[name] for r in rows])):.1%}" for name in PARAMETERS]
+    inside = [r[f"{name}_inside"] for r in rows for name in PARAMETERS]
+    qois = np.concatenate([r["qois_inside"] for r in rows])
+    flagged = f"{sum(bool(r['flagged']) for r in rows)} of {len(rows)}"
+    cost = [f"{np.mean([r[name] for r in rows]):.0f}" for name in ("processor_s", "calls")]
+    numbers = [f"{np.mean(inside):.0%}", f"{np.mean(qois):.0%}", flagged, *cost]
+    return f"| {settings.process} | {settings.noise:g} | " + " | ".join(medians + numbers) + " |"
 
 
 def _covered(twin: Twin, truth: Truth) -> list[bool]:
@@ -198,18 +244,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few truths, small boxes")
     parser.add_argument("--part", choices=("recovery", "cost", "wrong", "direct"), action="append")
+    parser.add_argument("--truths", type=int, help="of each process and noise; 20 by default")
+    parser.add_argument("--cells", type=int, help="a side; 32 by default")
+    parser.add_argument("--process", choices=sorted(INTERVAL), action="append", help="of the recovery; both by default")
+    parser.add_argument("--noise", type=float, action="append", help="of the recovery; 0.05 and 0.2 by default")
+    parser.add_argument("--lines", type=Path, help="file of results, one line of JSON a truth; an earlier one goes on")
     given = parser.parse_args()
     parts = given.part or ["recovery", "cost", "wrong", "direct"]
-    truths, cells, members = (3, 32, 32) if given.quick else (20, 64, 64)
+    torch.set_num_threads(1)
+    truths, cells, members = (3, 32, 32) if given.quick else (20, 32, 32)
+    truths, cells = given.truths or truths, given.cells or cells
     print(f"{truths} truths, {cells} x {cells} cells, {FRAMES} frames, {members} members.\n", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "recovery" in parts:
-            print("| process | noise | mobility | kappa | parameters in 90 % | forecast QoIs in 90 % | flagged | s |")
-            print("|---|---|---|---|---|---|---|---|", flush=True)
-            for process in ("cahn_hilliard", "grain_growth"):
-                for sigma in (0.05, 0.2):
-                    print(recovery(process, sigma, truths, cells, members, folder), flush=True)
+            print(HEADER, flush=True)
+            for process in given.process or ("cahn_hilliard", "grain_growth"):
+                for sigma in given.noise or (0.05, 0.2):
+                    settings = Settings(process, sigma, cells, members)
+                    lines = given.lines or folder / "lines.jsonl"
+                    print(summary(settings, recovered(lines, settings, truths, folder)), flush=True)
         if "cost" in parts:
             print("\n| members | s, one more frame | processor s | runs of the window |\n|---|---|---|---|", flush=True)
             print("\n".join(cost(cells, (16, 64) if given.quick else (16, 32, 64, 128), folder)), flush=True)

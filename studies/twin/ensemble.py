@@ -2,14 +2,15 @@
 
 The start has thousands of unknowns, the material a handful. What the frames say of the material once the start may
 adapt to it is the Schur complement S of the Hessian, taken row by row: fix one parameter a little off, let the start
-adapt, read the gradient. The same runs give sensitivities of the frames that the start cannot explain away; frames
-projected on them are as many numbers as there are parameters and lose nothing to first order (Alsing and Wandelt 2018,
-doi:10.1093/mnrasl/sly029; 2019, MNRAS 488:5093, for unknowns that are not wanted). Half of the likelihood
-draws the ensemble, pyesmda's ES-MDA (Emerick and Reynolds 2013, doi:10.1016/j.cageo.2012.03.011) does the other half
-with the members' own nonlinear runs: tempering, which is exact where the problem is linear.
+adapt (:mod:`studies.twin.tangent`), see what is left. The same runs give sensitivities of the frames that the start
+cannot explain away; frames projected on them are as many numbers as there are parameters and lose nothing to first
+order (Alsing and Wandelt 2018, doi:10.1093/mnrasl/sly029; 2019, MNRAS 488:5093, for unknowns that are not wanted).
+Half of the likelihood draws the ensemble, pyesmda's ES-MDA (Emerick and Reynolds 2013,
+doi:10.1016/j.cageo.2012.03.011) does the other half with the members' own nonlinear runs: tempering, which is exact
+where the problem is linear.
 
-Deviations of the start at given parameters come from perturbing frames and prior and minimising again (randomise,
-then optimise), a few times; each member mixes them by smooth random weights, so that 64 members do not share a
+Deviations of the start at given parameters come from perturbing frames and prior and solving again (randomise, then
+optimise), a few times; each member mixes them by smooth random weights, so that 64 members do not share a
 subspace of a few (Bishop, Whitaker and Lei 2017, doi:10.1175/MWR-D-17-0102.1, on modulated ensembles).
 """
 
@@ -25,17 +26,20 @@ from scipy import ndimage
 from solvers.grid import Grid
 from studies.twin.smoother import Fit, Smoother
 from studies.twin.starts import limited
+from studies.twin.tangent import Tangent
 
-#: Perturbed minimisations.
-SAMPLES = 4
-#: Of L-BFGS, to let a start adapt.
-ADAPT = 8
+#: Samples of the start's deviations.
+SAMPLES = 6
+#: Of conjugate gradients, to let a start adapt, and their residual over the right-hand side.
+ADAPT, CLOSE = 30, 0.03
 #: Step of a parameter, standard deviations of its prior.
 STEP = 0.04
 #: Length over which a member mixes deviations alike, cells.
 MIXING_LENGTH = 6.0
 #: Directions with less than this much information, in units of the prior's, are left to the prior.
 _LEAST_INFORMATION = 0.02
+#: Times that a member whose run diverges is moved halfway to the fit.
+HALVINGS = 5
 #: Members of one batch.
 CHUNK = 16
 
@@ -68,70 +72,81 @@ class Linearised:
         adapted: (name, component, F) change of the increments for a unit change of z.
         sensitivity: (name, time, pixel y, pixel x) of the frames, likewise.
         deviations: (sample, component, F) of the increments at given z.
+        rest: (component, F) by which the fit's increments still miss the minimum at its z.
+        rest_seen: (time, pixel y, pixel x) what that changes in the frames.
     """
 
     information: np.ndarray
     adapted: torch.Tensor
     sensitivity: torch.Tensor
     deviations: torch.Tensor
+    rest: torch.Tensor
+    rest_seen: torch.Tensor
 
     def widened(self, inflation: float) -> Linearised:
         """The same for a noise of this many times the variance; its inflation must be given to :func:`draw` too."""
         return replace(self, information=self.information / inflation, deviations=self.deviations * inflation**0.5)
 
 
-def linearise(smoother: Smoother, fit: Fit, rng: np.random.Generator, adapt: int) -> Linearised:
-    """Perturb each parameter, and the frames, around a fit; all in one batch.
+def linearise(smoother: Smoother, fit: Fit, rng: np.random.Generator, iterations: int) -> Linearised:
+    """Perturb each parameter, and the frames, around a fit; let the start adapt by conjugate gradients.
 
     Args:
-        adapt: iterations for the start to adapt.
+        iterations: of conjugate gradients, at most.
     """
     count = len(fit.z)
-    batch = 1 + count + SAMPLES
-    z = torch.from_numpy(fit.z).repeat(batch, 1)
-    z[1 : 1 + count] += STEP * torch.eye(count, dtype=torch.float64)
-    w = fit.increments.expand(batch, -1, -1).clone()
-    data, centre = smoother.data.repeat(batch, 1, 1, 1), torch.zeros_like(w)
-    noise = rng.standard_normal((SAMPLES, *smoother.data.shape)).astype(np.float32)
-    data[1 + count :] += float(smoother.problem.sigma) * torch.from_numpy(noise)
-    centre[1 + count :] = torch.from_numpy(rng.standard_normal((SAMPLES, *w.shape[1:])).astype(np.float32))
-    # The first of the batch is perturbed in nothing: what it still moves is no effect of a perturbation.
-    _, adapted = smoother.minimise(z, w, adapt, free_z=False, data=data, centre=centre)
+    z, w = torch.from_numpy(fit.z), fit.increments
+    change = slopes(smoother, z, w)
+    tangent = Tangent(smoother, z, w)
+    residual = torch.from_numpy(fit.predicted).float() - smoother.data
+    noise = torch.from_numpy(rng.standard_normal((SAMPLES, *smoother.data.shape)).astype(np.float32))
+    pulled = tangent.transposed(
+        torch.cat([smoother.weight * residual[None], smoother.weight * change, smoother.weight.sqrt() * noise])
+    )
+    right = torch.cat([-(pulled[:1] + w), -pulled[1 : 1 + count], pulled[1 + count :]])
+    right[1 + count :] += torch.from_numpy(rng.standard_normal((SAMPLES, *w.shape)).astype(np.float32))
+    found = tangent.solve(right, iterations, CLOSE)
     with torch.no_grad():
-        predicted, _ = smoother.predict(z[: 1 + count], smoother.begin(adapted[: 1 + count]))
-    change = (predicted[1:] - predicted[0]) / STEP
-    moved = (adapted[1 : 1 + count] - adapted[0]) / STEP
-    weighted = (smoother.weight * change).double()
+        shown = tangent.frames(found[: 1 + count])
+    adapted, sensitivity = found[1 : 1 + count], change + shown[1:]
     # Gauss and Newton's form of the Schur complement: what the frames see, and what it costs the start to adapt. An
     # error in the adaptation counts squared.
-    information = torch.einsum("ntyx,mtyx->nm", weighted, change.double())
-    information += torch.einsum("ncf,mcf->nm", moved.double(), moved.double())
-    return Linearised(information.numpy(), moved, change, adapted[1 + count :] - adapted[0])
+    weighted = (smoother.weight * sensitivity).double()
+    information = torch.einsum("ntyx,mtyx->nm", weighted, sensitivity.double())
+    information += torch.einsum("ncf,mcf->nm", adapted.double(), adapted.double())
+    return Linearised(information.numpy(), adapted, sensitivity, found[1 + count :], found[0], shown[0])
+
+
+def slopes(smoother: Smoother, z: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """Derivatives of the frames (name, time, pixel y, pixel x) with respect to z at a given start, by differences."""
+    count = len(z)
+    offsets = STEP * torch.cat([torch.eye(count, dtype=torch.float64), -torch.eye(count, dtype=torch.float64)])
+    with torch.no_grad():
+        predicted, _ = smoother.predict(z + offsets, smoother.begin(w[None]).expand(2 * count, -1, -1))
+    return (predicted[:count] - predicted[count:]) / (2.0 * STEP)
 
 
 def polished(smoother: Smoother, fit: Fit, around: Linearised) -> Fit:
-    """One step of Gauss and Newton's along the directions in which the start adapts to the material.
+    """One step of Gauss and Newton's, for the start and the material together.
 
-    L-BFGS settles the start within tens of iterations, but crawls where material and start trade off. Along these few
-    directions the step is known. It is taken only where it lowers the cost.
+    L-BFGS settles the start within tens of iterations, but crawls where material and start trade off. The step is taken
+    only where it lowers the cost.
     """
-    if not len(fit.z):
-        return fit
-    residual = torch.from_numpy(fit.predicted).float() - smoother.data
+    residual = torch.from_numpy(fit.predicted).float() - smoother.data + around.rest_seen
     slope = torch.einsum("ntyx,tyx->n", (smoother.weight * around.sensitivity).double(), residual.double()).numpy()
-    slope += torch.einsum("ncf,cf->n", around.adapted.double(), fit.increments.double()).numpy()
+    at_rest = fit.increments + around.rest
+    slope += torch.einsum("ncf,cf->n", around.adapted.double(), at_rest.double()).numpy()
     step = np.linalg.solve(np.eye(len(fit.z)) + around.information, -(slope + fit.z))
-    best = fit
     for share in (1.0, 0.5, 0.2):
         z = torch.from_numpy(fit.z + share * step)[None]
-        w = fit.increments[None] + torch.einsum("n,ncf->cf", torch.from_numpy(share * step).float(), around.adapted)
-        z, w = smoother.minimise(z, w, 0, free_w=False)
-        if float(smoother.last_cost[0]) < best.cost:
+        along = torch.einsum("n,ncf->cf", torch.from_numpy(step).float(), around.adapted) + around.rest
+        z, w = smoother.minimise(z, fit.increments[None] + share * along, 0, free_w=False)
+        if float(smoother.last_cost[0]) < fit.cost:
             with torch.no_grad():
                 predicted, _ = smoother.predict(z, smoother.begin(w))
             cost = float(smoother.last_cost[0])
             return replace(fit, z=z[0].numpy(), increments=w[0], cost=cost, predicted=predicted[0].double().numpy())
-    return best
+    return fit
 
 
 def draw(
@@ -155,13 +170,25 @@ def draw(
     if count:
         z = _second_half(smoother, fit, around, inflation, z, steps, rng)
     starts = member_starts(smoother, fit, around, z, rng)
-    predicted, lasts = [], []
+    predicted, lasts = _run(smoother, z, starts)
+    for _ in range(HALVINGS):
+        lost = ~torch.isfinite(lasts).flatten(1).all(1)
+        if not lost.any():
+            break
+        # The window's steps suit the fit: a member too far from it may leave their stable range.
+        z[lost.numpy()] = 0.5 * (z[lost.numpy()] + fit.z)
+        starts[lost] = 0.5 * (starts[lost] + smoother.begin(fit.increments[None]))
+        predicted[lost], lasts[lost] = _run(smoother, z[lost.numpy()], starts[lost])
+    return Posterior(z, starts, lasts, predicted, covariance)
+
+
+def _run(smoother: Smoother, z: np.ndarray, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames and last states of members."""
     with torch.no_grad():
-        for part in range(0, members, CHUNK):
-            grey, last = smoother.predict(torch.from_numpy(z[part : part + CHUNK]), starts[part : part + CHUNK])
-            predicted.append(grey)
-            lasts.append(last)
-    return Posterior(z, starts, torch.cat(lasts), torch.cat(predicted), covariance)
+        found = [
+            smoother.predict(torch.from_numpy(z[i : i + CHUNK]), starts[i : i + CHUNK]) for i in range(0, len(z), CHUNK)
+        ]
+    return torch.cat([grey for grey, _ in found]), torch.cat([last for _, last in found])
 
 
 def _standard(rng: np.random.Generator, members: int, count: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,16 +66,16 @@ def estimate(
         seed: of all that is random.
         before: the estimate without the last frame; its first frame must be the same.
     """
-    warm = before is not None
     start = before.start if before is not None else _start(problem, frames)
     count = len(frames.times)
     if before is None or count <= ALWAYS_SCAN or count & (count - 1) == 0:
         fit, smoother = _search(problem, frames, start, iterations, before)
+        fit, smoother, start = _begun_again(problem, frames, start, iterations, fit, smoother)
     else:
         share = max(8, round(WARM_SHARE * iterations))
         fit, smoother = _descend(problem, frames, start, before.fit, share)
     rng = np.random.default_rng([seed, count, 1])
-    around = linearise(smoother, fit, rng, ADAPT if warm else 2 * ADAPT)
+    around = linearise(smoother, fit, rng, ADAPT)
     fit = polished(smoother, fit, around)
     residuals = look_at(frames, fit.predicted, problem.sigma, abs(problem.grey.high - problem.grey.low))
     around = around.widened(residuals.inflation)
@@ -85,6 +85,29 @@ def estimate(
 
 def _member_seed(seed: int, count: int) -> int:
     return int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])
+
+
+def _begun_again(
+    problem: Problem, frames: Frames, start: Start, iterations: int, fit: Fit, smoother: Smoother
+) -> tuple[Fit, Smoother, Start]:
+    """The fit from a first guess with the grey levels that were found, where it costs less.
+
+    Levels read off a histogram may be 6 % of the range off. A first guess with wrong levels is wrong in every cell at
+    once, which increments with the spectrum of moved interfaces explain at the expense of kappa.
+    """
+    if "level_low" not in problem.names or len(frames.times) < 3:
+        return fit, smoother, start
+    values = problem.values(torch.from_numpy(fit.z)[None])
+    low, high = float(values["level_low"][0]), float(values["level_high"][0])
+    better = replace(problem, grey=replace(problem.grey, low=low, high=high))
+    fresh = _start(better, frames)
+    shape = problem.camera.grid.shape
+    at = Fit(fit.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), fit.calls)
+    again, its_smoother = _descend(problem, frames, fresh, at, iterations)
+    if again.cost < fit.cost:
+        return again, its_smoother, fresh
+    fit.calls = again.calls
+    return fit, smoother, start
 
 
 def _start(problem: Problem, frames: Frames) -> Start:

@@ -22,7 +22,8 @@ from solvers.spectral import Basis
 from studies.twin.segmentation import fields_from_labels, segment, share_fields
 
 #: Standard deviation of increments of an order parameter: labels say where a boundary is, not its profile.
-GRAIN_AMPLITUDE = 0.25
+#: A boundary that is off by half its width changes them by this much.
+GRAIN_AMPLITUDE = 0.5
 #: That of a composition is this, and this share of the noise: larger ones would fit the first frame's noise.
 AMPLITUDE, NOISE_SHARE = 0.1, 0.6
 #: Interface length of increments over that of the material: kappa is not known yet, and too smooth is worse.
@@ -30,7 +31,7 @@ SHARPER = 0.8
 #: Noise of a composition that a guess may keep, and the widest filter (cells).
 QUIET, WIDEST = 0.03, 1.8
 #: Share of an increment's amplitude in the bulk.
-BULK = 0.1
+BULK = {"cahn_hilliard": 0.1, "grain_growth": 0.3}
 #: Slope of a guess after filtering, over that before.
 STEEPER = 1.5
 #: Composition of a pure phase lies this far beyond its well at most (Gibbs and Thomson).
@@ -88,7 +89,7 @@ def first_guess(process: str, image: np.ndarray, grid: Grid, noise: float) -> St
 
 
 def where_uncertain(process: str, base: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Share (component, *shape) of an increment that each cell may take: 1 at interfaces, :data:`BULK` far from them.
+    """Share (component, *shape) of an increment that each cell may take: 1 at interfaces, :data:`BULK` in the bulk.
 
     Args:
         base: (component, *shape) the guess, on an internal grid.
@@ -103,7 +104,7 @@ def where_uncertain(process: str, base: torch.Tensor, grid: Grid) -> torch.Tenso
     cells = base.shape[-1] / grid.shape[-1]
     # As wide as an interface may be off.
     wide = ndimage.gaussian_filter(interface, (0.0, cells, cells), mode=mode)
-    return torch.from_numpy(np.clip(2.0 * wide, BULK, 1.0)).to(base.dtype)
+    return torch.from_numpy(np.clip(2.0 * wide, BULK[process], 1.0)).to(base.dtype)
 
 
 def _smooth(image: np.ndarray, grid: Grid, noise: float) -> np.ndarray:

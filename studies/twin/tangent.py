@@ -1,0 +1,182 @@
+"""The window linearised about one trajectory, and Gauss and Newton's equations for the start.
+
+The Hessian of the cost with respect to the whitened increments w of the start is, without second derivatives of the
+model,
+
+    H = 1 + T' R^-1 T,
+
+T the derivative of the frames with respect to w and R the variance of their noise. T is the window's own sequence of
+steps with linearised forces, whose multipliers are kept from one nonlinear run; T' is its reverse-mode derivative.
+Conjugate gradients (Hestenes and Stiefel 1952, doi:10.6028/jres.049.044) solve H x = r for several right-hand sides at
+once, each with its own step lengths: the inner loop of incremental 4D-Var (Courtier, Thepaut and Hollingsworth 1994,
+doi:10.1002/qj.49712051912).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from studies.twin.dynamics import Material, Window
+from studies.twin.smoother import Smoother
+
+#: Numbers that one batch of linearised runs may keep for its reverse pass: 1 GiB in single precision.
+_KEPT = 2**28
+
+
+class Tangent:
+    """Derivative of the observed frames with respect to the increments of the start.
+
+    Args:
+        smoother: whose window, camera and prior these are.
+        z: float64 (name,), and
+        w: float32 (component, F), about which to linearise.
+    """
+
+    def __init__(self, smoother: Smoother, z: torch.Tensor, w: torch.Tensor) -> None:
+        self._smoother = smoother
+        values = smoother.problem.values(z[None])
+        self._material = smoother.problem.material(values)
+        contrast = float(values["level_high"][0] - values["level_low"][0])
+        self._gain = 0.5 * contrast if smoother.problem.process == "cahn_hilliard" else contrast
+        self._laws: list[Callable[[torch.Tensor], torch.Tensor]] = []
+        self._views: list[Callable[[torch.Tensor], torch.Tensor]] = []
+        with torch.no_grad():
+            _Recording(smoother.window, self._laws, self._views).run(smoother.begin(w[None]), self._material)
+        smoother.calls += 1
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that a batch may have."""
+        fields = max(1, len(self._laws)) * 4 * self._smoother.base.numel()
+        return max(1, _KEPT // fields)
+
+    def frames(self, change: torch.Tensor) -> torch.Tensor:
+        """Change of the frames (batch, time, pixel y, pixel x), grey values, for changes (batch, component, F) of w."""
+        smoother = self._smoother
+        basis = smoother.window.basis
+        start = basis.forward(smoother.where * basis.inverse(smoother.spread * change))
+        seen, _ = _Replaying(smoother.window, self._laws, self._views).run(start, self._material)
+        smoother.calls += len(change)
+        return self._gain * smoother.problem.camera.view(seen)
+
+    def transposed(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames (batch, time, pixel y, pixel x) pulled back to w (batch, component, F)."""
+        zero = torch.zeros(len(frames), *self._smoother.base.shape, requires_grad=True)
+        (back,) = torch.autograd.grad(self.frames(zero), zero, frames)
+        self._smoother.calls += 2 * len(frames)
+        return back
+
+    def curvature(self, change: torch.Tensor) -> torch.Tensor:
+        """H times changes (batch, component, F)."""
+        leaf = change.detach().requires_grad_(True)
+        seen = self.frames(leaf)
+        (back,) = torch.autograd.grad(seen, leaf, self._smoother.weight * seen.detach())
+        self._smoother.calls += 2 * len(change)
+        return change + back
+
+    def solve(self, right: torch.Tensor, iterations: int, tolerance: float) -> torch.Tensor:
+        """x of H x = right, both (batch, component, F).
+
+        Args:
+            iterations: at most.
+            tolerance: of the residual over the right-hand side.
+        """
+        parts = [self._solve(part, iterations, tolerance) for part in right.split(self.rows_at_once)]
+        return torch.cat(parts)
+
+    def _solve(self, right: torch.Tensor, iterations: int, tolerance: float) -> torch.Tensor:
+        x, r, p = torch.zeros_like(right), right, right
+        size = _squares(r, r)
+        enough = tolerance**2 * size
+        for _ in range(iterations):
+            if bool((size <= enough).all()):
+                break
+            bent = self.curvature(p)
+            step = (size / _squares(p, bent).clamp_min(1e-300)).float()[:, None, None]
+            x, r = x + step * p, r - step * bent
+            before, size = size, _squares(r, r)
+            p = r + (size / before.clamp_min(1e-300)).float()[:, None, None] * p
+        return x
+
+
+def _squares(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a.double() * b.double()).sum((1, 2))
+
+
+class _Recording(Window):
+    """A window that keeps, for every force and every frame, what its derivative takes."""
+
+    def __init__(
+        self,
+        window: Window,
+        laws: list[Callable[[torch.Tensor], torch.Tensor]],
+        views: list[Callable[[torch.Tensor], torch.Tensor]],
+    ) -> None:
+        self.__dict__.update(window.__dict__)
+        self._laws, self._views = laws, views
+
+    def force(self, state: torch.Tensor, material: Material, damping: torch.Tensor, share: float) -> torch.Tensor:
+        u = self.basis.inverse(state)
+        gamma = 0.0 if material.gamma is None else float(material.gamma[0])
+        self._laws.append(force_derivative(self, u, gamma, damping, share))
+        return super().force(state, material, damping, share)
+
+    def observe(self, state: torch.Tensor) -> torch.Tensor:
+        self._views.append(view_derivative(self, state))
+        return super().observe(state)
+
+
+class _Replaying(Window):
+    """The same steps with the derivatives that were kept."""
+
+    # The kept derivatives know material and damping; the arguments are those of the window's own steps.
+
+    def __init__(
+        self,
+        window: Window,
+        laws: list[Callable[[torch.Tensor], torch.Tensor]],
+        views: list[Callable[[torch.Tensor], torch.Tensor]],
+    ) -> None:
+        self.__dict__.update(window.__dict__)
+        self._laws, self._views = iter(laws), iter(views)
+
+    def force(self, state: torch.Tensor, material: Material, damping: torch.Tensor, share: float) -> torch.Tensor:  # noqa: ARG002
+        return next(self._laws)(state)
+
+    def observe(self, state: torch.Tensor) -> torch.Tensor:
+        return next(self._views)(state)
+
+
+def force_derivative(
+    window: Window, u: torch.Tensor, gamma: float, damping: torch.Tensor, share: float
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Derivative of :meth:`Window.force` at the values u (1, component, *shape): coefficients to coefficients."""
+    basis = window.basis
+    if window.process == "cahn_hilliard":
+        slope = 3.0 * u * u - (1.0 + share)
+        return lambda change: -damping * basis.forward(slope * basis.inverse(change))
+    square = u * u
+    rate = 1.0 + share - 2.0 * gamma * square.sum(1, keepdim=True) + (2.0 * gamma - 1.0) * square
+    own = rate + 2.0 * (2.0 * gamma - 1.0) * square
+
+    def coupled(change: torch.Tensor) -> torch.Tensor:
+        v = basis.inverse(change)
+        return basis.forward(own * v - 4.0 * gamma * u * (u * v).sum(1, keepdim=True))
+
+    return coupled
+
+
+def view_derivative(window: Window, state: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Derivative of :meth:`Window.observe` at a state (1, component, F)."""
+    if window.process == "cahn_hilliard":
+        return lambda change: Window.observe(window, change)
+    basis, same = window.basis, window.shape == window.grid.shape
+    u = basis.inverse(state)
+
+    def seen(change: torch.Tensor) -> torch.Tensor:
+        phi = 2.0 * (u * basis.inverse(change)).sum(-3)
+        return phi if same else basis.sample(basis.forward(phi), window.grid.shape)
+
+    return seen

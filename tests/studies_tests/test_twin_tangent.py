@@ -1,0 +1,68 @@
+"""The linearised window of the twin: right derivatives, their transpose, and Gauss and Newton's equations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from studies.twin.observations import Grey, camera_for, make_frames
+from studies.twin.priors import DEFAULT_PRIORS
+from studies.twin.smoother import Problem, Smoother
+from studies.twin.starts import first_guess
+from studies.twin.tangent import Tangent
+
+CELLS = 16
+
+
+def smoother_for(process: str) -> Smoother:
+    """A window of three frames; what the frames show does not matter to its derivatives."""
+    torch.set_num_threads(1)
+    camera = camera_for((CELLS, CELLS), 1.0, "no_flux")
+    across = np.linspace(0.0, 2.0 * np.pi, CELLS)
+    wave = np.tanh(3.0 * np.sin(across)[:, None] * np.cos(across)[None])
+    image = wave if process == "cahn_hilliard" else np.abs(wave)
+    names = ("mobility", "kappa") if process == "cahn_hilliard" else ("mobility", "kappa", "gamma")
+    priors: dict[str, object] = {name: DEFAULT_PRIORS[name] for name in names}
+    problem = Problem(process, camera, priors, Grey(0.05, 0.0, 1.0), 0.003)
+    frames = make_frames(np.array([0.0, 2.0, 4.0]), np.repeat(np.abs(wave)[None], 3, 0), "test")
+    return Smoother(problem, frames, first_guess(process, image, camera.grid, 0.05), 1.0, 1.0)
+
+
+@pytest.fixture(params=["cahn_hilliard", "grain_growth"])
+def point(request: pytest.FixtureRequest) -> tuple[Smoother, torch.Tensor, torch.Tensor, torch.Tensor]:
+    smoother = smoother_for(request.param)
+    generator = torch.Generator().manual_seed(1)
+    w = 0.3 * torch.randn(smoother.base.shape, generator=generator)
+    direction = torch.randn(smoother.base.shape, generator=generator)
+    return smoother, torch.zeros(2, dtype=torch.float64), w, direction
+
+
+Point = tuple[Smoother, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def test_tangent_is_the_derivative(point: Point) -> None:
+    smoother, z, w, direction = point
+    step = 0.02
+    with torch.no_grad():
+        starts = smoother.begin(torch.stack([w + step * direction, w - step * direction]))
+        ends, _ = smoother.predict(z.expand(2, -1), starts)
+        linear = Tangent(smoother, z, w).frames(direction[None])[0]
+    quotient = (ends[0] - ends[1]) / (2.0 * step)
+    # Single precision over a step of 0.02: 1e-5 of differences, and the third order of the expansion.
+    assert float((linear - quotient).norm() / quotient.norm()) < 5e-3
+
+
+def test_transpose_and_solution(point: Point) -> None:
+    smoother, z, w, direction = point
+    tangent = Tangent(smoother, z, w)
+    with torch.no_grad():
+        seen = tangent.frames(direction[None])
+    other = torch.randn(seen.shape, generator=torch.Generator().manual_seed(2))
+    left = float((seen.double() * other.double()).sum())
+    right = float((direction.double() * tangent.transposed(other)[0].double()).sum())
+    assert left == pytest.approx(right, rel=1e-3, abs=1e-3 * float(seen.norm() * other.norm()))  # single precision
+    found = tangent.solve(direction[None], 100, 1e-3)
+    missed = tangent.curvature(found) - direction
+    # The recursion's residual and the true one part by single precision.
+    assert float(missed.norm() / direction.norm()) < 5e-3
