@@ -57,6 +57,10 @@ class Part(nn.Module):
         change = self.net.increments(features, lengths / self.reach)
         return change - change.mean((2, 3), keepdim=True) if self.conserve else change
 
+    def changes(self, features: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """See :meth:`JumpNet.changes`."""
+        return self.increments(features[owners], lengths[:, None])[:, 0]
+
     def forward(self, field: torch.Tensor, groups: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """See :meth:`JumpNet.forward`."""
         return field[:, None] + self.increments(self.features(field, groups), lengths)

@@ -163,10 +163,10 @@ class _InBfloat16:
         with self._casting():
             return self.net.features(field, groups)
 
-    def increments(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """See :meth:`surrogate.networks.jump.JumpNet.increments`."""
+    def changes(self, features: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """See :meth:`surrogate.networks.jump.JumpNet.changes`."""
         with self._casting():
-            return self.net.increments(features, lengths)
+            return self.net.changes(features, owners, lengths)
 
 
 def _in_bfloat16(model: Any) -> Any:
