@@ -14,9 +14,9 @@ class Clock:
         self.wall, self.cpu = time.perf_counter(), _cpu()
 
     def lap(self) -> dict[str, float]:
-        """``seconds`` and ``cpu`` since the last lap."""
+        """``seconds`` and ``cpu_s`` since the last lap."""
         now = time.perf_counter(), _cpu()
-        found = {"seconds": now[0] - self.wall, "cpu": now[1] - self.cpu}
+        found = {"seconds": round(now[0] - self.wall, 3), "cpu_s": round(now[1] - self.cpu, 3)}
         self.wall, self.cpu = now
         return found
 

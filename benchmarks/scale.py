@@ -71,7 +71,7 @@ def plan(points: int, batch: int) -> Found:  # noqa: ARG001 every measurement ta
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     started, busy = time.perf_counter(), time.process_time()
     made = Sweep.from_config(configuration(Path("none.zarr"), points)).plan()
-    found = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - busy}
+    found = {"seconds": time.perf_counter() - started, "cpu_s": time.process_time() - busy}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {**found, "batches": len(made.batches), "more_mib": peak - before}
 
@@ -129,7 +129,7 @@ def run(points: int, batch: int) -> Found:
 
 def _note(found: Found, name: str, clock: Clock) -> None:
     lap = clock.lap()
-    found[name], found[f"{name}_cpu"] = lap["seconds"], lap["cpu"]
+    found[name], found[f"{name}_cpu"] = lap["seconds"], lap["cpu_s"]
 
 
 def _warm() -> None:
@@ -151,7 +151,7 @@ def page(plans: dict[int, Found], runs: dict[tuple[int, int], Found]) -> str:
     lines += ["Made by `python benchmarks/scale.py`; its docstring says what is measured.", ""]
     lines += ["| plan of | seconds | processor s | batches | memory, MiB more |", "|---|---|---|---|---|"]
     for n, f in plans.items():
-        row = f"{f['seconds']:.2f} | {f['cpu']:.2f} | {f['batches']:.0f} | {f['more_mib']:.0f}"
+        row = f"{f['seconds']:.2f} | {f['cpu_s']:.2f} | {f['batches']:.0f} | {f['more_mib']:.0f}"
         lines.append(f"| {n:,} points | {row} |")
     head = "| sweep of | batches | s | ms a point | processor ms a point | driver, MiB early | at the end | check, s |"
     lines += ["", head, "|---|---|---|---|---|---|---|---|"]

@@ -115,15 +115,15 @@ def on_dask(config: dict[str, Any], workers: int = WORKERS) -> Found:
 
 def overhead(folder: Path, points: int, rounds: int) -> list[Figure]:
     """Wall and processor time of a sweep over those of its batches alone."""
-    walls, cpus, last = [], [], {"seconds": 0.0, "cpu": 0.0}
+    walls, cpus, last = [], [], {"seconds": 0.0, "cpu_s": 0.0}
     for i in range(rounds):
         a = bare(configuration(folder, f"bare-{i}", **many_points(points)))
         last = on_dask(configuration(folder, f"dask-{i}", **many_points(points)))
         walls.append(last["seconds"] / a["seconds"])
-        cpus.append(last["cpu"] / a["cpu"])
+        cpus.append(last["cpu_s"] / a["cpu_s"])
         print(f"overhead: bare {a}, Dask {last}, ratios {walls[-1]:.3f}, {cpus[-1]:.3f}", flush=True)
     name = f"{points}-point sweep on {WORKERS} workers / the same batches bare"
-    return [(f"{name}, wall", walls, last["seconds"]), (f"{name}, processor time", cpus, last["cpu"])]
+    return [(f"{name}, wall", walls, last["seconds"]), (f"{name}, processor time", cpus, last["cpu_s"])]
 
 
 def workers(folder: Path, points: int, rounds: int) -> Figure:

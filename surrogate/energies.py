@@ -131,11 +131,11 @@ class EnergyGuard:
         """See :class:`surrogate.stepping.Guard`."""
         known = self._energy(samples, before)
         found = self._energy(samples[owners], frames)
-        order = np.lexsort((lengths, owners))
-        first = np.r_[True, owners[order][1:] != owners[order][:-1]]
-        earlier = np.where(first, known[owners[order]], np.roll(found[order], 1))
-        risen = ~(found[order] <= earlier * (1.0 + RISE))  # true for NaN
-        for position in np.unique(owners[order][risen]):
+        film = np.lexsort((lengths, owners))  # each sample's frames one after the other
+        first = np.r_[True, owners[film][1:] != owners[film][:-1]]
+        earlier = np.where(first, known[owners[film]], np.roll(found[film], 1))
+        risen = ~(found[film] <= earlier * (1.0 + RISE))  # true for NaN
+        for position in np.unique(owners[film][risen]):
             sample, rows = samples[position], np.flatnonzero(owners == position)
             self.replaced[sample] += 1
             order = np.argsort(lengths[rows], kind="stable")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from clock import Clock
 
 from inverse_bench.examples import EXAMPLES, hidden_sets, hidden_study, off
-from inverse_bench.records import Clock, Records
+from inverse_bench.records import Records
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -44,8 +45,7 @@ def _one(name: str, hidden: dict[str, float], number: int, client: Client, place
         "rollouts": result.rollouts,
         "verified": result.verified,
         "why": result.why,
-        "seconds": clock.wall_s,
-        "cpu_s": clock.cpu_s,
+        **clock.lap(),
     }
     shutil.rmtree(place)
     return record

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 
 class Records:
     """Measurements in a JSON file, written whole after each.
@@ -46,32 +44,3 @@ class Records:
             partial.replace(self._path)
         record: dict[str, Any] = self._all[key]
         return record
-
-
-class Clock:
-    """Wall time, and processor time of this process and its workers, since it was made."""
-
-    def __init__(self) -> None:
-        self._wall, self._spent = time.monotonic(), _spent()
-
-    @property
-    def wall_s(self) -> float:
-        """Seconds."""
-        return round(time.monotonic() - self._wall, 2)
-
-    @property
-    def cpu_s(self) -> float:
-        """Seconds of processor time: what a busy machine leaves comparable."""
-        return round(_spent() - self._spent, 2)
-
-
-def _spent() -> float:
-    own = psutil.Process()
-    total = 0.0
-    for process in (own, *own.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clock import Clock
+
 from inverse_bench.examples import hidden_sets, hidden_study, off
 from inverse_bench.plain import evaluator, loop, sizes
-from inverse_bench.records import Clock, Records
+from inverse_bench.records import Records
 from inverse_bench.warm import finished_sweep
 from studies import Study
 
@@ -76,7 +77,7 @@ def _one(case: Case, client: Client, place: Path) -> dict[str, Any]:
     record: dict[str, Any] = {"cold": _study(cold, client)}
     clock = Clock()
     store = finished_sweep(cold, client, place / "grid.zarr")
-    record["sweep"] = {"seconds": clock.wall_s, "cpu_s": clock.cpu_s}
+    record["sweep"] = clock.lap()
     data = cold.config.model_dump(mode="json") | {"warm_start": [store]}
     data["output"] = {"path": str(place / "warm")}
     record["warm"] = _study(Study.from_config(data), client)
@@ -92,16 +93,15 @@ def _study(study: Study, client: Client) -> dict[str, Any]:
         "miss": off(study, result.best[0]),
         "trials": result.trials,
         "rollouts": result.rollouts,
-        "seconds": clock.wall_s,
-        "cpu_s": clock.cpu_s,
+        **clock.lap(),
     }
 
 
 def _plain(case: Case, study: Study, wanted: float) -> dict[str, Any]:
     at_sweep = loop(study, wanted, MOST, LIMIT_S, reference=False)
-    started, spent = time.monotonic(), time.process_time()
+    clock = Clock()
     solved = float((evaluator(study, reference=True)(at_sweep.best)[0] / sizes(study)).max())
-    call = {"seconds": time.monotonic() - started, "cpu_s": time.process_time() - spent}
+    call = clock.lap()
     found = {"plain": _told(at_sweep), "reference call": call, "plain solved again": solved}
     if case.whole:
         found["plain reference"] = _told(loop(study, wanted, MOST, LIMIT_S, reference=True))

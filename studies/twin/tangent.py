@@ -21,6 +21,9 @@ import torch
 from studies.twin.dynamics import Material, Window
 from studies.twin.smoother import Smoother
 
+#: A derivative: a change of the state to the change of what follows from it.
+Linear = Callable[[torch.Tensor], torch.Tensor]
+
 #: Numbers that one batch of linearised runs may keep for its reverse pass: 1 GiB in single precision.
 _KEPT = 2**28
 
@@ -40,8 +43,8 @@ class Tangent:
         self._material = smoother.problem.material(values)
         contrast = float(values["level_high"][0] - values["level_low"][0])
         self._gain = 0.5 * contrast if smoother.problem.process == "cahn_hilliard" else contrast
-        self._laws: list[Callable[[torch.Tensor], torch.Tensor]] = []
-        self._views: list[Callable[[torch.Tensor], torch.Tensor]] = []
+        self._laws: list[Linear] = []
+        self._views: list[Linear] = []
         with torch.no_grad():
             _Recording(smoother.window, self._laws, self._views).run(smoother.begin(w[None]), self._material)
         smoother.calls += 1
@@ -105,17 +108,16 @@ def _squares(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a.double() * b.double()).sum((1, 2))
 
 
-class _Recording(Window):
-    """A window that keeps, for every force and every frame, what its derivative takes."""
+class _Linearised(Window):
+    """A window and the derivatives of its forces and frames, in the order of its steps."""
 
-    def __init__(
-        self,
-        window: Window,
-        laws: list[Callable[[torch.Tensor], torch.Tensor]],
-        views: list[Callable[[torch.Tensor], torch.Tensor]],
-    ) -> None:
+    def __init__(self, window: Window, laws: list[Linear], views: list[Linear]) -> None:
         self.__dict__.update(window.__dict__)
         self._laws, self._views = laws, views
+
+
+class _Recording(_Linearised):
+    """A window that keeps, for every force and every frame, what its derivative takes."""
 
     def force(self, state: torch.Tensor, material: Material, damping: torch.Tensor, share: float) -> torch.Tensor:
         u = self.basis.inverse(state)
@@ -128,30 +130,23 @@ class _Recording(Window):
         return super().observe(state)
 
 
-class _Replaying(Window):
+class _Replaying(_Linearised):
     """The same steps with the derivatives that were kept."""
 
     # The kept derivatives know material and damping; the arguments are those of the window's own steps.
 
-    def __init__(
-        self,
-        window: Window,
-        laws: list[Callable[[torch.Tensor], torch.Tensor]],
-        views: list[Callable[[torch.Tensor], torch.Tensor]],
-    ) -> None:
-        self.__dict__.update(window.__dict__)
-        self._laws, self._views = iter(laws), iter(views)
+    def __init__(self, window: Window, laws: list[Linear], views: list[Linear]) -> None:
+        super().__init__(window, laws, views)
+        self._next_law, self._next_view = iter(laws), iter(views)
 
     def force(self, state: torch.Tensor, material: Material, damping: torch.Tensor, share: float) -> torch.Tensor:  # noqa: ARG002
-        return next(self._laws)(state)
+        return next(self._next_law)(state)
 
     def observe(self, state: torch.Tensor) -> torch.Tensor:
-        return next(self._views)(state)
+        return next(self._next_view)(state)
 
 
-def force_derivative(
-    window: Window, u: torch.Tensor, gamma: float, damping: torch.Tensor, share: float
-) -> Callable[[torch.Tensor], torch.Tensor]:
+def force_derivative(window: Window, u: torch.Tensor, gamma: float, damping: torch.Tensor, share: float) -> Linear:
     """Derivative of :meth:`Window.force` at the values u (1, component, *shape): coefficients to coefficients."""
     basis = window.basis
     if window.process == "cahn_hilliard":
@@ -168,7 +163,7 @@ def force_derivative(
     return coupled
 
 
-def view_derivative(window: Window, state: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+def view_derivative(window: Window, state: torch.Tensor) -> Linear:
     """Derivative of :meth:`Window.observe` at a state (1, component, F)."""
     if window.process == "cahn_hilliard":
         return lambda change: Window.observe(window, change)

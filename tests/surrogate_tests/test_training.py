@@ -17,6 +17,7 @@ from surrogate.handover import GrainHandOver
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.stepping import StepSchedule
 from surrogate.training.checkpoint import STATE
+from surrogate.training.curve import loss_figure
 from surrogate.training.data import load_trajectories, separated
 from surrogate.training.jump_task import JumpTask
 from surrogate.training.loop import LoopSettings, learning_rate, train
@@ -271,3 +272,20 @@ def test_a_budget_must_be_positive(tmp_path, capsys):
     recipe.write_text(RECIPE.format(train="a.zarr", validation="b.zarr"))
     assert main(["train", str(recipe), "--minutes", "-1"]) == 2
     assert "--minutes: found -1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("errors", "title"), [(("rmse+20", "rmse+40"), "scaled age ahead"), (("rmse_1", "rmse_90"), "frames ahead")]
+)
+def test_the_loss_curve_shows_the_errors_of_either_network(errors: tuple[str, str], title: str) -> None:
+    history = [
+        {"elapsed": 60.0 * n, "loss": 0.1 / n, "score": 0.2, **dict.fromkeys(errors, 0.3 / n)} for n in (1, 2, 3)
+    ]
+    (axes,) = loss_figure(history, "tiny").axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert drawn == {
+        f"lead {errors[0][5:]}": [row[errors[0]] for row in history],
+        f"lead {errors[1][5:]}": [row[errors[1]] for row in history],
+        "training loss (weighted)": [row["loss"] for row in history],
+    }
+    assert axes.get_legend().get_title().get_text() == title
