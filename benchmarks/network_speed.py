@@ -114,7 +114,8 @@ def main() -> None:
                 net.blocks = torch.nn.ModuleList(AsConvolutions(block) for block in net.blocks)
             with mock.patch.object(ends, "runs_here", return_value=False) if plain else nullcontext():
                 exact, rounded = (measured(net, low, rounds, compiled) for low in (False, True))
-            figures = f"{exact[0]:.0f} | {rounded[0]:.0f} | {exact[1]:.1f} | {rounded[1]:.1f}"
+            trained = "- | -" if compiled else f"{exact[0]:.0f} | {rounded[0]:.0f}"
+            figures = f"{trained} | {exact[1]:.1f} | {rounded[1]:.1f}"
             print(f"| {width}, {blocks} | {name} | {figures} |", flush=True)
 
 
