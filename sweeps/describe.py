@@ -100,3 +100,10 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{max(seconds, 0.1):.2g} s"
     return f"{seconds / 60:.2g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def bracketed(units: str) -> str:
+    """Units after the name of what has them, such as " (length²)"; empty when dimensionless."""
+    for power, raised in (("^2", "²"), ("^3", "³"), ("^4", "⁴")):
+        units = units.replace(power, raised)
+    return "" if units in ("", "1") else f" ({units})"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from sweeps.describe import bracketed
 from sweeps.places import location
 from sweeps.store import open_store
 
@@ -174,10 +175,7 @@ class SweepData:
 
     def units(self, name: str) -> str:
         """Units of a variable in brackets after a space, such as " (length²)"; empty when dimensionless."""
-        units = str(self.dataset[name].attrs.get("units", "1"))
-        for power, raised in (("^2", "²"), ("^3", "³"), ("^4", "⁴")):
-            units = units.replace(power, raised)
-        return "" if units in ("", "1") else f" ({units})"
+        return bracketed(str(self.dataset[name].attrs.get("units", "1")))
 
     def values(self, name: str, points: Sequence[int] | np.ndarray, time: int | None = None) -> np.ndarray:
         """A variable of some points as (point, realization, time, ...) or, at one time, (point, realization,

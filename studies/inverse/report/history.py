@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from studies.inverse.judge import hypervolume_share
 from studies.inverse.report.data import StudyData
+from sweeps.describe import bracketed
 from sweeps.report import style
 
 SAMPLED, MODELLED, WARM, SOLVED = "#9fb4c7", "#2c5f8a", "#c9b458", "#a8321f"
@@ -21,7 +22,7 @@ def history(data: StudyData) -> Figure:
     for number, (panel, term) in enumerate(zip(axes, data.objectives, strict=True)):
         _trials(data, panel, number)
         style.tidy(panel)
-        panel.set_ylabel(f"{term.long_name}\n{_unit(term.units)}".strip(), **style.text_style())
+        panel.set_ylabel(f"{term.long_name}\n{bracketed(term.units).strip()}".strip(), **style.text_style())
         target = getattr(term.aim, "target", None)
         if isinstance(target, float):
             panel.axhline(target, color=style.MUTED, lw=0.9, ls=(0, (5, 3)))
@@ -57,10 +58,6 @@ def _trials(data: StudyData, panel: Axes, number: int) -> None:
             label="solved by the reference solver",
         )
     panel.margins(x=0.02)
-
-
-def _unit(units: str) -> str:
-    return "" if units == "1" else f"({units.replace('^2', '²')})"
 
 
 def regret(data: StudyData) -> Figure | None:

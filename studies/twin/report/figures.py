@@ -11,6 +11,7 @@ from PIL import Image
 
 from solvers.qois import qois_of
 from studies.twin.twin import Forecast, Twin
+from sweeps.describe import bracketed
 from sweeps.report.style import FIELD_COLOURS, INK, MUTED, new_figure, spread_indices, text_style, tidy
 
 BAND = "#4c78a8"
@@ -83,7 +84,7 @@ def fans_figure(twin: Twin, forecast: Forecast) -> Figure:
                 level = threshold.above if threshold.above is not None else threshold.below
                 axis.axhline(level, color=INK, lw=0.8, ls="--")  # type: ignore[arg-type]
         tidy(axis)
-        axis.set_title(infos[name].long_name, **text_style())
+        axis.set_title(f"{infos[name].long_name}{bracketed(infos[name].units)}", **text_style())
         axis.set_xlabel("time", **text_style())
     for axis in axes[len(names) :]:
         axis.set_visible(False)
