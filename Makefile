@@ -14,7 +14,8 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	# Two at a time, a file at a time: fixtures of a module are made once.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 training-data: $(READY)
 	for name in gg-validation gg-train ch-validation ch-validation-droplets ch-train-spinodal ch-train-droplets; do \

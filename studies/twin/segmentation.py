@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -21,8 +22,12 @@ REFINE = 4
 HEIGHT = 0.05
 #: Brightness above which differences do not matter.
 PLATEAU = 0.9
-#: Distance (user's cells) below which two grains do not share a field.
-APART = 5.0
+#: Two grains of one field are this many mean grain diameters from each other at first. Grains that share a field merge
+#: where they meet, and the fit then prefers a material in which they never do: at half of this mobilities came out
+#: 5 to 60 % low in 7 of 12 specimens.
+APART = 1.4
+#: The same in the user's cells: less than this, and the tails of their boundaries would overlap from the start.
+APART_CELLS = 5.0
 
 
 def segment(phi: np.ndarray, grid: Grid, noise: float = 0.0) -> np.ndarray:
@@ -90,14 +95,15 @@ def _numbered(cores: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def share_fields(labels: np.ndarray, grid: Grid) -> np.ndarray:
-    """The field of each grain (grain,) int64, so that grains of one field are :data:`APART` cells from each other.
+    """The field of each grain (grain,) int64, so that grains of one field are :data:`APART` from each other.
 
     Args:
         labels: (y, x) on any refinement of the grid.
     """
+    diameter = math.sqrt(math.prod(grid.lengths) / (int(labels.max()) + 1))
     shape = (labels.shape[0], labels.shape[1])
     spacing = tuple(length / n for length, n in zip(grid.lengths, shape, strict=True))
-    reach = APART * grid.spacing
+    reach = max(APART * diameter, APART_CELLS * grid.spacing)
     graph = graph_of(near_pairs(CellMap(shape, spacing, grid.boundary), labels, reach, reach / 6.0))
     colours = colouring(graph, list(range(int(labels.max()) + 1)))
     return np.array([colours[grain] for grain in range(len(colours))])
