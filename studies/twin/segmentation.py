@@ -19,7 +19,7 @@ PadMode = Literal["wrap", "symmetric"]
 #: Cells of the watershed's grid along a cell of the user's: boundaries may be thinner than a cell.
 REFINE = 4
 #: A core must stand out by this much of phi.
-HEIGHT = 0.05
+HEIGHT = 0.03
 #: Brightness above which differences do not matter.
 PLATEAU = 0.9
 #: Two grains of one field are this many mean grain diameters from each other at first. Grains that share a field merge
@@ -64,7 +64,7 @@ def segment(phi: np.ndarray, grid: Grid, noise: float = 0.0) -> np.ndarray:
 
 def _smoothing(noise: float) -> float:
     """Standard deviation (cells) of the filter before the watershed."""
-    return 0.0 if noise < 0.03 else min(1.2, 0.4 + 3.0 * noise)
+    return 0.0 if noise < 0.03 else min(1.2, max(0.8, 6.0 * noise))
 
 
 def _remaining(noise: float) -> float:
