@@ -40,7 +40,7 @@ class Estimate:
         residuals: of the fit.
         start: the first guess that the increments are relative to.
         inflation: by which the noise's variance was widened.
-        calls: trajectories run.
+        calls: trajectories run, forward or adjoint alike.
     """
 
     fit: Fit
@@ -71,9 +71,8 @@ def estimate(
     start = before.start if before is not None else _start(problem, frames)
     count = len(frames.times)
     if before is None or count <= ALWAYS_SCAN or count & (count - 1) == 0:
-        fit, smoother = _search(problem, frames, start, iterations, before)
-        fit, smoother, start = _begun_again(problem, frames, start, iterations, fit, smoother)
-        fit, smoother, start = _other_grains(problem, frames, start, iterations, fit, smoother)
+        fit, smoother, start = _from_scratch(problem, frames, start, iterations, before)
+        fit, smoother, start = _other_grains(problem, frames, iterations, fit, smoother, start)
     else:
         share = max(8, round(WARM_SHARE * iterations))
         fit, smoother = _descend(problem, frames, start, before.fit, share)
@@ -90,31 +89,38 @@ def _member_seed(seed: int, count: int) -> int:
     return int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])
 
 
-def _begun_again(
-    problem: Problem, frames: Frames, start: Start, iterations: int, fit: Fit, smoother: Smoother
+def _from_scratch(
+    problem: Problem,
+    frames: Frames,
+    start: Start,
+    iterations: int,
+    before: Estimate | None,
+    shares: tuple[float, ...] = (1.0,),
 ) -> tuple[Fit, Smoother, Start]:
-    """The fit from a first guess with the grey levels that were found, where it costs less.
+    """The fit from the best candidate; from a first guess with its grey levels where that costs less.
 
     Levels read off a histogram may be 6 % of the range off. A first guess with wrong levels is wrong in every cell at
     once, which increments with the spectrum of moved interfaces explain at the expense of kappa.
     """
-    if "level_low" not in problem.names or len(frames.times) < 3:
-        return fit, smoother, start
-    values = problem.values(torch.from_numpy(fit.z)[None])
-    low, high = float(values["level_low"][0]), float(values["level_high"][0])
-    better = replace(problem, grey=replace(problem.grey, low=low, high=high))
-    fresh = _start(better, frames)
     shape = problem.camera.grid.shape
-    at = Fit(fit.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), fit.calls)
-    again, its_smoother = _descend(problem, frames, fresh, at, iterations)
-    if again.cost < fit.cost:
-        return again, its_smoother, fresh
-    fit.calls = again.calls
-    return fit, smoother, start
+    if len(frames.times) == 1:
+        zero = Fit(np.zeros(len(problem.names)), _no_increments(problem, start), shape, 1.0, 0.0, np.zeros(0), 0)
+        return *_descend(problem, frames, start, before.fit if before else zero, iterations), start
+    best = _candidate(problem, frames, start, before)
+    if "level_low" in problem.names and len(frames.times) > 2:
+        values = problem.values(torch.from_numpy(best.z)[None])
+        low, high = float(values["level_low"][0]), float(values["level_high"][0])
+        fresh = _start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames, shares)
+        at = Fit(best.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), best.calls)
+        fit, smoother = _descend(problem, frames, fresh, at, iterations)
+        if fit.cost < best.cost:
+            return fit, smoother, fresh
+        best.calls = fit.calls
+    return *_descend(problem, frames, start, best, iterations), start
 
 
 def _other_grains(
-    problem: Problem, frames: Frames, start: Start, iterations: int, fit: Fit, smoother: Smoother
+    problem: Problem, frames: Frames, iterations: int, fit: Fit, smoother: Smoother, start: Start
 ) -> tuple[Fit, Smoother, Start]:
     """The fit from grains seen in the mean of the first frames, where it costs less.
 
@@ -123,8 +129,8 @@ def _other_grains(
     """
     if problem.process != "grain_growth" or len(frames.times) < len(MEAN_OF):
         return fit, smoother, start
-    other = _start(problem, frames, MEAN_OF)
-    again, its_smoother = _search(problem, frames, other, iterations, None)
+    mean = _start(problem, frames, MEAN_OF)
+    again, its_smoother, other = _from_scratch(problem, frames, mean, iterations, None, MEAN_OF)
     if again.cost < fit.cost:
         again.calls += fit.calls
         return again, its_smoother, other
@@ -143,16 +149,12 @@ def _start(problem: Problem, frames: Frames, shares: tuple[float, ...] = (1.0,))
     return first_guess(problem.process, image, problem.camera.grid, noise)
 
 
-def _search(
-    problem: Problem, frames: Frames, start: Start, iterations: int, before: Estimate | None
-) -> tuple[Fit, Smoother]:
-    """From a coarse scan, and from the last fit if there is one; the better of them."""
+def _candidate(problem: Problem, frames: Frames, start: Start, before: Estimate | None) -> Fit:
+    """From a coarse scan, and from the last fit if there is one: the better of them.
+
+    Further corners of the scan are tried only where the first does not come down to the noise.
+    """
     names = problem.names
-    if len(frames.times) == 1:
-        zero = Fit(
-            np.zeros(len(names)), _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0
-        )
-        return _descend(problem, frames, start, before.fit if before else zero, iterations)
     rough = Smoother(problem, frames, start, *_typical(problem, np.zeros(len(names))), coarse=True)
     found: list[tuple[float, Fit]] = []
     if before is not None:
@@ -165,11 +167,18 @@ def _search(
             whole = part == len(frames.times)
             fit, _ = _descend(problem, first(frames, part), start, fit, FIRST_ITERATIONS, material=whole)
         found.append((fit.cost, fit))
+        if fit.cost < _expected(frames):
+            break
     calls = rough.calls + sum(f.calls for _, f in found)
     best = min(found, key=lambda pair: pair[0])[1]
-    fit, smoother = _descend(problem, frames, start, best, iterations)
-    fit.calls += calls
-    return fit, smoother
+    best.calls = calls
+    return best
+
+
+def _expected(frames: Frames) -> float:
+    """Cost of a right fit, and a standard deviation more: half a chi-square of as many pixels as are seen."""
+    count = float(frames.seen.sum())
+    return 0.5 * count + (0.5 * count) ** 0.5
 
 
 def growing(count: int) -> list[int]:

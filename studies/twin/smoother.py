@@ -99,7 +99,7 @@ class Fit:
         kappa: that chose the window, and the increments' spectrum.
         cost: at the minimum.
         predicted: (time, pixel y, pixel x) grey values.
-        calls: trajectories of the window that were run, gradients counted as three.
+        calls: trajectories of the window that were run, forward or adjoint alike.
     """
 
     z: np.ndarray
@@ -275,7 +275,7 @@ class Smoother:
                 optimiser.zero_grad()
                 total = cost().sum()
                 total.backward()
-                self.calls += 2 * len(z)
+                self.calls += len(z)
                 return total
 
             optimiser.step(closure)

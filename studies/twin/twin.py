@@ -33,7 +33,7 @@ class Snapshot:
         frames: how many there were.
         values: parameter -> float64 (member,).
         wall_s: what the update took.
-        calls: trajectories of the window that were run, gradients counted as two more.
+        calls: trajectories of the window that were run, forward or adjoint alike.
     """
 
     time: float
