@@ -190,8 +190,8 @@ def _growth(runs: dict[Case, Found]) -> list[str]:
         cut = f"{batch} to a batch in both" if batch else "the planner cuts the batches"
         lines.append(
             f"- {problem} points, {cut}: processor time a point {mean_few:.3f} ms at {few:,}, {mean_many:.3f} ms at "
-            f"{many:,} ({mean_many / mean_few - 1:+.1%}); one more point {cpu:.3f} ms ({wall:.3f} ms of wall); beside its "
-            f"points the sweep of {few:,} takes {rest:.2f} s of processor."
+            f"{many:,} ({mean_many / mean_few - 1:+.1%}); one more point {cpu:.3f} ms ({wall:.3f} ms of wall); beside "
+            f"its points the sweep of {few:,} takes {rest:.2f} s of processor."
         )
     return lines
 
