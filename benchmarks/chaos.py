@@ -7,7 +7,8 @@ memory. What was killed is started again, and in the end the output must equal t
 happens to it: for stores byte for byte in every object of results and checks. Every program has a limit of time.
 
 The whole is 200 kills over 20 runs, and a few other faults; a row is kept (``faults.jsonl`` beside the page) as soon as
-its run ends, and the command goes on where it stopped. ``--again`` starts anew, ``--only NAME`` runs the rows whose
+its run ends, and the command goes on where it stopped. ``--jobs 2`` does two rows at a time: much of a row is waiting.
+``--again`` starts anew, ``--only NAME`` runs the rows whose
 name begins so, ``--list`` shows them. ``--kills N`` is for quick looks, so many in each run; use another ``--out``
 then. Full disks are mounts and read-only folders a flag of the file system: these rows need root.
 """
@@ -20,7 +21,9 @@ import random
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -95,20 +98,20 @@ class Undisturbed:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = threading.RLock()  # the emulator needs the solver's
         self.subjects = subjects(folder)
 
     def output(self, name: str) -> Path:
         """Of a subject."""
-        place = self._folder / f"undisturbed-{name}"
-        if not (place / "done").exists():
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir()
-            if name == "emulator":
-                self._learn()
-            status = run_once(place, self.subjects[name])
-            assert status == 0, (status, (place / "log.txt").read_text())
-            (place / "done").touch()
-        return place / OUTPUT
+        with self._lock:
+            place = self._folder / f"undisturbed-{name}"
+            if not place.exists():
+                place.mkdir()
+                if name == "emulator":
+                    self._learn()
+                status = run_once(place, self.subjects[name])
+                assert status == 0, (status, (place / "log.txt").read_text())
+            return place / OUTPUT
 
     def _learn(self) -> None:
         """The emulator, learned from the sweep of the solver."""
@@ -123,6 +126,7 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=FLIPS)
     parser.add_argument("--out", type=Path, default=PAGE)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="rows at a time")
     parser.add_argument("--only", default="", help="rows whose name begins so")
     parser.add_argument("--again", action="store_true", help="forget rows that are there")
     parser.add_argument("--list", action="store_true")
@@ -145,17 +149,25 @@ def run_all(plan: list[Fault], kept: Path, options: argparse.Namespace) -> bool:
     print(f"in {folder}", flush=True)
     undisturbed = Undisturbed(folder)
     there = {row.name for row in read_rows(kept)}
-    for fault in (f for f in plan if f.name not in there):
+    writing = threading.Lock()
+
+    def run(fault: Fault) -> None:
         place = folder / fault.name
         place.mkdir()
         expected = undisturbed.output(fault.subject)
-        row = fault.do(place, undisturbed.subjects[fault.subject], expected, random.Random(f"{options.seed}-{fault}"))
+        row = fault.do(
+            place, undisturbed.subjects[fault.subject], expected, random.Random(f"{options.seed}-{fault.name}")
+        )
         row = replace(row, name=fault.name, source=source_hash(), seconds=round(row.seconds, 1))
         print(f"{fault.name}: {row}", flush=True)
-        keep(kept, row)
-        options.out.write_text(page(_in_order(read_rows(kept)), "python benchmarks/chaos.py"))
+        with writing:
+            keep(kept, row)
+            options.out.write_text(page(_in_order(read_rows(kept)), "python benchmarks/chaos.py"))
         if row.equal:
             shutil.rmtree(place, ignore_errors=True)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(run, [f for f in plan if f.name not in there]))
     good = all(row.equal for row in read_rows(kept))
     if good:
         shutil.rmtree(folder, ignore_errors=True)

@@ -107,8 +107,14 @@ WORKER_THREADS = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "BLOSC_NTHREADS"), 1
 )
 # Dask looks into its workers a hundred times a second to draw the dashboard's profile. Each look takes the
-# interpreter from the task, which here is a tenth of the worker's time; ten a second draw the same picture.
-WORKER_WATCH = {"distributed.worker.profile.interval": "100ms", "distributed.admin.tick.interval": "100ms"}
+# interpreter from the task, which here is a tenth of the worker's time; ten a second draw the same picture. The other
+# clocks tick in the driver too, for the scheduler and each nanny; their work is time that no worker gets.
+WORKER_WATCH = {
+    "distributed.worker.profile.interval": "100ms",
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.memory.monitor-interval": "250ms",
+}
 
 
 def worker_settings() -> dict[str, Any]:

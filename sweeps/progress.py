@@ -6,9 +6,10 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Between two plain lines at least this long passes.
 LINE_SECONDS = 10.0
@@ -32,6 +33,8 @@ def point_progress(name: str, total: int, done: int, show: bool = True) -> Itera
     if not show:
         yield lambda points: None  # noqa: ARG005
         return
+    from rich.console import Console
+
     console = Console(file=sys.stderr)
     with _bar(console, name, total, done) if console.is_terminal else _lines(name, total, done) as advance:
         yield advance
@@ -39,6 +42,8 @@ def point_progress(name: str, total: int, done: int, show: bool = True) -> Itera
 
 @contextlib.contextmanager
 def _bar(console: Console, name: str, total: int, done: int) -> Iterator[Advance]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,9 @@ def provenance(config: SweepConfig) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Versions of what computes and writes the numbers."""
+    """Versions of what computes and writes the numbers, as found when first asked for."""
     found = {}
     for name in PACKAGES:
         try:
@@ -42,8 +44,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=1)
 def git_commit() -> str:
-    """Commit of the running program, with ``+`` when files were changed since; empty outside a checkout."""
+    """Commit of the running program, with ``+`` when files were changed since; empty outside a checkout.
+
+    As found when first asked for: later changes of the files do not reach a program that runs.
+    """
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return ""

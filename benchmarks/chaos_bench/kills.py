@@ -122,7 +122,7 @@ def kills(
         victims: what to choose from.
         own: run on a scheduler of its own (``--address``).
     """
-    started, done = time.monotonic(), Counter[str]()
+    started, done, early = time.monotonic(), Counter[str](), 0
     with contextlib.ExitStack() as stack:
         run = Run(folder, subject, expected, stack.enter_context(running_cluster(folder)) if own else None)
         while done.total() < count and time.monotonic() - started < KILLING:
@@ -134,19 +134,20 @@ def kills(
                     shutil.rmtree(run.output, ignore_errors=True)
                 run.again()
                 continue
-            victim = rng.choice(victims)
-            done[victim] += run.strike(rng, victim)
+            victim, begun = rng.choice(victims), run.writes()
+            struck = run.strike(rng, victim)
+            done[victim] += struck
+            early += struck and not begun
         run.ended(run.program.wait(LIMIT))
     for _ in range(2):  # points that were killed too often are named; the next run computes them
         if run.ends["hung"] or (run.equal and _whole(run)):
             break
         run.ended(run_once(folder, subject))
     equal = run.equal and _whole(run) and done.total() == count
-    struck = ", ".join(f"{n} {what}" for what, n in sorted(done.items()))
-    told = "; ".join(filter(None, (struck, tracebacks(folder))))
+    told = "; ".join(filter(None, (", ".join(f"{n} {what}" for what, n in sorted(done.items())), tracebacks(folder))))
     word = "SIGKILL or SIGSTOP" if STOP in victims else "SIGKILL"
     fault = f"{word}: {', '.join(victims)}" + (" (`--address`)" if own else "")
-    return Row(fault, subject.name, done.total(), dict(run.ends), equal, time.monotonic() - started, told)
+    return Row(fault, subject.name, done.total(), dict(run.ends), equal, time.monotonic() - started, told, early=early)
 
 
 def _whole(run: Run) -> bool:

@@ -22,6 +22,7 @@ class Row:
         note: more about what happened.
         name: of the run, its place in the plan.
         source: hash of the program's source.
+        early: how many of ``times`` came before the program had written results since it was (re)started.
     """
 
     fault: str
@@ -33,6 +34,7 @@ class Row:
     note: str = ""
     name: str = ""
     source: str = ""
+    early: int = 0
 
     @property
     def hung(self) -> bool:
@@ -71,6 +73,11 @@ def _ends(rows: list[Row]) -> str:
     return ", ".join(f"{count} x {word}" for word, count in sorted(total.items()))
 
 
+def _states(rows: list[Row]) -> str:
+    hashes = sorted({r.source for r in rows})
+    return f"one state of the source ({hashes[0]})" if len(hashes) == 1 else f"{len(hashes)} states of the source"
+
+
 def page(rows: list[Row], command: str) -> str:
     """The page."""
     killed = [r for r in rows if r.name.startswith("kill-")]
@@ -79,17 +86,21 @@ def page(rows: list[Row], command: str) -> str:
         "",
         f"Made by `{command}`; its docstring says how. Equal: to the output of the same command when nothing",
         "happens to it; stores byte for byte in every object of results and checks, studies and twins in every number.",
-        "Seconds were taken on a busy machine and include all restarts.",
+        "Seconds were taken on a busy machine and include all restarts. At start-up: before the program had written",
+        "results since it was last started.",
         "",
-        f"Random kills: {sum(r.times for r in killed)} over {len(killed)} runs, "
-        f"{sum(r.equal for r in killed)} equal at the end, {sum(r.hung for r in killed)} hung.",
+        f"Random kills: {sum(r.times for r in killed)} over {len(killed)} runs, {sum(r.early for r in killed)} of them "
+        f"at start-up; {sum(r.equal for r in killed)} runs equal at the end, {sum(r.hung for r in killed)} hung. "
+        f"{len(rows)} rows of {_states(rows)}.",
         "",
-        "| fault | to | runs | times | exit statuses | equal | longest, s | |",
-        "|---|---|---|---|---|---|---|---|",
+        "| fault | to | runs | times | at start-up | exit statuses | equal | longest, s | |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for (fault, subject), some in merged(rows).items():
         notes = "; ".join(dict.fromkeys(r.note for r in some if r.note))
-        cells = (len(some), sum(r.times for r in some), _ends(some), f"{sum(r.equal for r in some)} of {len(some)}")
+        early = sum(r.early for r in some) if fault.startswith("SIGKILL") else ""
+        equal = f"{sum(r.equal for r in some)} of {len(some)}"
+        cells = (len(some), sum(r.times for r in some), early, _ends(some), equal)
         told = " | ".join(map(str, cells))
         lines.append(f"| {fault} | {subject} | {told} | {max(r.seconds for r in some):.0f} | {notes} |")
     return "\n".join([*lines, ""])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from distributed import Client
 
 from phasetwin import main
 from solvers.errors import InputError
@@ -36,7 +39,14 @@ training: {{minutes: 0.02, batch: 4, validation_start: 10}}
 """
 
 
-def sweep(folder: Path, name: str, seed: int, **blocks: object) -> Path:
+@pytest.fixture(scope="module")
+def sweep() -> Iterator[Callable[..., Path]]:
+    """A function that runs a small sweep; one worker, a thread of this process, for all."""
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+        yield partial(run_sweep, client)
+
+
+def run_sweep(client: Client, folder: Path, name: str, seed: int, **blocks: object) -> Path:
     config = {
         "schema_version": 1,
         "name": name,
@@ -48,15 +58,14 @@ def sweep(folder: Path, name: str, seed: int, **blocks: object) -> Path:
         "times": AGES,
         "engine": {"kind": "solver", "tolerance": 3e-2},
         "output": {"path": str(folder / f"{name}.zarr"), "retain": "fields"},
-        "cluster": {"kind": "local", "workers": 1},
         "verify": {"count": 0},
     } | blocks
-    Sweep.from_config(config).run(progress=False)
+    Sweep.from_config(config).run(client, progress=False)
     return folder / f"{name}.zarr"
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def stores(sweep: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("stores")
     return sweep(folder, "train", 1), sweep(folder, "validation", 2)
 
@@ -82,7 +91,7 @@ def test_trajectories_are_those_of_the_store(stores):
     assert again.digest == found.digest != load_trajectories([stores[1]], "grain_growth").digest
 
 
-def test_what_cannot_be_trained_on_is_refused(stores, tmp_path):
+def test_what_cannot_be_trained_on_is_refused(stores, sweep, tmp_path):
     with pytest.raises(InputError, match="no such store"):
         load_trajectories([tmp_path / "none.zarr"], "grain_growth")
     with pytest.raises(InputError, match="a sweep of grain_growth, but the recipe is for cahn_hilliard"):
@@ -198,7 +207,7 @@ def test_products_in_bfloat16_differ_by_their_rounding(stores):
     assert losses[1] == pytest.approx(losses[0], rel=0.02)  # 8 bits
 
 
-def test_the_start_itself_is_no_frame_to_learn_from(tmp_path):
+def test_the_start_itself_is_no_frame_to_learn_from(sweep, tmp_path):
     """Boundaries form in the first moments; a model takes over after that."""
     store = sweep(tmp_path, "whole", 4, times=[0, 10, 20, 30])
     found = load_trajectories([store], "grain_growth")
