@@ -128,21 +128,21 @@ def recovery(process: str, sigma: float, seed: int, cells: int, members: int, fo
     return row
 
 
-def recovered(path: Path, settings: Settings, truths: int, folder: Path) -> list[dict[str, Any]]:
+def recovered(path: Path, settings: Settings, seeds: range, folder: Path) -> list[dict[str, Any]]:
     """All truths of these settings: those in the file are not computed again, each new one is a line of it at once."""
     done = {}
     if path.exists():
         for text in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(text)
             done[tuple(row[n] for n in (*settings._fields, "seed"))] = row
-    for seed in range(truths):
+    for seed in seeds:
         key = (*settings, seed)
         if key not in done:
             row = recovery(settings.process, settings.noise, seed, settings.cells, settings.members, folder)
             done[key] = dict(zip((*settings._fields, "seed"), key, strict=True)) | row
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(done[key]) + "\n")
-    return [done[(*settings, seed)] for seed in range(truths)]
+    return [done[(*settings, seed)] for seed in seeds]
 
 
 def summary(settings: Settings, rows: list[dict[str, Any]]) -> str:
@@ -245,6 +245,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few truths, small boxes")
     parser.add_argument("--part", choices=("recovery", "cost", "wrong", "direct"), action="append")
     parser.add_argument("--truths", type=int, help="of each process and noise; 20 by default")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the recovery's truths; 0 by default")
     parser.add_argument("--cells", type=int, help="a side; 32 by default")
     parser.add_argument("--process", choices=sorted(INTERVAL), action="append", help="of the recovery; both by default")
     parser.add_argument("--noise", type=float, action="append", help="of the recovery; 0.05 and 0.2 by default")
@@ -258,12 +259,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "recovery" in parts:
+            seeds = range(given.first_seed, given.first_seed + truths)
             print(HEADER, flush=True)
             for process in given.process or ("cahn_hilliard", "grain_growth"):
                 for sigma in given.noise or (0.05, 0.2):
                     settings = Settings(process, sigma, cells, members)
                     lines = given.lines or folder / "lines.jsonl"
-                    print(summary(settings, recovered(lines, settings, truths, folder)), flush=True)
+                    print(summary(settings, recovered(lines, settings, seeds, folder)), flush=True)
         if "cost" in parts:
             print("\n| members | s, one more frame | processor s | runs of the window |\n|---|---|---|---|", flush=True)
             print("\n".join(cost(cells, (16, 64) if given.quick else (16, 32, 64, 128), folder)), flush=True)

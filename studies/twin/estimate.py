@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +29,9 @@ ALWAYS_SCAN = 4
 MEAN_OF = (1.0, 0.7, 0.4)
 #: Candidates of a scan that are tried.
 CANDIDATES = 2
+#: Prior deviations beyond which a fit is not taken where there is another: a start that follows the noise of every
+#: frame may cost less than a right one, in a material in which nothing moves.
+PLAUSIBLE = 4.0
 
 
 @dataclass
@@ -81,7 +85,8 @@ def estimate(
     fit = polished(smoother, fit, around)
     residuals = look_at(frames, fit.predicted, problem.sigma, abs(problem.grey.high - problem.grey.low))
     around = around.widened(residuals.inflation)
-    posterior = draw(smoother, fit, around, residuals.inflation, members, steps, _member_seed(seed, count))
+    doubt = 0.0 if start.doubt is None else start.doubt
+    posterior = draw(smoother, fit, around, residuals.inflation, members, steps, _member_seed(seed, count), doubt)
     return Estimate(fit, posterior, residuals, start, residuals.inflation, fit.calls + smoother.calls)
 
 
@@ -113,7 +118,7 @@ def _from_scratch(
         fresh = _start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames, shares)
         at = Fit(best.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), best.calls)
         fit, smoother = _descend(problem, frames, fresh, at, iterations)
-        if fit.cost < best.cost:
+        if rank(fit) < rank(best):
             return fit, smoother, fresh
         best.calls = fit.calls
     return *_descend(problem, frames, start, best, iterations), start
@@ -125,17 +130,36 @@ def _other_grains(
     """The fit from grains seen in the mean of the first frames, where it costs less.
 
     In noise grains are missed or invented. The mean has less of it, but small grains vanish and boundaries move
-    meanwhile: which sees more depends on both, and all frames together decide.
+    meanwhile: which sees more depends on both, and all frames together decide. By how much the two differ in what they
+    say of the material is what cutting grains wrongly costs, and the start remembers it.
     """
     if problem.process != "grain_growth" or len(frames.times) < len(MEAN_OF):
         return fit, smoother, start
     mean = _start(problem, frames, MEAN_OF)
     again, its_smoother, other = _from_scratch(problem, frames, mean, iterations, None, MEAN_OF)
-    if again.cost < fit.cost:
-        again.calls += fit.calls
-        return again, its_smoother, other
-    fit.calls += again.calls
-    return fit, smoother, start
+    doubt = doubt_of(fit, again, frames)
+    calls = fit.calls + again.calls
+    if rank(again) < rank(fit):
+        fit, smoother, start = again, its_smoother, other
+    fit.calls = calls
+    return fit, smoother, replace(start, doubt=doubt)
+
+
+def doubt_of(one: Fit, other: Fit, frames: Frames) -> np.ndarray:
+    """A deviation (name,) of z that comes from not knowing the grains: that of two fits, in full if equally good.
+
+    The variance of two numbers is half their difference squared; times 4 p (1 - p) where one is likelier. Costs of
+    right models differ by chance, by about sqrt(pixels / 2), which is what p takes for one unit.
+    """
+    chance = (0.5 * float(frames.seen.sum())) ** 0.5
+    apart = min(50.0, abs(rank(one) - rank(other)) / chance)
+    share = 1.0 / (1.0 + math.exp(apart))
+    return np.asarray((one.z - other.z) * math.sqrt(2.0 * share * (1.0 - share)))
+
+
+def rank(fit: Fit) -> float:
+    """The cost; infinite for a material that the prior all but excludes."""
+    return fit.cost if np.abs(fit.z).max(initial=0.0) < PLAUSIBLE else math.inf
 
 
 def _start(problem: Problem, frames: Frames, shares: tuple[float, ...] = (1.0,)) -> Start:
@@ -159,15 +183,15 @@ def _candidate(problem: Problem, frames: Frames, start: Start, before: Estimate 
     found: list[tuple[float, Fit]] = []
     if before is not None:
         fit, _ = _descend(problem, frames, start, before.fit, FIRST_ITERATIONS)
-        found.append((fit.cost, fit))
+        found.append((rank(fit), fit))
     for z in rough.scan(CANDIDATES):
         fit = Fit(z, _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0)
         for part in growing(len(frames.times)):
             # A short window says little of mobility: left alone it would drift to where nothing moves.
             whole = part == len(frames.times)
             fit, _ = _descend(problem, first(frames, part), start, fit, FIRST_ITERATIONS, material=whole)
-        found.append((fit.cost, fit))
-        if fit.cost < _expected(frames):
+        found.append((rank(fit), fit))
+        if rank(fit) < _expected(frames):
             break
     calls = rough.calls + sum(f.calls for _, f in found)
     best = min(found, key=lambda pair: pair[0])[1]

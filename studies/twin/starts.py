@@ -48,6 +48,7 @@ class Start:
         composition: (y, x) in [-1, 1]; None for grains.
         labels: (4 y, 4 x) grain of each fine cell; None for Cahn-Hilliard.
         field_of: (grain,) field of each grain; None for Cahn-Hilliard.
+        doubt: (name,) deviation of the parameters that comes from not knowing the grains; None for Cahn-Hilliard.
     """
 
     process: str
@@ -55,6 +56,7 @@ class Start:
     composition: np.ndarray | None = None
     labels: np.ndarray | None = None
     field_of: np.ndarray | None = None
+    doubt: np.ndarray | None = None
 
     @property
     def components(self) -> int:

@@ -85,7 +85,7 @@ def save_state(twin: Twin, folder: Path) -> None:
         "amplitude": np.array(start.amplitude),
         "history": np.array(json.dumps([_plain(s) for s in twin.history])),
     }
-    for name in ("composition", "labels", "field_of"):
+    for name in ("composition", "labels", "field_of", "doubt"):
         if getattr(start, name) is not None:
             arrays[f"start_{name}"] = getattr(start, name)
     buffer = io.BytesIO()
@@ -131,7 +131,7 @@ def load_state(twin: Twin, folder: Path) -> bool:
     start = Start(
         twin.config.process,
         float(arrays["amplitude"]),
-        *(arrays.get(f"start_{name}") for name in ("composition", "labels", "field_of")),
+        *(arrays.get(f"start_{name}") for name in ("composition", "labels", "field_of", "doubt")),
     )
     fit = Fit(
         arrays["z"],
