@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from studies.twin.ensemble import STEP, as_bright, volume_slope
+from studies.twin.ensemble import as_bright
 from studies.twin.estimate import doubt_of, rank
 from studies.twin.observations import Grey, camera_for, make_frames
 from studies.twin.priors import DEFAULT_PRIORS
@@ -17,11 +17,11 @@ from studies.twin.tangent import Tangent
 CELLS = 16
 
 
-def smoother_for(process: str, cells: int = CELLS) -> Smoother:
+def smoother_for(process: str) -> Smoother:
     """A window of three frames; what the frames show does not matter to its derivatives."""
     torch.set_num_threads(1)
-    camera = camera_for((cells, cells), 1.0, "no_flux")
-    across = np.linspace(0.0, 2.0 * np.pi, cells)
+    camera = camera_for((CELLS, CELLS), 1.0, "no_flux")
+    across = np.linspace(0.0, 2.0 * np.pi, CELLS)
     wave = np.tanh(3.0 * np.sin(across)[:, None] * np.cos(across)[None])
     image = wave if process == "cahn_hilliard" else np.abs(wave)
     names = ("mobility", "kappa") if process == "cahn_hilliard" else ("mobility", "kappa", "gamma")
@@ -68,32 +68,6 @@ def test_transpose_and_solution(point: Point) -> None:
     missed = tangent.curvature(found) - direction
     # The recursion's residual and the true one part by single precision.
     assert float(missed.norm() / direction.norm()) < 5e-3
-
-
-def log_determinant(smoother: Smoother, z: torch.Tensor, w: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """log det H by brute force, and H."""
-    unit = torch.eye(w.numel()).reshape(-1, *w.shape)
-    dense = Tangent(smoother, z, w).curvature(unit).flatten(1).double()
-    dense = 0.5 * (dense + dense.T)
-    return float(torch.linalg.slogdet(dense)[1]), dense
-
-
-@pytest.mark.parametrize("process", ["cahn_hilliard", "grain_growth"])
-def test_slope_of_the_volume_of_starts(process: str) -> None:
-    smoother, z = smoother_for(process, 8), torch.zeros(2, dtype=torch.float64)
-    w = 0.3 * torch.randn(smoother.base.shape, generator=torch.Generator().manual_seed(1))
-    count = w.numel()
-    adapted = 0.2 * torch.randn(2, *w.shape, generator=torch.Generator().manual_seed(3))
-    values, vectors = torch.linalg.eigh(log_determinant(smoother, z, w)[1])
-    # Deviations whose second moments are those of N(0, H^-1) exactly: nothing is left to chance.
-    exact = (count / values).sqrt()[:, None] * vectors.T
-    slope = volume_slope(smoother, z, w, adapted, exact.float().reshape(count, *w.shape))
-    for name in range(2):
-        step = torch.zeros(2, dtype=torch.float64)
-        step[name] = STEP
-        ends = [log_determinant(smoother, z + s * step, w + s * STEP * adapted[name])[0] for s in (1.0, -1.0)]
-        quotient = 0.5 * (ends[0] - ends[1]) / (2.0 * STEP)
-        assert slope[name] == pytest.approx(quotient, rel=0.03, abs=0.3)
 
 
 def test_deviations_of_grains_do_not_brighten() -> None:
