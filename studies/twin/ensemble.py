@@ -118,8 +118,11 @@ def linearise(smoother: Smoother, fit: Fit, rng: np.random.Generator, iterations
     information = torch.einsum("ntyx,mtyx->nm", weighted, sensitivity.double())
     information += torch.einsum("ncf,mcf->nm", adapted.double(), adapted.double())
     deviations = found[1 + count :]
-    slope = volume_slope(smoother, z, w, adapted, deviations)
-    shift = np.linalg.solve(np.eye(count) + information.numpy(), -slope)
+    shift = np.zeros(count)
+    if smoother.problem.process == "grain_growth":
+        # Six or more fields may follow noise, a composition is one: there the shift was not tried, and costs runs.
+        slope = volume_slope(smoother, z, w, adapted, deviations)
+        shift = np.linalg.solve(np.eye(count) + information.numpy(), -slope)
     return Linearised(information.numpy(), adapted, sensitivity, deviations, found[0], shown[0], shift)
 
 

@@ -77,6 +77,7 @@ def save_state(twin: Twin, folder: Path) -> None:
         "cost": np.array(fit.cost),
         "predicted": fit.predicted,
         "calls": np.array([fit.calls, found.calls]),
+        "inflation": np.array(found.inflation),
         "member_z": found.posterior.z,
         "member_starts": found.posterior.starts.numpy(),
         "member_lasts": found.posterior.lasts.numpy(),
@@ -146,7 +147,9 @@ def load_state(twin: Twin, folder: Path) -> bool:
     posterior = Posterior(arrays["member_z"], starts, lasts, predicted, arrays["covariance"])
     residuals = look_at(frames, fit.predicted, problem.sigma, abs(problem.grey.high - problem.grey.low))
     twin.frames, twin.problem = frames, problem
-    twin.estimate = Estimate(fit, posterior, residuals, start, residuals.inflation, int(arrays["calls"][1]))
+    twin.estimate = Estimate(
+        fit, posterior, residuals, start, float(arrays.get("inflation", residuals.inflation)), int(arrays["calls"][1])
+    )
     twin.history = [
         Snapshot(s["time"], s["frames"], {n: np.array(v) for n, v in s["values"].items()}, s["wall_s"], s["calls"])
         for s in json.loads(str(arrays["history"]))
