@@ -66,7 +66,7 @@ def estimate(
         seed: of all that is random.
         before: the estimate without the last frame; its first frame must be the same.
     """
-    start = before.start if before is not None else _start(problem, frames)
+    start = before.start if before is not None else first_start(problem, frames)
     count = len(frames.times)
     if before is None or count <= ALWAYS_SCAN or count & (count - 1) == 0:
         fit, smoother, start = _from_scratch(problem, frames, start, iterations, before)
@@ -102,7 +102,7 @@ def _from_scratch(
     if "level_low" in problem.names and len(frames.times) > 2:
         values = problem.values(torch.from_numpy(best.z)[None])
         low, high = float(values["level_low"][0]), float(values["level_high"][0])
-        fresh = _start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames)
+        fresh = first_start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames)
         at = Fit(best.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), best.calls)
         fit, smoother = _descend(problem, frames, fresh, at, iterations)
         if fit.cost < best.cost:
@@ -111,7 +111,8 @@ def _from_scratch(
     return *_descend(problem, frames, start, best, iterations), start
 
 
-def _start(problem: Problem, frames: Frames) -> Start:
+def first_start(problem: Problem, frames: Frames) -> Start:
+    """What the first frame says of the start."""
     image = problem.camera.spread(problem.from_grey(frames.filled(0)))
     share = 2.0 if problem.process == "cahn_hilliard" else 1.0
     noise = share * problem.sigma / abs(problem.grey.high - problem.grey.low)
