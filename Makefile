@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean training-data calibration-data
+.PHONY: demo test types tests lint clean training-data calibration-data
 
 demo: $(READY)
 	$(BIN)/phasetwin run sweeps/examples/spinodal.yaml
@@ -13,7 +13,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(MAKE) --no-print-directory -j 2 types tests
+
+types: $(READY)
 	$(BIN)/mypy
+
+# Each process takes the tests of whole files in order, and some of another's when it has none left.
+tests: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
 training-data: $(READY)

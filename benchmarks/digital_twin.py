@@ -21,9 +21,11 @@ from scipy.optimize import least_squares
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.initial import noise, voronoi
 from studies import Twin
+from studies.twin.bands import quantiles
 from studies.twin.config import TwinConfig
+from studies.twin.estimate import first_start
 from studies.twin.observations import Frames, make_frames
-from studies.twin.smoother import Problem
+from studies.twin.smoother import Problem, Smoother
 
 FRAMES, LATER = 10, 10
 #: Time between frames and age of the first one.
@@ -122,7 +124,7 @@ def recovery(process: str, sigma: float, seed: int, cells: int, members: int, fo
     }
     for name in PARAMETERS:
         values, true = twin.history[-1].values[name], truth.values[name]
-        low, high = np.quantile(values, [0.05, 0.95])
+        low, high = quantiles(values, (0.05, 0.95))
         row[name] = float(np.median(values)) / true - 1.0
         row[f"{name}_inside"] = bool(low <= true <= high)
         row[f"{name}_z"] = float(np.log(np.median(values) / true) / np.log(values).std(ddof=1))
@@ -130,21 +132,21 @@ def recovery(process: str, sigma: float, seed: int, cells: int, members: int, fo
     return row
 
 
-def recovered(path: Path, settings: Settings, seeds: range, folder: Path) -> list[dict[str, Any]]:
+def recovered(path: Path, settings: Settings, truths: range, folder: Path) -> list[dict[str, Any]]:
     """All truths of these settings: those in the file are not computed again, each new one is a line of it at once."""
     done = {}
     if path.exists():
         for text in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(text)
             done[tuple(row[n] for n in (*settings._fields, "seed"))] = row
-    for seed in seeds:
+    for seed in truths:
         key = (*settings, seed)
         if key not in done:
             row = recovery(settings.process, settings.noise, seed, settings.cells, settings.members, folder)
             done[key] = dict(zip((*settings._fields, "seed"), key, strict=True)) | row
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(done[key]) + "\n")
-    return [done[(*settings, seed)] for seed in seeds]
+    return [done[(*settings, seed)] for seed in truths]
 
 
 def summary(settings: Settings, rows: list[dict[str, Any]]) -> str:
@@ -187,7 +189,7 @@ def _covered(twin: Twin, truth: Truth) -> list[bool]:
         true = evaluate_qois(GrainGrowth(grid, kappa=truth.values["kappa"]), SolverFrames(clean, energy))
     found = []
     for name in names:
-        low, high = np.quantile(forecast.qois[name][:, 0], [0.05, 0.95])
+        low, high = quantiles(forecast.qois[name][:, 0], (0.05, 0.95))
         found.append(bool(low <= float(true[name][0, 0]) <= high))
     return found
 
@@ -202,38 +204,103 @@ def wrong_process(count: int, cells: int, members: int, folder: Path) -> str:
     return f"Grain-growth frames in a Cahn-Hilliard twin: flagged in {flagged} of {count}."
 
 
-def cost(cells: int, members: tuple[int, ...], folder: Path) -> list[str]:
-    """Seconds of the update with the last of the frames, against members."""
-    rows = []
-    for count in members:
-        truth = make_truth("cahn_hilliard", 0, cells)
+def cost(cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: Path) -> list[str]:
+    """Processor time and runs of one more frame, against members and against frames; and how they grow."""
+    truth = make_truth("cahn_hilliard", 0, cells)
+    seen = truth.frames(0.05, 0)
+    settings = [(n, FRAMES) for n in members] + [(members[0], n) for n in frames if n != FRAMES]
+    found = {}
+    for count, last in settings:
         twin = twin_for("cahn_hilliard", folder, count)
-        frames = truth.frames(0.05, 0)
-        twin.assimilate(Frames(frames.times[:-1], frames.grey[:-1]))
+        twin.assimilate(Frames(seen.times[: last - 1], seen.grey[: last - 1]))
         before = time.process_time()
-        twin.update(frames.grey[-1], float(frames.times[-1]))
-        processor = time.process_time() - before
-        rows.append(f"| {count} | {twin.history[-1].wall_s:.1f} | {processor:.1f} | {twin.history[-1].calls} |")
-    return rows
+        twin.update(seen.grey[last - 1], float(seen.times[last - 1]))
+        found[count, last] = (time.process_time() - before, twin.history[-1].calls)
+    rows = [f"| {m} | {f} | {seconds:.2f} | {calls} |" for (m, f), (seconds, calls) in found.items()]
+    per_member = np.polyfit(members, [found[m, FRAMES][0] for m in members], 1)
+    lengths = sorted(f for m, f in found if m == members[0])
+    power = np.polyfit(np.log(lengths), np.log([found[members[0], f][0] for f in lengths]), 1)[0]
+    line = f"{per_member[1]:.2f} s and {1000 * per_member[0]:.1f} ms a member; time grows as frames^{power:.2f}."
+    return [*rows, "", line]
 
 
-def direct_fit(sigma: float, truths: int, cells: int, folder: Path) -> str:
-    """Least squares of the solver from the first frame, after a coarse scan; no ensemble, no bands."""
-    errors: dict[str, list[float]] = {"mobility": [], "kappa": []}
-    calls = 0
-    for seed in range(truths):
+class Found(NamedTuple):
+    """What a fit says of mobility and kappa, and the trajectories that it took."""
+
+    values: tuple[float, float]
+    calls: int
+
+
+def direct_fits(sigma: float, seeds: range, cells: int, members: int, folder: Path) -> list[str]:
+    """Fits without an ensemble beside the twin, on the same frames: rows of a table.
+
+    ``first frame``: least squares of the solver from the first frame. ``start free``: the same unknowns as the twin's,
+    with as many of the start's modes as matter, derivatives by differences, for the solver has no adjoint.
+    """
+    found: dict[str, list[tuple[Found, Truth]]] = {}
+    for seed in seeds:
         truth = make_truth("cahn_hilliard", seed, cells)
         frames = truth.frames(sigma, seed)
-        problem = twin_for("cahn_hilliard", folder, 8).problem_for(frames)
-        found, used = _fit(problem, frames)
-        calls += used
-        for name, value in zip(errors, found, strict=True):
-            errors[name].append(abs(value / truth.values[name] - 1.0))
-    medians = " | ".join(f"{np.median(e):.1%}" for e in errors.values())
-    return f"| direct fit | {sigma:g} | {medians} | {calls / truths:.0f} |"
+        twin = twin_for("cahn_hilliard", folder, members)
+        problem = twin.problem_for(frames)
+        estimate = twin.assimilate(frames)
+        medians = [float(np.median(twin.history[-1].values[name])) for name in PARAMETERS]
+        rows = {
+            f"twin, {members} members": Found((medians[0], medians[1]), estimate.calls),
+            "direct fit, first frame": _fit(problem, frames),
+            f"direct fit, start free ({MODES} modes)": _fit_with_start(problem, frames),
+        }
+        for name, row in rows.items():
+            found.setdefault(name, []).append((row, truth))
+    return [_direct_row(name, sigma, rows) for name, rows in found.items()]
 
 
-def _fit(problem: Problem, frames: Frames) -> tuple[tuple[float, float], int]:
+def _direct_row(name: str, sigma: float, rows: list[tuple[Found, Truth]]) -> str:
+    errors = np.abs([[v / t.values[n] - 1.0 for v, n in zip(f.values, PARAMETERS, strict=True)] for f, t in rows])
+    medians = " | ".join(f"{e:.1%}" for e in np.median(errors, 0))
+    return f"| {name} | {sigma:g} | {len(rows)} | {medians} | {np.mean([f.calls for f, _ in rows]):.0f} |"
+
+
+#: Modes of the start that the direct fit varies: those that the prior lets move most.
+MODES = 200
+
+
+def _fit_with_start(problem: Problem, frames: Frames) -> Found:
+    """Levenberg and Marquardt's (trust-region form) over material, grey levels and modes of the start."""
+    start = first_start(problem, frames)
+    names = len(problem.names)
+    rough = Smoother(problem, frames, start, 1.0, 1.0, coarse=True)
+    best = rough.scan(1)[0]
+    values = problem.values(torch.from_numpy(best)[None])
+    smoother = Smoother(problem, frames, start, float(values["mobility"][0]), float(values["kappa"][0]))
+    modes = torch.argsort(smoother.spread.flatten(), descending=True, stable=True)[:MODES]
+    weight = smoother.weight.sqrt()
+
+    def misses(points: np.ndarray) -> np.ndarray:
+        """Residuals and priors (point, number) of points (point, unknown)."""
+        rows = []
+        with torch.no_grad():
+            for part in np.array_split(points, max(1, len(points) // 32)):
+                w = torch.zeros(len(part), smoother.base.numel())
+                w[:, modes] = torch.from_numpy(part[:, names:]).float()
+                begin = smoother.begin(w.reshape(len(part), *smoother.base.shape))
+                seen, _ = smoother.predict(torch.from_numpy(part[:, :names].copy()), begin)
+                rows.append(np.hstack([(weight * (seen - smoother.data)).flatten(1).double().numpy(), part]))
+        return np.vstack(rows)
+
+    def jacobian(x: np.ndarray) -> np.ndarray:
+        step = 0.03
+        rows = misses(np.vstack([x, x + step * np.eye(len(x))]))
+        return np.asarray(((rows[1:] - rows[0]) / step).T)
+
+    begin = np.concatenate([best, np.zeros(MODES)])
+    # Most of the last digits come in the first steps.
+    x = least_squares(lambda p: misses(p[None])[0], begin, jac=jacobian, max_nfev=8, ftol=1e-4).x
+    values = problem.values(torch.from_numpy(x[:names])[None])
+    return Found((float(values["mobility"][0]), float(values["kappa"][0])), rough.calls + smoother.calls)
+
+
+def _fit(problem: Problem, frames: Frames) -> Found:
     grid, calls = problem.camera.grid, 0
 
     def residual(p: np.ndarray) -> np.ndarray:
@@ -249,7 +316,7 @@ def _fit(problem: Problem, frames: Frames) -> tuple[tuple[float, float], int]:
     levels = (problem.grey.low, problem.grey.high)
     best = min(corners, key=lambda c: float(np.square(residual(np.array([*c, *levels]))).sum()))
     solution = least_squares(residual, np.array([*best, *levels]), diff_step=1e-2, max_nfev=15)
-    return (float(np.exp(solution.x[0])), float(np.exp(solution.x[1]))), calls
+    return Found((float(np.exp(solution.x[0])), float(np.exp(solution.x[1]))), calls)
 
 
 def main() -> None:
@@ -258,7 +325,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few truths, small boxes")
     parser.add_argument("--part", choices=("recovery", "cost", "wrong", "direct"), action="append")
     parser.add_argument("--truths", type=int, help="of each process and noise; 20 by default")
-    parser.add_argument("--first-seed", type=int, default=0, help="of the recovery's truths; 0 by default")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the truths; 0 by default")
     parser.add_argument("--cells", type=int, help="a side; 32 by default")
     parser.add_argument("--process", choices=sorted(INTERVAL), action="append", help="of the recovery; both by default")
     parser.add_argument("--noise", type=float, action="append", help="of the recovery; 0.05 and 0.2 by default")
@@ -268,11 +335,11 @@ def main() -> None:
     torch.set_num_threads(1)
     truths, cells, members = (3, 32, 32) if given.quick else (20, 32, 32)
     truths, cells = given.truths or truths, given.cells or cells
+    seeds = range(given.first_seed, given.first_seed + truths)
     print(f"{truths} truths, {cells} x {cells} cells, {FRAMES} frames, {members} members.\n", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "recovery" in parts:
-            seeds = range(given.first_seed, given.first_seed + truths)
             print(HEADER, flush=True)
             for process in given.process or ("cahn_hilliard", "grain_growth"):
                 for sigma in given.noise or (0.05, 0.2):
@@ -280,14 +347,15 @@ def main() -> None:
                     lines = given.lines or folder / "lines.jsonl"
                     print(summary(settings, recovered(lines, settings, seeds, folder)), flush=True)
         if "cost" in parts:
-            print("\n| members | s, one more frame | processor s | runs of the window |\n|---|---|---|---|", flush=True)
-            print("\n".join(cost(cells, (16, 64) if given.quick else (16, 32, 64, 128), folder)), flush=True)
+            print("\n| members | frames | processor s of the last | runs |\n|---|---|---|---|", flush=True)
+            members_lengths = ((16, 64), (4, 10)) if given.quick else ((8, 16, 32, 64), (2, 4, 8, 10))
+            print("\n".join(cost(cells, members_lengths[0], members_lengths[1], folder)), flush=True)
         if "wrong" in parts:
             print("\n" + wrong_process(3 if given.quick else 10, cells, members, folder), flush=True)
         if "direct" in parts:
-            print("\n| | noise | mobility | kappa | solver calls |\n|---|---|---|---|---|", flush=True)
-            for sigma in (0.05, 0.2):
-                print(direct_fit(sigma, truths, cells, folder), flush=True)
+            print("\n| | noise | truths | mobility | kappa | runs |\n|---|---|---|---|---|---|", flush=True)
+            for sigma in given.noise or (0.05, 0.2):
+                print("\n".join(direct_fits(sigma, seeds, cells, members, folder)), flush=True)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def assimilate(
     ] = None,
 ) -> int:
     """Follow observed frames: estimate the material, forecast, and say what the frames determine."""
+    from studies.twin.forecast import check_engine
     from studies.twin.report import write_report
     from studies.twin.store import write_store
     from studies.twin.twin import Twin
@@ -45,6 +46,7 @@ def assimilate(
     changes = [*(overrides or ()), *([f"cluster={{address: '{address}'}}"] if address else [])]
     twin = Twin.from_yaml(file, changes)
     with located(file, changes):
+        check_engine(twin.config.engine, twin.config.process)
         folder = run_batch(twin, typer.echo) if watch is None else run_watch(twin, watch, typer.echo, idle)
         check, known = twin.check(), twin.identifiability()
         forecast = twin.forecast()
@@ -68,9 +70,11 @@ def _tell(check: ModelCheck, known: list[Determined]) -> None:
 def _crossing(text: str, times: object, until: float) -> str:
     import numpy as np
 
+    from studies.twin.bands import quantiles
+
     values = np.asarray(times, dtype=np.float64)
     passed = np.isfinite(values)
     if not passed.any():
         return f"{text}: not before {until:g}"
-    low, middle, high = np.quantile(values[passed], [0.05, 0.5, 0.95])
+    low, middle, high = quantiles(values[passed])
     return f"{text}: at {middle:.4g} ({low:.4g} to {high:.4g}) in {passed.mean():.0%} of the members"

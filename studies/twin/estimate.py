@@ -75,7 +75,7 @@ def estimate(
         seed: of all that is random.
         before: the estimate without the last frame; its first frame must be the same.
     """
-    start = before.start if before is not None else _start(problem, frames)
+    start = before.start if before is not None else first_start(problem, frames)
     count = len(frames.times)
     if before is None or count <= ALWAYS_SCAN or count & (count - 1) == 0:
         fit, smoother, start = _from_scratch(problem, frames, start, iterations, before)
@@ -119,7 +119,7 @@ def _from_scratch(
     if "level_low" in problem.names and len(frames.times) > 2:
         values = problem.values(torch.from_numpy(best.z)[None])
         low, high = float(values["level_low"][0]), float(values["level_high"][0])
-        fresh = _start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames, shares)
+        fresh = first_start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames, shares)
         at = Fit(best.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), best.calls)
         fit, smoother = _descend(problem, frames, fresh, at, iterations)
         if rank(fit) < rank(best):
@@ -139,7 +139,7 @@ def _other_grains(
     """
     if problem.process != "grain_growth" or len(frames.times) < len(MEAN_OF):
         return fit, smoother, start
-    mean = _start(problem, frames, MEAN_OF)
+    mean = first_start(problem, frames, MEAN_OF)
     again, its_smoother, other = _from_scratch(problem, frames, mean, iterations, None, MEAN_OF)
     doubt = doubt_of(fit, again, frames)
     calls = fit.calls + again.calls
@@ -166,7 +166,7 @@ def rank(fit: Fit) -> float:
     return fit.cost if np.abs(fit.z).max(initial=0.0) < PLAUSIBLE else math.inf
 
 
-def _start(problem: Problem, frames: Frames, shares: tuple[float, ...] = (1.0,)) -> Start:
+def first_start(problem: Problem, frames: Frames, shares: tuple[float, ...] = (1.0,)) -> Start:
     """The first guess, from a mean of the first frames in these shares."""
     weights = np.array(shares) / sum(shares)
     grey = sum(w * frames.filled(i) for i, w in enumerate(weights))

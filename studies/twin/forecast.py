@@ -95,6 +95,21 @@ def roll(members: Members, times: np.ndarray, engine: Any, client: Any = None) -
     )
 
 
+def check_engine(engine: Any, process: str) -> None:
+    """Refuse a model that cannot be read or knows another process, before hours of estimation.
+
+    Raises:
+        InputError: one line.
+    """
+    if engine.kind != "surrogate":
+        return
+    from surrogate import load_surrogate
+
+    model = load_surrogate(engine.model)
+    if model.process != process:
+        raise InputError(f"engine.model: found {engine.model}, a model of {model.process}, allowed one of {process}")
+
+
 def roll_here(members: Members, times: np.ndarray, engine: Any) -> Rolled:
     """Forecast some members in this process."""
     lead = np.asarray(times, dtype=np.float64) - members.time

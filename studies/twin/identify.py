@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from studies.twin.bands import quantiles
 from studies.twin.smoother import Problem
 
 #: Posterior over prior spread: below the first a quantity is determined, below the second partly.
@@ -72,5 +73,5 @@ def _judge(name: str, meaning: str, after: np.ndarray, before: np.ndarray) -> De
         return Determined(name, meaning, value, value, value, float("nan"), "given")
     ratio = float(np.log(after).std()) / spread
     verdict = "determined" if ratio < DETERMINED else "partly" if ratio < PARTLY else "not determined"
-    low, value, high = np.quantile(after, [0.05, 0.5, 0.95])
+    low, value, high = quantiles(after)
     return Determined(name, meaning, float(value), float(low), float(high), ratio, verdict)

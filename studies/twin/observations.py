@@ -51,6 +51,8 @@ class Frames:
 def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> Frames:
     """Check and sort frames; whole frames without any value count as missing and are left out.
 
+    A row or column that shows one and the same value in all of several frames is dead, and not seen.
+
     Args:
         times: (time,) finite, in any order.
         grey: (time, y, x), NaN or infinite where not seen.
@@ -76,7 +78,19 @@ def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> Frames:
     enough = np.isfinite(grey).mean((1, 2)) >= LEAST_SEEN
     if not enough.any():
         raise InputError(f"observations.path: {source}: found no frame with {LEAST_SEEN:.0%} of its pixels seen")
-    return Frames(times[enough], grey[enough])
+    times, grey = times[enough], grey[enough]
+    _hide_dead_lines(grey)
+    return Frames(times, grey)
+
+
+def _hide_dead_lines(grey: np.ndarray) -> None:
+    """Set rows and columns of frames (time, y, x) that never change, in time or along themselves, to NaN."""
+    if len(grey) < 2 or np.nanmin(grey) == np.nanmax(grey):
+        return  # frames without contrast are refused elsewhere, by their name
+    low, high = np.where(np.isnan(grey), np.inf, grey), np.where(np.isnan(grey), -np.inf, grey)
+    for axis, line in ((2, 1), (1, 2)):
+        dead = low.min((0, axis)) == high.max((0, axis))
+        np.moveaxis(grey, line, 0)[dead] = np.nan
 
 
 def _first(times: np.ndarray) -> int:

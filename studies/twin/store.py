@@ -19,6 +19,7 @@ import xarray as xr
 
 from solvers.errors import InputError
 from solvers.qois import qois_of
+from studies.twin.bands import quantiles
 from studies.twin.checks import ModelCheck
 from studies.twin.ensemble import Posterior
 from studies.twin.estimate import Estimate
@@ -269,7 +270,7 @@ def forecast_dataset(twin: Twin, forecast: Forecast) -> xr.Dataset:
         data[name] = (dims, values, about)
         for end, level in (("low", 0.05), ("high", 0.95)):
             band = about | {"long_name": f"{info.long_name}, {100 * level:g} % of the members"}
-            data[f"{name}_{end}"] = (dims[1:], np.quantile(values, level, axis=0), band)
+            data[f"{name}_{end}"] = (dims[1:], quantiles(values, [level])[0], band)
     if forecast.crossings:
         texts = np.array([text for text, _ in forecast.crossings]).astype(object)
         times = np.stack([times for _, times in forecast.crossings])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from solvers.errors import InputError
+from studies.twin.bands import quantiles
 from studies.twin.observations import Frames
 from studies.twin.readers import TIMES_FILE, read_frames, read_image, read_times
 from studies.twin.store import folder_for, load_state, save_state
@@ -116,7 +117,7 @@ def _begins(frames: Frames, earlier: Frames) -> bool:
 def _line(twin: Twin) -> str:
     snapshot = twin.history[-1]
     values = ", ".join(
-        f"{name} {np.median(v):.4g} ({np.quantile(v, 0.05):.4g} to {np.quantile(v, 0.95):.4g})"
+        "{} {:.4g} ({:.4g} to {:.4g})".format(name, *quantiles(v)[[1, 0, 2]])
         for name, v in snapshot.values.items()
         if not name.startswith("level") and np.ptp(v) > 0
     )

@@ -30,6 +30,9 @@ References = Annotated[
     Path | None, typer.Option("--references", help="Folder of the truths; OUT/references by default.")
 ]  # fmt: skip
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the folder has already.")]
+Emulator = Annotated[
+    bool, typer.Option(help="Learn an emulator from other trajectories: with large boxes what takes longest.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -51,6 +54,7 @@ def frontier(
     out: Out = Path("runs/frontier"),
     references: References = None,
     fresh: Fresh = False,
+    emulator: Emulator = True,
 ) -> int:
     """Measure error against cost per trajectory of the solver and of every model; write tables and pictures.
 
@@ -65,7 +69,7 @@ def frontier(
 
     cases = chosen_cases(process, case or (), quick)
     models = model or shipped()
-    lineup = quick_lineup(models) if quick else Lineup(models=models)
+    lineup = quick_lineup(models) if quick else Lineup(models=models, emulator=emulator)
     count = rounds or (1 if quick else 3)
     keep = RowFile(out / "frontier.json")
     result = run(cases, lineup, keep, references or out / "references", count, threads, fresh, typer.echo)

@@ -286,6 +286,7 @@ def write_yaml(folder: Path, path: Path) -> Path:
     [
         ("parameters.kapa=1", "kapa"),
         ("parameters.gamma=1.5", "gamma"),
+        ("engine={kind: auto}", "allowed 'solver', 'surrogate'"),
         ("forecast.thresholds=[{qoi: domain_sise, above: 3}]", "domain_sise"),
         ("observations.path=nowhere.zarr", "nowhere"),
         ("assimilation.members=2", "members"),
@@ -300,6 +301,18 @@ def test_bad_files_are_one_line(change: str, message: str, tmp_path: Path, capsy
     assert "\n" not in error
 
 
+@pytest.mark.parametrize("model", ["no-such-model", "gg-jump"])
+def test_models_that_cannot_forecast_are_refused_at_once(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "f.npy", np.zeros((2, 12, 12)))
+    change = f"engine={{kind: surrogate, model: {model}}}"
+    assert main(["assimilate", str(write_yaml(tmp_path, tmp_path / "f.npy")), "--set", change]) == 2
+    error = capsys.readouterr().err.strip()
+    assert model in error
+    assert "\n" not in error
+
+
 def test_lint_and_schema_know_twins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "f.npy", np.zeros((2, 12, 12)))
     assert main(["lint", str(write_yaml(tmp_path, tmp_path / "f.npy"))]) == 0
@@ -310,11 +323,18 @@ def test_lint_and_schema_know_twins(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_assimilate_writes_store_and_report(
     furnace: Frames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    np.save(tmp_path / "f.npy", furnace.grey[:2, :16, :16])
-    assert main(["assimilate", str(write_yaml(tmp_path, tmp_path / "f.npy"))]) == 0
+    """From damaged frames: out of order, one missing, half the pixels of another masked, a dead column."""
+    grey = furnace.grey[[1, 0, 2], :16, :16].copy()
+    grey[2] = np.nan
+    grey[0][np.random.default_rng(1).random((16, 16)) < 0.5] = np.nan
+    grey[:, :, 5] = 0.5
+    np.save(tmp_path / "f.npy", grey)
+    file = write_yaml(tmp_path, tmp_path / "f.npy")
+    assert main(["assimilate", str(file), "--set", "observations.times=[12, 0, 24]"]) == 0
     assert "determined" in capsys.readouterr().out
     posterior = xr.open_zarr(tmp_path / "out.zarr", group="posterior", consolidated=False)
     assert {"mobility", "kappa", "composition"} <= set(posterior.data_vars)
+    assert all(np.isfinite(posterior[name]).all() for name in ("mobility", "kappa", "composition"))
     forecast = xr.open_zarr(tmp_path / "out.zarr", group="forecast", consolidated=False)
     assert {"field", "domain_size", "domain_size_low", "crossing_time"} <= set(forecast.data_vars)
     report = tmp_path / "out.zarr" / "report"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from solvers.qois import qois_of
+from studies.twin.bands import quantiles
 from studies.twin.twin import Forecast, Twin
 from sweeps.describe import bracketed
 from sweeps.report.style import FIELD_COLOURS, INK, MUTED, new_figure, spread_indices, text_style, tidy
@@ -53,7 +54,7 @@ def parameters_figure(twin: Twin) -> Figure | None:
     axes = figure.subplots((len(names) + 2) // 3, min(3, len(names)), squeeze=False).ravel()
     counts = [s.frames for s in twin.history]
     for axis, name in zip(axes, names, strict=False):
-        bands = np.array([np.quantile(s.values[name], [0.05, 0.5, 0.95]) for s in twin.history])
+        bands = np.array([quantiles(s.values[name]) for s in twin.history])
         axis.fill_between(counts, bands[:, 0], bands[:, 2], color=BAND, alpha=0.25, lw=0)
         axis.plot(counts, bands[:, 1], color=BAND, marker="o", ms=3)
         if name in ("mobility", "kappa"):
@@ -75,7 +76,7 @@ def fans_figure(twin: Twin, forecast: Forecast) -> Figure:
     axes = figure.subplots(rows, min(3, len(names)), squeeze=False).ravel()
     for axis, name in zip(axes, names, strict=False):
         values = forecast.qois[name]
-        low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
+        low, middle, high = quantiles(values)
         axis.plot(forecast.times, values[:12].T, color=MUTED, lw=0.4, alpha=0.6)
         axis.fill_between(forecast.times, low, high, color=BAND, alpha=0.25, lw=0)
         axis.plot(forecast.times, middle, color=BAND)

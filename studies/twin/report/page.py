@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from studies.twin.bands import quantiles
 from studies.twin.checks import ModelCheck
 from studies.twin.identify import Determined
 from studies.twin.report.figures import (
@@ -61,7 +62,8 @@ def _render(
             "Residual",
             f"{found.residuals.rms.mean():.2%} of the grey range, {found.residuals.structured:.2%} structured",
         ),
-        ("Members", f"{len(found.posterior.z)}"),
+        ("Seen", f"{frames.seen.mean():.0%} of the pixels"),
+        ("Members", f"{len(found.posterior.z)}" + _moved(found.posterior.lost)),
         ("Engine", ", ".join(sorted(set(forecast.engine)))),
         ("Last update", f"{twin.history[-1].wall_s:.1f} s, {twin.history[-1].calls} runs of the window"),
     ]
@@ -77,9 +79,13 @@ def _render(
     )
 
 
+def _moved(lost: int) -> str:
+    return f"; {lost} of them diverged and were moved towards the fit" if lost else ""
+
+
 def _crossing(text: str, times: np.ndarray) -> tuple[str, str]:
     passed = np.isfinite(times)
     if not passed.any():
         return text, "not within the forecast"
-    low, middle, high = np.quantile(times[passed], [0.05, 0.5, 0.95])
+    low, middle, high = quantiles(times[passed])
     return text, f"t = {middle:.4g} ({low:.4g} to {high:.4g}), {passed.mean():.0%} of the members"
