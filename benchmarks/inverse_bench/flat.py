@@ -98,7 +98,9 @@ def _watched(study: Study) -> list[dict[str, float]]:
             done = int(line.split(" of ")[0].split()[-1])
             if done >= marks[-1][0] + part or done == study.config.trials:
                 marks.append((done, time.process_time(), process.memory_info().rss / 1e6))
-                print(f"flat: {done} trials, {marks[-1][2]:.0f} MB", file=sys.stderr, flush=True)
+                (first, before, _), (_, now, mb) = marks[-2:]
+                took = 1000 * (now - before) / max(1, done - first)
+                print(f"flat: {done} trials, {took:.1f} ms a trial, {mb:.0f} MB", file=sys.stderr, flush=True)
 
     # On workers of its own, as a user's study runs.
     study.run(progress=say, report=False)

@@ -147,6 +147,10 @@ def _is_free(key: tuple[Any, ...]) -> bool:
     return key[1] in (FREE if key[0] == "study" else FREE_OF_SWEEP)
 
 
+def _another(folder: Path, what: str) -> InputError:
+    return InputError(f"{folder}: holds another study ({what}); choose another output.path, or delete the folder")
+
+
 def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
     """Write the resolved study into its folder, or see that what is there is the same study.
 
@@ -165,10 +169,11 @@ def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
         for key, old, new in differences(there, here):
             if not _is_free(key):
                 name = ".".join(map(str, key[1:] if key[0] == "study" else key))
-                raise InputError(
-                    f"{folder}: holds another study ({name}: {json.dumps(old)} there, {json.dumps(new)} in the file); "
-                    "choose another output.path, or delete the folder"
-                )
+                raise _another(folder, f"{name}: {json.dumps(old)} there, {json.dumps(new)} in the file")
+        # Nothing differs, but the order of the keys is that of the samplers' dimensions and decides what is asked.
+        before, now = list(there["study"]["variables"]), list(study.variables)
+        if before != now:
+            raise _another(folder, f"variables in the order {', '.join(before)} there, {', '.join(now)} in the file")
     elif folder.exists() and any(folder.iterdir()):
         raise InputError(
             f"{folder}: expected a study or nothing, but other things are there; choose another output.path"

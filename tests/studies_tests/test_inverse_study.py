@@ -6,10 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from wsgiref.util import setup_testing_defaults
 
 import inverse_studies as small
 import numpy as np
 import optuna
+import optuna_dashboard
 import pytest
 from distributed import Client
 from optuna.storages import JournalStorage
@@ -272,6 +275,28 @@ def test_the_journal_is_an_optuna_study(found: Any) -> None:
     assert journal.best_value == pytest.approx(frame["value"].min() if "value" in frame else frame.iloc[:, 1].min())
 
 
+def test_the_dashboard_opens_the_journal(found: Any) -> None:
+    """What ``optuna-dashboard journal.log`` serves to the browser: the study with all its trials."""
+    app = optuna_dashboard.wsgi(JournalStorage(JournalFileBackend(str(found.folder / "journal.log"))))
+    (listed,) = _get(app, "/api/studies")["study_summaries"]
+    assert listed["study_name"] == "target"
+    trials = _get(app, f"/api/studies/{listed['study_id']}", after="0")["trials"]
+    assert len(trials) == found.trials
+    # As the study's own tests read them from the journal.
+    values = {t["number"]: t.get("values") for t in trials}
+    assert values == {t.number: t.values for t in journal_of(found.folder).get_trials()}
+
+
+def _get(app: Any, path: str, **query: str) -> Any:
+    """The JSON answer of a WSGI application."""
+    asked = {"PATH_INFO": path, "QUERY_STRING": urlencode(query), "CONTENT_TYPE": "application/json"}
+    setup_testing_defaults(asked)
+    said: list[str] = []
+    body = b"".join(app(asked, lambda status, *_: said.append(status)))
+    assert said == ["200 OK"], body
+    return json.loads(body)
+
+
 def test_no_trial_meets_a_constraint(tmp_path: Path, client: Client) -> None:
     data = small.study_data(
         tmp_path, trials=8, constraints=[{"qoi": "domain_size", "at": 40, "min": 15.9}], verify={"top": 1, "random": 0}
@@ -287,3 +312,13 @@ def test_another_study_is_not_overwritten(found: Any, client: Client) -> None:
     with pytest.raises(InputError, match=r"holds another study \(objectives"):
         Study.from_config(stored).run(client, progress=False, report=False)
     assert (found.folder / "best.json").read_bytes() == before
+
+
+def test_variables_in_another_order_are_another_study(found: Any, client: Client) -> None:
+    """The samplers' dimensions are in the order of the file: the same seed would ask for other points."""
+    stored = json.loads((found.folder / "study.json").read_text())["study"]
+    stored["variables"] = dict(reversed(stored["variables"].items()))
+    before = {p.name: p.read_bytes() for p in found.folder.iterdir() if p.is_file()}
+    with pytest.raises(InputError, match=r"another study \(variables in the order mobility, kappa there, kappa, mob"):
+        Study.from_config(stored).run(client, progress=False, report=False)
+    assert {p.name: p.read_bytes() for p in found.folder.iterdir() if p.is_file()} == before
