@@ -204,8 +204,8 @@ def wrong_process(count: int, cells: int, members: int, folder: Path) -> str:
     return f"Grain-growth frames in a Cahn-Hilliard twin: flagged in {flagged} of {count}."
 
 
-def cost(cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: Path) -> list[str]:
-    """Processor time and runs of one more frame, against members and against frames; and how they grow."""
+def cost(cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: Path) -> str:
+    """Print processor time and runs of one more frame, against members and frames; a line on how they grow."""
     truth = make_truth("cahn_hilliard", 0, cells)
     seen = truth.frames(0.05, 0)
     settings = [(n, FRAMES) for n in members] + [(members[0], n) for n in frames if n != FRAMES]
@@ -216,12 +216,11 @@ def cost(cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: 
         before = time.process_time()
         twin.update(seen.grey[last - 1], float(seen.times[last - 1]))
         found[count, last] = (time.process_time() - before, twin.history[-1].calls)
-    rows = [f"| {m} | {f} | {seconds:.2f} | {calls} |" for (m, f), (seconds, calls) in found.items()]
+        print(f"| {count} | {last} | {found[count, last][0]:.2f} | {found[count, last][1]} |", flush=True)
     per_member = np.polyfit(members, [found[m, FRAMES][0] for m in members], 1)
     lengths = sorted(f for m, f in found if m == members[0])
     power = np.polyfit(np.log(lengths), np.log([found[members[0], f][0] for f in lengths]), 1)[0]
-    line = f"{per_member[1]:.2f} s and {1000 * per_member[0]:.1f} ms a member; time grows as frames^{power:.2f}."
-    return [*rows, "", line]
+    return f"\n{per_member[1]:.2f} s and {1000 * per_member[0]:.1f} ms a member; time grows as frames^{power:.2f}."
 
 
 class Found(NamedTuple):
@@ -348,8 +347,8 @@ def main() -> None:
                     print(summary(settings, recovered(lines, settings, seeds, folder)), flush=True)
         if "cost" in parts:
             print("\n| members | frames | processor s of the last | runs |\n|---|---|---|---|", flush=True)
-            members_lengths = ((16, 64), (4, 10)) if given.quick else ((8, 16, 32, 64), (2, 4, 8, 10))
-            print("\n".join(cost(cells, members_lengths[0], members_lengths[1], folder)), flush=True)
+            members_lengths = ((16, 64), (5, 10)) if given.quick else ((8, 16, 32, 64), (5, 7, 10))
+            print(cost(cells, members_lengths[0], members_lengths[1], folder), flush=True)
         if "wrong" in parts:
             print("\n" + wrong_process(3 if given.quick else 10, cells, members, folder), flush=True)
         if "direct" in parts:
