@@ -163,12 +163,12 @@ def run_all(plan: list[Fault], kept: Path, options: argparse.Namespace) -> bool:
         with writing:
             keep(kept, row)
             options.out.write_text(page(_in_order(read_rows(kept)), "python benchmarks/chaos.py"))
-        if row.equal:
+        if row.equal and not row.hung:
             shutil.rmtree(place, ignore_errors=True)
 
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(run, [f for f in plan if f.name not in there]))
-    good = all(row.equal for row in read_rows(kept))
+    good = all(row.equal and not row.hung for row in read_rows(kept))
     if good:
         shutil.rmtree(folder, ignore_errors=True)
     else:
