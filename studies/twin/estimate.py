@@ -184,22 +184,20 @@ def _candidate(problem: Problem, frames: Frames, start: Start, before: Estimate 
     """
     names = problem.names
     rough = Smoother(problem, frames, start, *_typical(problem, np.zeros(len(names))), coarse=True)
-    found: list[tuple[float, Fit]] = []
+    found: list[Fit] = []
     if before is not None:
-        fit, _ = _descend(problem, frames, start, before.fit, FIRST_ITERATIONS)
-        found.append((rank(fit), fit))
+        found.append(_descend(problem, frames, start, before.fit, FIRST_ITERATIONS)[0])
     for z in rough.scan(CANDIDATES):
         fit = Fit(z, _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0)
         for part in growing(len(frames.times)):
             # A short window says little of mobility: left alone it would drift to where nothing moves.
             whole = part == len(frames.times)
             fit, _ = _descend(problem, first(frames, part), start, fit, FIRST_ITERATIONS, material=whole)
-        found.append((rank(fit), fit))
+        found.append(fit)
         if rank(fit) < _expected(frames):
             break
-    calls = rough.calls + sum(f.calls for _, f in found)
-    best = min(found, key=lambda pair: pair[0])[1]
-    best.calls = calls
+    best = min(found, key=rank)
+    best.calls = rough.calls + sum(fit.calls for fit in found)
     return best
 
 

@@ -24,7 +24,7 @@ HEIGHT = 0.03
 PLATEAU = 0.9
 #: Two grains of one field are this many mean grain diameters from each other at first. Grains that share a field merge
 #: where they meet, and the fit then prefers a material in which they never do: at half of this mobilities came out
-#: 5 to 60 % low in 7 of 12 specimens.
+#: 19 to 62 % low in 7 of 12 specimens.
 APART = 1.4
 #: The same in the user's cells: less than this, and the tails of their boundaries would overlap from the start.
 APART_CELLS = 5.0
