@@ -75,12 +75,18 @@ def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> Frames:
     if len(repeated):
         raise InputError(f"observations.path: {source}: found the time {times[repeated[0]]:g} twice, allowed once")
     grey[~np.isfinite(grey)] = np.nan
+    times, grey = _seen_enough(times, grey, source)
+    _hide_dead_lines(grey)
+    # A frame may have shown nothing but its dead lines.
+    return Frames(*_seen_enough(times, grey, source))
+
+
+def _seen_enough(times: np.ndarray, grey: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """The frames (time, y, x), and their times, of which enough pixels are seen."""
     enough = np.isfinite(grey).mean((1, 2)) >= LEAST_SEEN
     if not enough.any():
         raise InputError(f"observations.path: {source}: found no frame with {LEAST_SEEN:.0%} of its pixels seen")
-    times, grey = times[enough], grey[enough]
-    _hide_dead_lines(grey)
-    return Frames(times, grey)
+    return times[enough], grey[enough]
 
 
 def _hide_dead_lines(grey: np.ndarray) -> None:

@@ -108,3 +108,10 @@ def test_dead_lines_are_not_seen(line: Any) -> None:
     seen = make_frames(np.array([0.0, 1.0, 2.0]), grey, "test").seen
     assert not seen[line].any()
     assert seen.sum() == grey.size - grey[line].size
+
+
+def test_a_missing_frame_is_not_saved_by_a_dead_column() -> None:
+    grey = np.random.default_rng(0).random((3, 12, 10))
+    grey[1] = np.nan
+    grey[:, :, 4] = 0.25
+    assert make_frames(np.array([0.0, 1.0, 2.0]), grey, "test").times.tolist() == [0.0, 2.0]
