@@ -324,19 +324,21 @@ def test_assimilate_writes_store_and_report(
     furnace: Frames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From damaged frames: out of order, one missing, half the pixels of another masked, a dead column."""
-    grey = furnace.grey[[1, 0, 2], :16, :16].copy()
+    grey = furnace.grey[[1, 0, 2, 3]].copy()
     grey[2] = np.nan
-    grey[0][np.random.default_rng(1).random((16, 16)) < 0.5] = np.nan
+    grey[0][np.random.default_rng(1).random(grey[0].shape) < 0.5] = np.nan
     grey[:, :, 5] = 0.5
     np.save(tmp_path / "f.npy", grey)
     file = write_yaml(tmp_path, tmp_path / "f.npy")
-    assert main(["assimilate", str(file), "--set", "observations.times=[12, 0, 24]"]) == 0
+    assert main(["assimilate", str(file), "--set", "observations.times=[12, 0, 24, 36]"]) == 0
     assert "determined" in capsys.readouterr().out
     posterior = xr.open_zarr(tmp_path / "out.zarr", group="posterior", consolidated=False)
     assert {"mobility", "kappa", "composition"} <= set(posterior.data_vars)
     assert all(np.isfinite(posterior[name]).all() for name in ("mobility", "kappa", "composition"))
     forecast = xr.open_zarr(tmp_path / "out.zarr", group="forecast", consolidated=False)
     assert {"field", "domain_size", "domain_size_low", "crossing_time"} <= set(forecast.data_vars)
+    with np.load(tmp_path / "out.zarr" / "state.npz") as state:
+        assert state["times"].tolist() == [0.0, 12.0, 36.0]
     report = tmp_path / "out.zarr" / "report"
     assert {"index.html", "animation.gif", "fans.png"} <= {p.name for p in report.iterdir()}
 
