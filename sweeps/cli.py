@@ -188,9 +188,13 @@ def _outcome(result: RunResult) -> int:
         typer.echo(
             f"{result.untrusted} of {result.points} points not to be trusted; `phasetwin status` says why", err=True
         )
-    for word, items in (("failed", result.failed), ("spot check missed", result.missed)):
+    for word, items in (
+        ("failed", result.failed),
+        ("spot check missed", result.missed),
+        ("spot check without a solution", result.unchecked),
+    ):
         for item in items[:NAMED]:
             typer.echo(f"{word}: {item}", err=True)
         if len(items) > NAMED:
             typer.echo(f"{word}: {len(items) - NAMED} more; `phasetwin status` counts them", err=True)
-    return 1 if result.failed else 0
+    return 1 if result.failed or result.unchecked else 0

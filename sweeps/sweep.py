@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sweeps.outcome import BatchOutcome
     from sweeps.resume import Prepared
     from sweeps.tasks import BatchTask
+    from sweeps.verify import Checks
     from sweeps.watch.driver import Watcher
 
 
@@ -44,6 +45,7 @@ class RunResult:
         missed: points whose spot check found the tolerance missed or the bands wrong, a line each.
         untrusted: points with a sample outside the domain of a learned engine, over the whole store.
         damaged: objects of the store that were found damaged, a line each.
+        unchecked: spot checks that could not be solved, a line each; the next run tries again.
         wall_s: seconds this run took.
     """
 
@@ -58,6 +60,7 @@ class RunResult:
     wall_s: float
     untrusted: int = 0
     damaged: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
 
 class Sweep:
@@ -121,7 +124,7 @@ class Sweep:
         from sweeps.engines import check_device
         from sweeps.lock import store_lock
         from sweeps.resume import prepare
-        from sweeps.verify import verify_points
+        from sweeps.verify import Checks, verify_points
         from sweeps.watch.driver import Watcher
 
         check_device(self.config.engine)
@@ -135,9 +138,9 @@ class Sweep:
             watcher = runner.watched_by(Watcher(prepared, hold))
             counts = _fill(prepared, runner)
             watcher.enter("verifying")
-            missed = verify_points(prepared, runner.run) if self.config.verify.count else []
+            checks = verify_points(prepared, runner.run) if self.config.verify.count else Checks()
             watcher.enter("finished")
-            return _result(prepared, counts, missed, time.monotonic() - started)
+            return _result(prepared, counts, checks, time.monotonic() - started)
 
     def verify(self, client: Client | None = None, progress: bool = True, count: int | None = None) -> RunResult:
         """Solve a few points again to a twentieth of the tolerance and store how far off they were.
@@ -160,8 +163,8 @@ class Sweep:
         with store_lock(self.store) as hold, Runner(self.config, client, progress, hold.check) as runner:
             prepared = prepare(self.store, self.plan(), check=False)
             check_something_done(prepared)
-            missed = verify_points(prepared, runner.run, count)
-            return _result(prepared, (0, 0), missed, time.monotonic() - started)
+            checks = verify_points(prepared, runner.run, count)
+            return _result(prepared, (0, 0), checks, time.monotonic() - started)
 
     def status(self) -> dict[str, Any]:
         """How far the store is; see :func:`sweeps.status.status`."""
@@ -287,7 +290,7 @@ def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
     return int(counts[0]), int(counts[1])
 
 
-def _result(prepared: Prepared, counts: tuple[int, int], missed: list[str], wall_s: float) -> RunResult:
+def _result(prepared: Prepared, counts: tuple[int, int], checks: Checks, wall_s: float) -> RunResult:
     from sweeps.layout import DIVERGED, VERIFIED
     from sweeps.store import update_attributes
 
@@ -304,7 +307,8 @@ def _result(prepared: Prepared, counts: tuple[int, int], missed: list[str], wall
         failed=prepared.ledger.failures(prepared.plan),
         diverged=int((status == DIVERGED).any(axis=1).sum()),
         verified=int((status == VERIFIED).all(axis=1).sum()),
-        missed=tuple(missed),
+        missed=checks.missed,
+        unchecked=checks.unsolved,
         wall_s=wall_s,
         untrusted=_untrusted(prepared),
         damaged=prepared.damaged,

@@ -8,7 +8,7 @@ the largest final interface density (the finest microstructure); ``best`` at the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,20 @@ READ_POINTS = 4096
 RunTasks = Callable[[Sequence[BatchTask], Callable[[Any], None]], None]
 
 
-def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = None) -> list[str]:
+@dataclass(frozen=True)
+class Checks:
+    """What the spot checks of a run came to.
+
+    Attributes:
+        missed: one line for each checked point whose tolerance was missed or whose bands were wrong.
+        unsolved: one line for each check without a solution, so that nothing is known of its point.
+    """
+
+    missed: tuple[str, ...] = ()
+    unsolved: tuple[str, ...] = ()
+
+
+def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = None) -> Checks:
     """Check points; what an interrupted check already solved is not solved again.
 
     Args:
@@ -39,16 +52,13 @@ def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = N
         run_tasks: computes batches and reports each.
         count: how many points; None takes ``verify.count``.
 
-    Returns:
-        One line for each checked point whose tolerance was missed.
-
     Raises:
         InputError: if the store cannot be written.
     """
     verify = prepared.plan.config.verify
     rows = choose_points(prepared, verify.count if count is None else count, verify.policy, verify.seed)
     if not rows.size:
-        return []
+        return Checks()
     plan, layout = _part(prepared.plan, prepared.layout, rows)
     group = _reference_group(prepared, plan, layout)
     ledger = Ledger(group)
@@ -57,7 +67,8 @@ def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = N
         run_tasks(tasks, ledger.record)
     finally:
         ledger.flush()
-    return _judge(prepared, rows, group, (ledger.status == DONE).all(axis=1))
+    missed = _judge(prepared, rows, group, (ledger.status == DONE).all(axis=1))
+    return Checks(tuple(missed), ledger.failures(plan))
 
 
 def choose_points(prepared: Prepared, count: int, policy: Sequence[str], seed: int) -> np.ndarray:

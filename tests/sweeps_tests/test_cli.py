@@ -57,6 +57,14 @@ def test_a_missed_tolerance_is_told_and_fails_verify_only(
     assert capsys.readouterr().err.splitlines() == ["spot check missed: point 3"] * 2
 
 
+def test_checks_without_a_solution_fail_a_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(monkeypatch, "run", unchecked=("point 3: the worker died",))
+    assert phasetwin.main(["run", EXAMPLE]) == 1
+    assert capsys.readouterr().err == "spot check without a solution: point 3: the worker died\n"
+
+
 def test_options_reach_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     called = finish(monkeypatch, "run")
     overrides = ["--set", "realizations.count=2", "--set", "engine={tolerance: 1e-3}"]

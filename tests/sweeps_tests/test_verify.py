@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from solvers.errors import InputError
-from sweeps import engines, open_sweep, rollouts
+from sweeps import engines, open_sweep, rollouts, tasks
 from sweeps.layout import DONE, VERIFIED
 
 
@@ -86,6 +86,25 @@ def test_a_missed_tolerance_is_told(tiny, client, monkeypatch) -> None:
     assert (open_sweep(sweep.store).status == DONE).all()
     checks = xr.open_zarr(sweep.store, group="verification")
     assert (checks.within_tolerance == 0).all()
+
+
+class _Breaking(engines.SolverEngine):
+    """The solver, that never gets to an end."""
+
+    def rollout(self, problem, initial, times):  # noqa: ARG002
+        raise FloatingPointError("no solution here")
+
+
+def test_a_check_without_a_solution_is_told_and_tried_again(tiny, client, monkeypatch) -> None:
+    sweep = tiny(verify={"count": 2})
+    with monkeypatch.context() as broken:
+        broken.setattr(tasks, "reference_engine", lambda config: _Breaking(config.engine.tolerance, "float64"))
+        result = sweep.run(client, progress=False)
+    assert (result.verified, result.failed, result.missed) == (0, (), ())
+    assert len(result.unchecked) == 4  # two points, two realizations
+    assert "no solution here" in result.unchecked[0]
+    result = sweep.run(client, progress=False)
+    assert (result.computed, result.verified, result.unchecked) == (0, 2, ())
 
 
 def test_without_fields(tiny, client) -> None:
