@@ -92,8 +92,8 @@ class Run:
         """Whether the program has written results since it started."""
         if not self.output.exists():
             return False
-        names = [p for p in self.output.rglob("c.*") if p.parent.name == "free_energy"]
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # groups are replaced while we look
+            names = [p for p in self.output.rglob("c.*") if p.parent.name == "free_energy"]
             return any(p.stat().st_mtime > self.began for p in [*names, *self.output.glob("state.npz")])
         return False
 
