@@ -58,6 +58,7 @@ CASES = (
     Case("domain-size", 128, 4, whole=False),
     Case("pareto", 128, 4, whole=False),
     Case("domain-size", 256, 4, whole=False),
+    Case("grain-size", 64, 3, whole=False),
 )
 
 
