@@ -62,6 +62,7 @@ class Search:
     _best: float = np.inf
     _front: np.ndarray | None = field(default=None)
     _last: Kind = "stop"
+    _looked_beyond: bool = False
     _fanned: list[np.ndarray] = field(default_factory=list)
 
     def next(self, standing: Standing) -> Action:
@@ -130,6 +131,10 @@ class Search:
         settled = self._stale >= PATIENCE or self._left <= 0
         if self.rounds < self.study.verify.rounds and (promising or (settled and better)):
             return self._fan(standing, int(rows[0])) or self._verify(standing, self._chosen(standing, rows))
+        if settled and not better:
+            action = self._beyond(standing, best)
+            if action is not None:
+                return action
         if settled and best is not None and not better:
             return Action("stop", why="no candidate is predicted better than the verified optimum")
         if self._left <= 0:
@@ -151,6 +156,26 @@ class Search:
         points = self.ladder.history.points[standing.trials[rows]]
         own = family(self.ladder.space, points, points[0])
         return [*rows[own].tolist(), *rows[~own][: self.study.verify.top - 1].tolist()]
+
+    def _beyond(self, standing: Standing, best: int | None) -> Action | None:
+        """Ask the solver about trials outside a model's domain that may be better than all inside.
+
+        What the model says there is no reason to believe in them, but one to look. What the solver says corrects the
+        model, which then proposes more.
+        """
+        refine = min(self.study.sampler.refine, self._left)
+        if self._looked_beyond and self._last == "verify" and refine > 0:
+            return Action("refine", count=refine)
+        judged = standing.judged
+        possible = ~standing.believed & ~standing.verified & judged.feasible & np.isfinite(judged.merit)
+        possible &= ~np.isin(standing.trials, list(self.ladder.verified.failed))
+        rows = np.flatnonzero(possible)
+        rows = rows[np.argsort(judged.merit[rows], kind="stable")]
+        better = [row for row in rows.tolist() if best is None or self._better(standing, row, best)]
+        if not better or self.rounds >= self.study.verify.rounds:
+            return None
+        self._looked_beyond = True
+        return self._verify(standing, better[: self.study.verify.top])
 
     def _better(self, standing: Standing, row: int, best: int) -> bool:
         """Whether a candidate is predicted better than the best verified by more than what is allowed."""

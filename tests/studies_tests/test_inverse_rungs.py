@@ -35,15 +35,20 @@ def test_explores_on_an_emulator_that_it_learns(tmp_path: Path, client: Client) 
     assert '"engine":"emulator"' in journal.replace(" ", "") or "emulator" in journal
 
 
-@pytest.mark.parametrize("outside", ["solver", "infeasible"])
-def test_outside_the_domain(outside: str, tmp_path: Path, client: Client) -> None:
-    """An emulator that knows kappa from 0.9 on says nothing of 0.5: the solver does, or the trial is infeasible."""
-    store = str(tmp_path / "known.zarr")
+def coarse_emulator(folder: Path, client: Client) -> dict[str, str]:
+    """An engine that knows kappa from 0.9 on."""
+    store = str(folder / "known.zarr")
     parameters = {"mobility": {"logspace": [0.5, 2.0, 4]}, "kappa": {"linspace": [0.9, 1.5, 6]}, "composition": 0.0}
     known = {**small.SWEEP, "parameters": parameters, "output": {"path": store, "retain": "qoi"}}
     Sweep.from_config(known).run(client, progress=False)
-    assert phasetwin.main(["emulate", store, "--out", str(tmp_path / "emulator")]) == 0
-    engine = {"kind": "emulator", "model": str(tmp_path / "emulator")}
+    assert phasetwin.main(["emulate", store, "--out", str(folder / "emulator")]) == 0
+    return {"kind": "emulator", "model": str(folder / "emulator")}
+
+
+@pytest.mark.parametrize("outside", ["solver", "infeasible"])
+def test_outside_the_domain(outside: str, tmp_path: Path, client: Client) -> None:
+    """It says nothing of 0.5: the solver does, or the trial is infeasible."""
+    engine = coarse_emulator(tmp_path, client)
     data = small.study_data(tmp_path, changes={"engine": engine}, outside=outside, trials=24, stop="budget")
     study = Study.from_config(data)
     result = study.run(client, progress=False, report=False)
@@ -52,6 +57,17 @@ def test_outside_the_domain(outside: str, tmp_path: Path, client: Client) -> Non
     assert all(p["verified"] for p in result.best)
     if outside == "infeasible":
         assert all(p["parameters"]["kappa"] >= 0.9 - 1e-9 for p in result.best)
+
+
+def test_an_optimum_outside_the_domain_is_found_by_the_solver(tmp_path: Path, client: Client) -> None:
+    """Interface densities of 0.2 take a kappa below 0.6 (0.171 at most from 0.9 on)."""
+    engine = coarse_emulator(tmp_path, client)
+    wanted = [{"qoi": "interface_density", "at": 40, "target": 0.2, "tolerance": 0.02}]
+    data = small.study_data(tmp_path, changes={"engine": engine}, objectives=wanted, trials=160)
+    best = Study.from_config(data).run(client, progress=False, report=False).best[0]
+    assert best["met"]
+    assert best["verified"]
+    assert best["parameters"]["kappa"] < 0.9
 
 
 @pytest.mark.parametrize("kind", ["tpe", "nsga2", "cmaes"])  # those that leave something with a trial, and the default
