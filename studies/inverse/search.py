@@ -11,7 +11,7 @@ import numpy as np
 
 from studies.inverse.config import StudyConfig
 from studies.inverse.fan import FAN, family, scaling
-from studies.inverse.judge import improvement
+from studies.inverse.judge import INFEASIBLE, improvement
 from studies.inverse.ladder import Ladder, Standing
 from studies.inverse.refine import known_front, spread_front
 
@@ -127,7 +127,7 @@ class Search:
         if held:
             return Action("stop", why="a verified optimum meets every target")
         promising = rows.size > 0 and bool(judge.met(standing.judged.losses[rows[:1]])[0])
-        better = rows.size > 0 and (best is None or self._better(standing, int(rows[0]), best))
+        better = rows.size > 0 and (best is None or self._better(standing, float(standing.judged.merit[rows[0]]), best))
         settled = self._stale >= PATIENCE or self._left <= 0
         if self.rounds < self.study.verify.rounds and (promising or (settled and better)):
             return self._fan(standing, int(rows[0])) or self._verify(standing, self._chosen(standing, rows))
@@ -158,28 +158,31 @@ class Search:
         return [*rows[own].tolist(), *rows[~own][: self.study.verify.top - 1].tolist()]
 
     def _beyond(self, standing: Standing, best: int | None) -> Action | None:
-        """Ask the solver about trials outside a model's domain that may be better than all inside.
+        """Ask the solver about trials outside the engine's domain that may be better than all inside.
 
-        What the model says there is no reason to believe in them, but one to look. What the solver says corrects the
-        model, which then proposes more.
+        What the engine says there, or a model of what is known inside, is no reason to believe in them, but one to
+        look. What the solver says corrects both, and more is proposed.
         """
         refine = min(self.study.sampler.refine, self._left)
         if self._looked_beyond and self._last == "verify" and refine > 0:
             return Action("refine", count=refine)
-        judged = standing.judged
-        possible = ~standing.believed & ~standing.verified & judged.feasible & np.isfinite(judged.merit)
+        possible = ~standing.believed & ~standing.verified
         possible &= ~np.isin(standing.trials, list(self.ladder.verified.failed))
         rows = np.flatnonzero(possible)
-        rows = rows[np.argsort(judged.merit[rows], kind="stable")]
-        better = [row for row in rows.tolist() if best is None or self._better(standing, row, best)]
+        merit = standing.judged.merit[rows]
+        model = self.ladder.model(standing) if rows.size else None
+        if model is not None:
+            merit = np.fmin(merit, model.judged(standing.unit[rows]).merit)
+        order = [i for i in np.argsort(merit, kind="stable").tolist() if merit[i] < INFEASIBLE]
+        better = [int(rows[i]) for i in order if best is None or self._better(standing, float(merit[i]), best)]
         if not better or self.rounds >= self.study.verify.rounds:
             return None
         self._looked_beyond = True
         return self._verify(standing, better[: self.study.verify.top])
 
-    def _better(self, standing: Standing, row: int, best: int) -> bool:
-        """Whether a candidate is predicted better than the best verified by more than what is allowed."""
-        gain = float(standing.judged.merit[best] - standing.judged.merit[row])
+    def _better(self, standing: Standing, merit: float, best: int) -> bool:
+        """Whether a merit that is predicted is better than the best verified by more than what is allowed."""
+        gain = float(standing.judged.merit[best] - merit)
         return gain > (
             GAIN * standing.judged.merit[best]
             if self.ladder.judge.all_targets
