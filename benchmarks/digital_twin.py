@@ -163,7 +163,7 @@ def summary(settings: Settings, rows: list[dict[str, Any]]) -> str:
 def wider(rows: list[dict[str, Any]]) -> float:
     """By how much parameter bands would have to be wider for 90 %: the conformal quantile of |z| over a normal one's.
 
-    Values above 1 on some truths, times that in ``studies.twin.estimate.WIDER``, calibrate the bands of others.
+    The value on some truths, times that in ``studies.twin.estimate.WIDER``, calibrates the bands of others.
     """
     z = np.sort([abs(r[f"{name}_z"]) for r in rows for name in PARAMETERS if f"{name}_z" in r])
     if not len(z):
@@ -340,11 +340,16 @@ def main() -> None:
         folder = Path(name)
         if "recovery" in parts:
             print(HEADER, flush=True)
+            lines, together = given.lines or folder / "lines.jsonl", []
             for process in given.process or ("cahn_hilliard", "grain_growth"):
+                rows = []
                 for sigma in given.noise or (0.05, 0.2):
                     settings = Settings(process, sigma, cells, members)
-                    lines = given.lines or folder / "lines.jsonl"
-                    print(summary(settings, recovered(lines, settings, seeds, folder)), flush=True)
+                    found = recovered(lines, settings, seeds, folder)
+                    print(summary(settings, found), flush=True)
+                    rows += found
+                together.append(f"Wider, all noises together: {process} {wider(rows):.2f}")
+            print("\n" + "\n".join(together), flush=True)
         if "cost" in parts:
             print("\n| members | frames | processor s of the last | runs |\n|---|---|---|---|", flush=True)
             members_lengths = ((16, 64), (5, 10)) if given.quick else ((8, 16, 32, 64), (5, 7, 10))
