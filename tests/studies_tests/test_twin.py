@@ -181,11 +181,11 @@ def test_segmentation_finds_the_grains() -> None:
     assert int((areas > 9).sum()) <= labels.max() + 1 <= int((areas > 0).sum())
 
 
-@pytest.mark.parametrize("sigma", [0.05, 0.2])
-def test_segmentation_in_noise(sigma: float) -> None:
-    """Nearly all grains beyond those about to vanish, and hardly any that is not there."""
+@pytest.mark.parametrize(("grains", "age", "sigma"), [(60, 6.0, 0.05), (24, 12.0, 0.2)])
+def test_segmentation_in_noise(grains: int, age: float, sigma: float) -> None:
+    """All grains but small ones about to vanish, and none that is not there: a watershed alone misses others too."""
     grid = Grid((48, 48), 1.0, "periodic")
-    frames = simulate_grains(GrainGrowth(grid), voronoi(grid, 24, [4]), [12.0], tolerance=1e-2)
+    frames = simulate_grains(GrainGrowth(grid), voronoi(grid, grains, [5]), [age], tolerance=1e-2)
     assert frames.grain_id is not None
     phi, truth = frames.field[0, 0].numpy(), frames.grain_id[0, 0].numpy()
     noisy = phi + sigma * np.random.default_rng(6).standard_normal(phi.shape)
@@ -193,8 +193,8 @@ def test_segmentation_in_noise(sigma: float) -> None:
     overlap = np.array([[((truth == a) & (labels == b)).sum() for b in np.unique(labels)] for a in np.unique(truth)])
     union = overlap.sum(1)[:, None] + overlap.sum(0) - overlap
     found = (overlap / union).max(1) > 0.6
-    assert not (~found & (overlap.sum(1) > 40)).any()
-    assert len(np.unique(labels)) <= len(np.unique(truth)) + 1
+    assert found[overlap.sum(1) > 20].all()
+    assert len(np.unique(labels)) <= len(np.unique(truth))
 
 
 def test_grains_start_from_order_parameters() -> None:
