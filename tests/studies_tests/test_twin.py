@@ -223,6 +223,17 @@ def test_noise_is_estimated(furnace: Frames) -> None:
     assert estimate_noise(seen(furnace)) == pytest.approx(SIGMA, rel=0.2)
 
 
+def test_noise_is_not_mistaken_for_boundaries() -> None:
+    """Thin lines that move slowly look like noise in each frame, but not from frame to frame; fast ones the other way."""
+    rng = np.random.default_rng(7)
+    lines = (rng.random((32, 32)) < 0.4).astype(float)
+    slow = make_frames(np.array([0.0, 1.0, 3.0, 4.0]), lines + 0.05 * rng.standard_normal((4, 32, 32)), "test")
+    smooth = np.sin(np.arange(32.0) / 8.0)[:, None] * np.array([0.0, 1.0, -1.0, 2.0])[:, None, None]
+    fast = make_frames(slow.times, smooth + 0.05 * rng.standard_normal((4, 32, 32)), "test")
+    for frames in (slow, fast):
+        assert estimate_noise(frames) == pytest.approx(0.05, rel=0.1)
+
+
 @pytest.mark.parametrize("kind", ["zarr", "nc", "npy", "tif", "png"])
 def test_readers_agree(kind: str, tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 255, (3, 12, 10)).astype(np.uint8)
