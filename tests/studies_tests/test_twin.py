@@ -224,7 +224,7 @@ def test_noise_is_estimated(furnace: Frames) -> None:
 
 
 def test_noise_is_not_mistaken_for_boundaries() -> None:
-    """Thin lines that move slowly look like noise in each frame, but not from frame to frame; fast ones the other way."""
+    """Thin lines that move slowly look like noise in each frame, not from frame to frame; what is fast does in time."""
     rng = np.random.default_rng(7)
     lines = (rng.random((32, 32)) < 0.4).astype(float)
     slow = make_frames(np.array([0.0, 1.0, 3.0, 4.0]), lines + 0.05 * rng.standard_normal((4, 32, 32)), "test")
