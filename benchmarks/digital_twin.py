@@ -204,14 +204,14 @@ def wrong_process(count: int, cells: int, members: int, folder: Path) -> str:
     return f"Grain-growth frames in a Cahn-Hilliard twin: flagged in {flagged} of {count}."
 
 
-def cost(cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: Path) -> str:
+def cost(process: str, cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: Path) -> str:
     """Print processor time and runs of one more frame, against members and frames; a line on how they grow."""
-    truth = make_truth("cahn_hilliard", 0, cells)
+    truth = make_truth(process, 0, cells)
     seen = truth.frames(0.05, 0)
     settings = [(n, FRAMES) for n in members] + [(members[0], n) for n in frames if n != FRAMES]
     found = {}
     for count, last in settings:
-        twin = twin_for("cahn_hilliard", folder, count)
+        twin = twin_for(process, folder, count)
         twin.assimilate(Frames(seen.times[: last - 1], seen.grey[: last - 1]))
         before = time.process_time()
         twin.update(seen.grey[last - 1], float(seen.times[last - 1]))
@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--truths", type=int, help="of each process and noise; 20 by default")
     parser.add_argument("--first-seed", type=int, default=0, help="of the truths; 0 by default")
     parser.add_argument("--cells", type=int, help="a side; 32 by default")
-    parser.add_argument("--process", choices=sorted(INTERVAL), action="append", help="of the recovery; both by default")
+    parser.add_argument("--process", choices=sorted(INTERVAL), action="append", help="of the recovery and the cost")
     parser.add_argument("--noise", type=float, action="append", help="of the recovery; 0.05 and 0.2 by default")
     parser.add_argument("--lines", type=Path, help="file of results, one line of JSON a truth; an earlier one goes on")
     given = parser.parse_args()
@@ -351,9 +351,10 @@ def main() -> None:
                 together.append(f"Wider, all noises together: {process} {wider(rows):.2f}")
             print("\n" + "\n".join(together), flush=True)
         if "cost" in parts:
-            print("\n| members | frames | processor s of the last | runs |\n|---|---|---|---|", flush=True)
             members_lengths = ((16, 64), (5, 10)) if given.quick else ((8, 16, 32, 64), (5, 7, 10))
-            print(cost(cells, members_lengths[0], members_lengths[1], folder), flush=True)
+            for process in given.process or ("cahn_hilliard",):
+                print("\n| members | frames | processor s of the last | runs |\n|---|---|---|---|", flush=True)
+                print(cost(process, cells, members_lengths[0], members_lengths[1], folder), flush=True)
         if "wrong" in parts:
             print("\n" + wrong_process(3 if given.quick else 10, cells, members, folder), flush=True)
         if "direct" in parts:
