@@ -163,7 +163,7 @@ def summary(settings: Settings, rows: list[dict[str, Any]]) -> str:
 def wider(rows: list[dict[str, Any]]) -> float:
     """By how much parameter bands would have to be wider for 90 %: the conformal quantile of |z| over a normal one's.
 
-    Values above 1 on some truths, times that in ``studies.twin.estimate.WIDER``, calibrate the bands of others.
+    The value on some truths, times that in ``studies.twin.estimate.WIDER``, calibrates the bands of others.
     """
     z = np.sort([abs(r[f"{name}_z"]) for r in rows for name in PARAMETERS if f"{name}_z" in r])
     if not len(z):
@@ -204,14 +204,14 @@ def wrong_process(count: int, cells: int, members: int, folder: Path) -> str:
     return f"Grain-growth frames in a Cahn-Hilliard twin: flagged in {flagged} of {count}."
 
 
-def cost(cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: Path) -> str:
+def cost(process: str, cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: Path) -> str:
     """Print processor time and runs of one more frame, against members and frames; a line on how they grow."""
-    truth = make_truth("cahn_hilliard", 0, cells)
+    truth = make_truth(process, 0, cells)
     seen = truth.frames(0.05, 0)
     settings = [(n, FRAMES) for n in members] + [(members[0], n) for n in frames if n != FRAMES]
     found = {}
     for count, last in settings:
-        twin = twin_for("cahn_hilliard", folder, count)
+        twin = twin_for(process, folder, count)
         twin.assimilate(Frames(seen.times[: last - 1], seen.grey[: last - 1]))
         before = time.process_time()
         twin.update(seen.grey[last - 1], float(seen.times[last - 1]))
@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--truths", type=int, help="of each process and noise; 20 by default")
     parser.add_argument("--first-seed", type=int, default=0, help="of the truths; 0 by default")
     parser.add_argument("--cells", type=int, help="a side; 32 by default")
-    parser.add_argument("--process", choices=sorted(INTERVAL), action="append", help="of the recovery; both by default")
+    parser.add_argument("--process", choices=sorted(INTERVAL), action="append", help="of the recovery and the cost")
     parser.add_argument("--noise", type=float, action="append", help="of the recovery; 0.05 and 0.2 by default")
     parser.add_argument("--lines", type=Path, help="file of results, one line of JSON a truth; an earlier one goes on")
     given = parser.parse_args()
@@ -340,15 +340,21 @@ def main() -> None:
         folder = Path(name)
         if "recovery" in parts:
             print(HEADER, flush=True)
+            lines, together = given.lines or folder / "lines.jsonl", []
             for process in given.process or ("cahn_hilliard", "grain_growth"):
+                rows = []
                 for sigma in given.noise or (0.05, 0.2):
                     settings = Settings(process, sigma, cells, members)
-                    lines = given.lines or folder / "lines.jsonl"
-                    print(summary(settings, recovered(lines, settings, seeds, folder)), flush=True)
+                    found = recovered(lines, settings, seeds, folder)
+                    print(summary(settings, found), flush=True)
+                    rows += found
+                together.append(f"Wider, all noises together: {process} {wider(rows):.2f}")
+            print("\n" + "\n".join(together), flush=True)
         if "cost" in parts:
-            print("\n| members | frames | processor s of the last | runs |\n|---|---|---|---|", flush=True)
             members_lengths = ((16, 64), (5, 10)) if given.quick else ((8, 16, 32, 64), (5, 7, 10))
-            print(cost(cells, members_lengths[0], members_lengths[1], folder), flush=True)
+            for process in given.process or ("cahn_hilliard",):
+                print("\n| members | frames | processor s of the last | runs |\n|---|---|---|---|", flush=True)
+                print(cost(process, cells, members_lengths[0], members_lengths[1], folder), flush=True)
         if "wrong" in parts:
             print("\n" + wrong_process(3 if given.quick else 10, cells, members, folder), flush=True)
         if "direct" in parts:

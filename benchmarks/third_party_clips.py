@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--seen", type=int, default=10)
     parser.add_argument("--members", type=int, default=16)
     parser.add_argument("--iterations", type=int, default=40, help="of the search")
-    parser.add_argument("--minutes", type=float, default=6.0, help="processor minutes allowed")
+    parser.add_argument("--minutes", type=float, default=30.0, help="processor minutes allowed")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     bounded(given.minutes)

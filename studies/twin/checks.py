@@ -68,7 +68,7 @@ def check_model(problem: Problem, frames: Frames, estimate: Estimate, seed: int)
 
 def _deviations(problem: Problem, frames: Frames, estimate: Estimate, rng: np.random.Generator) -> dict[str, float]:
     predicted = estimate.posterior.predicted[:REPLICATES].double().numpy()
-    replicates = predicted + problem.grey.noise * rng.standard_normal(predicted.shape)
+    replicates = predicted + _roughness(problem, estimate) * rng.standard_normal(predicted.shape)
     # What the camera did not see is the same everywhere and says nothing.
     hidden = ~frames.seen
     fill = estimate.fit.predicted[hidden]
@@ -84,6 +84,16 @@ def _deviations(problem: Problem, frames: Frames, estimate: Estimate, rng: np.ra
         # Not the first frame: its state is estimated freely, has not relaxed yet, and says nothing of the process.
         deviations[name] = float(np.abs((values[0] - centre) / np.maximum(allowed, 1e-12))[1:].max())
     return deviations
+
+
+def _roughness(problem: Problem, estimate: Estimate) -> float:
+    """Standard deviation, grey values, of what single pixels have to themselves: noise, or what no neighbour shares of
+    the residuals where that is more. Statistics of slopes see both alike.
+    """
+    residuals = estimate.residuals
+    own = float(np.nanmean(residuals.rms**2)) - residuals.structured**2
+    span = abs(problem.grey.high - problem.grey.low)
+    return max(problem.grey.noise, span * max(own, 0.0) ** 0.5)
 
 
 def statistics(problem: Problem, estimate: Estimate, grey: np.ndarray) -> dict[str, np.ndarray]:

@@ -161,6 +161,7 @@ def draw(
     steps: int,
     seed: int,
     doubt: np.ndarray | float = 0.0,
+    wider: float = 1.0,
 ) -> Posterior:
     """The ensemble.
 
@@ -169,12 +170,13 @@ def draw(
         members, steps: of the ensemble and of ES-MDA.
         seed: of all that is random here.
         doubt: deviation (name,) of z that the frames' noise does not explain.
+        wider: factor of the deviations of z that noise and prior do explain.
     """
     rng = np.random.default_rng(seed)
     count = len(fit.z)
     eye = np.eye(count)
     apart = np.broadcast_to(doubt, (count,))
-    covariance = np.linalg.inv(eye + around.information) + np.outer(apart, apart)
+    covariance = wider**2 * np.linalg.inv(eye + around.information) + np.outer(apart, apart)
     # The linearised half: the prior and the likelihood to the power 1/2.
     half = np.linalg.inv(eye + 0.5 * around.information)
     mean = half @ (0.5 * (eye + around.information) @ fit.z)
@@ -183,7 +185,7 @@ def draw(
         z = _second_half(smoother, fit, around, inflation, z, steps, rng)
         # Perturbations and gain of few members leave their mean off by a third of a deviation (32 members; 128: an
         # eighth), always to the same side. The runs give the spread, the fit the middle.
-        z += fit.z - z.mean(0)
+        z = fit.z + wider * (z - z.mean(0))
         z += _standard(rng, members, 1) * apart
     starts = member_starts(smoother, fit, around, z, rng)
     return _finite(smoother, fit, z, starts, covariance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -195,21 +196,42 @@ class Grey:
 
 
 def estimate_noise(frames: Frames) -> float:
-    """Standard deviation of white noise, from each pixel's difference to the plane through its neighbours.
+    """Standard deviation of white noise: from differences in space or in time, whichever are smaller.
 
-    Immerkaer (1996), doi:10.1006/cviu.1996.0060, with a median instead of the mean, so that edges do not count;
-    the median of the frames.
+    Both hold structure besides noise: boundaries a cell wide the first, what moves fast the second.
+    """
+    found = [
+        float(np.median([np.median(np.abs(part)) for part in parts])) / 0.6745  # of a normal distribution
+        for parts in (_spatial(frames), _temporal(frames))
+        if parts
+    ]
+    return min(found, default=0.0)
+
+
+def _spatial(frames: Frames) -> list[np.ndarray]:
+    """Differences (pixel,) of pixels to the plane through their neighbours, of each frame, as large as the noise.
+
+    Immerkaer (1996), doi:10.1006/cviu.1996.0060; medians of them instead of means, so that edges do not count.
     """
     from scipy.signal import convolve2d
 
     kernel = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6.0
-    found = []
-    for frame in frames.grey:
-        response = convolve2d(frame, kernel, mode="valid")
-        good = np.abs(response[np.isfinite(response)])
-        if len(good):
-            found.append(float(np.median(good)) / 0.6745)
-    return float(np.median(found)) if found else 0.0
+    return _seen(convolve2d(frame, kernel, mode="valid") for frame in frames.grey)
+
+
+def _temporal(frames: Frames) -> list[np.ndarray]:
+    """Differences (pixel,) of each frame to the line through those before and after it, as large as the noise."""
+    times, grey = frames.times, frames.grey
+    after = (times[1:-1] - times[:-2]) / (times[2:] - times[:-2])
+    weights = after[:, None, None]
+    line = (1.0 - weights) * grey[:-2] + weights * grey[2:]
+    return _seen((grey[1:-1] - line) / np.sqrt(1.0 + weights**2 + (1.0 - weights) ** 2))
+
+
+def _seen(differences: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Those that are numbers, of the frames that have any."""
+    parts = [values[np.isfinite(values)] for values in differences]
+    return [part for part in parts if len(part)]
 
 
 def estimate_levels(frames: Frames, process: str, noise: float) -> tuple[float, float, tuple[float, float]]:

@@ -67,13 +67,19 @@ class Tangent:
 
     def transposed(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames (batch, time, pixel y, pixel x) pulled back to w (batch, component, F)."""
+        return torch.cat([self._transposed(part) for part in frames.split(self.rows_at_once)])
+
+    def _transposed(self, frames: torch.Tensor) -> torch.Tensor:
         zero = torch.zeros(len(frames), *self._smoother.base.shape, requires_grad=True)
         (back,) = torch.autograd.grad(self.frames(zero), zero, frames)
         self._smoother.calls += len(frames)
         return back
 
     def curvature(self, change: torch.Tensor) -> torch.Tensor:
-        """H times changes (batch, component, F)."""
+        """H times changes (batch, component, F); as many at a time as memory has room for."""
+        return torch.cat([self._curvature(part) for part in change.split(self.rows_at_once)])
+
+    def _curvature(self, change: torch.Tensor) -> torch.Tensor:
         leaf = change.detach().requires_grad_(True)
         seen = self.frames(leaf)
         (back,) = torch.autograd.grad(seen, leaf, self._smoother.weight * seen.detach())
@@ -87,10 +93,6 @@ class Tangent:
             iterations: at most.
             tolerance: of the residual over the right-hand side.
         """
-        parts = [self._solve(part, iterations, tolerance) for part in right.split(self.rows_at_once)]
-        return torch.cat(parts)
-
-    def _solve(self, right: torch.Tensor, iterations: int, tolerance: float) -> torch.Tensor:
         rows = right.flatten(1).double()
         x, missed = torch.zeros_like(rows), rows
         space, bent = rows[:0], rows[:0]

@@ -181,6 +181,22 @@ def test_segmentation_finds_the_grains() -> None:
     assert int((areas > 9).sum()) <= labels.max() + 1 <= int((areas > 0).sum())
 
 
+@pytest.mark.parametrize(("grains", "age", "sigma"), [(60, 6.0, 0.05), (24, 12.0, 0.2)])
+def test_segmentation_in_noise(grains: int, age: float, sigma: float) -> None:
+    """All grains but small ones about to vanish, and none that is not there: a watershed alone misses others too."""
+    grid = Grid((48, 48), 1.0, "periodic")
+    frames = simulate_grains(GrainGrowth(grid), voronoi(grid, grains, [5]), [age], tolerance=1e-2)
+    assert frames.grain_id is not None
+    phi, truth = frames.field[0, 0].numpy(), frames.grain_id[0, 0].numpy()
+    noisy = phi + sigma * np.random.default_rng(6).standard_normal(phi.shape)
+    labels = segment(noisy.clip(0.0, 1.1), grid, sigma)[2::4, 2::4]
+    overlap = np.array([[((truth == a) & (labels == b)).sum() for b in np.unique(labels)] for a in np.unique(truth)])
+    union = overlap.sum(1)[:, None] + overlap.sum(0) - overlap
+    found = (overlap / union).max(1) > 0.6
+    assert found[overlap.sum(1) > 20].all()
+    assert len(np.unique(labels)) <= len(np.unique(truth))
+
+
 def test_grains_start_from_order_parameters() -> None:
     """Order parameters given as a start are those that labels would have made: the same run."""
     grid = Grid((24, 24), 1.0, "periodic")
@@ -205,6 +221,17 @@ def test_crossings_are_interpolated() -> None:
 def test_noise_is_estimated(furnace: Frames) -> None:
     """Interfaces add to it; a fifth is enough to weigh frames."""
     assert estimate_noise(seen(furnace)) == pytest.approx(SIGMA, rel=0.2)
+
+
+def test_noise_is_not_mistaken_for_boundaries() -> None:
+    """Thin lines that move slowly look like noise in each frame, not from frame to frame; what is fast does in time."""
+    rng = np.random.default_rng(7)
+    lines = (rng.random((32, 32)) < 0.4).astype(float)
+    slow = make_frames(np.array([0.0, 1.0, 3.0, 4.0]), lines + 0.05 * rng.standard_normal((4, 32, 32)), "test")
+    smooth = np.sin(np.arange(32.0) / 8.0)[:, None] * np.array([0.0, 1.0, -1.0, 2.0])[:, None, None]
+    fast = make_frames(slow.times, smooth + 0.05 * rng.standard_normal((4, 32, 32)), "test")
+    for frames in (slow, fast):
+        assert estimate_noise(frames) == pytest.approx(0.05, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["zarr", "nc", "npy", "tif", "png"])

@@ -70,6 +70,19 @@ def test_transpose_and_solution(point: Point) -> None:
     assert float(missed.norm() / direction.norm()) < 5e-3
 
 
+def test_little_memory_changes_nothing(point: Point, monkeypatch: pytest.MonkeyPatch) -> None:
+    smoother, z, w, direction = point
+    sides = torch.stack([direction, w])
+    seen = torch.randn((2, *smoother.data.shape), generator=torch.Generator().manual_seed(3))
+    tangent = Tangent(smoother, z, w)
+    assert tangent.rows_at_once > 2
+    before = tangent.solve(sides, 100, 1e-3), tangent.transposed(seen)
+    monkeypatch.setattr("studies.twin.tangent._KEPT", 1)
+    assert tangent.rows_at_once == 1
+    for together, alone in zip(before, (tangent.solve(sides, 100, 1e-3), tangent.transposed(seen)), strict=True):
+        assert float((together - alone).norm() / together.norm()) < 5e-3  # of the tolerance, in single precision
+
+
 def test_deviations_of_grains_do_not_brighten() -> None:
     rng = torch.Generator().manual_seed(4)
     centre = torch.rand(3, 12, 12, generator=rng)
@@ -96,3 +109,5 @@ def test_two_ways_to_cut_grains_widen_the_bands() -> None:
     # A material that the prior excludes is no rival at whatever cost.
     assert abs(doubt_of(fit(0.3, 100.0), fit(-9.0, 50.0), frames)[0]) < 1e-6
     assert rank(fit(-9.0, 50.0)) > rank(fit(0.3, 100.0))
+    # Of two that it excludes neither is certain.
+    assert abs(doubt_of(fit(9.0, 50.0), fit(-9.0, 50.0), frames)[0]) > 10.0
