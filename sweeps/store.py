@@ -8,6 +8,7 @@ one.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -42,6 +43,8 @@ EXTRA_INFO = {
 }
 
 Shard = dict[str, np.ndarray]
+#: The temporary name under which Zarr begins a group's metadata.
+FIRST_PARTIAL = re.compile(r"zarr\.[0-9a-f]{32}\.partial")
 
 
 def remove_partial_objects(url: str) -> None:
@@ -83,7 +86,10 @@ def open_root(url: str, mode: str = "r") -> zarr.Group | None:
 
 
 def _occupied(path: Path | None) -> bool:
-    return path is not None and path.exists() and (not path.is_dir() or any(path.iterdir()))
+    """Whether there is anything but the very first object of a store, left half written by a writer that was killed."""
+    if path is None or not path.exists():
+        return False
+    return not path.is_dir() or not all(FIRST_PARTIAL.fullmatch(p.name) for p in path.iterdir())
 
 
 def open_store(url: str, mode: str = "r") -> zarr.Group:

@@ -25,6 +25,25 @@ def test_missing(tmp_path) -> None:
             read(str(tmp_path / "no.zarr"))
 
 
+def test_killed_before_the_first_object(tiny, client, tmp_path) -> None:
+    """The metadata of the root still under their temporary name, and nothing else: a store that never began."""
+    folder = tmp_path / "tiny.zarr"
+    folder.mkdir()
+    (folder / "zarr.e509bbee9d224c57b501ab2a942fa998.partial").write_text('{"zarr_for')
+    result = tiny().run(client, progress=False)
+    assert (result.computed, result.failed) == (12, ())
+    assert not list(folder.glob("*.partial"))
+
+
+def test_other_unfinished_files_are_left_alone(tiny, client, tmp_path) -> None:
+    folder = tmp_path / "tiny.zarr"
+    folder.mkdir()
+    (folder / "thesis.partial").write_text("years of work")
+    with pytest.raises(InputError, match="other things are there"):
+        tiny().run(client, progress=False)
+    assert (folder / "thesis.partial").read_text() == "years of work"
+
+
 def test_foreign_things_are_left_alone(tiny, client, tmp_path) -> None:
     folder = tmp_path / "tiny.zarr"
     folder.mkdir()
