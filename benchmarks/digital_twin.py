@@ -120,7 +120,7 @@ def recovery(process: str, sigma: float, seed: int, cells: int, members: int, fo
         "processor_s": time.process_time() - before,
         "calls": found.calls,
         "flagged": twin.check().flagged,
-        "inflation": found.inflation,
+        "inflation": found.residuals.inflation,
     }
     for name in PARAMETERS:
         values, true = twin.history[-1].values[name], truth.values[name]

@@ -135,8 +135,8 @@ class Search:
             action = self._beyond(standing, best)
             if action is not None:
                 return action
-        if settled and best is not None and not better:
-            return Action("stop", why="no candidate is predicted better than the verified optimum")
+            if best is not None:
+                return Action("stop", why="no candidate is predicted better than the verified optimum")
         if self._left <= 0:
             return Action("stop", why="the budget of trials is spent")
         return self._explore(standing)
@@ -163,6 +163,8 @@ class Search:
         What the engine says there, or a model of what is known inside, is no reason to believe in them, but one to
         look. What the solver says corrects both, and more is proposed.
         """
+        if self.rounds >= self.study.verify.rounds:
+            return None
         refine = min(self.study.sampler.refine, self._left)
         if self._looked_beyond and self._last == "verify" and refine > 0:
             return Action("refine", count=refine)
@@ -173,9 +175,12 @@ class Search:
         model = self.ladder.model(standing) if rows.size else None
         if model is not None:
             merit = np.fmin(merit, model.judged(standing.unit[rows]).merit)
-        order = [i for i in np.argsort(merit, kind="stable").tolist() if merit[i] < INFEASIBLE]
-        better = [int(rows[i]) for i in order if best is None or self._better(standing, float(merit[i]), best)]
-        if not better or self.rounds >= self.study.verify.rounds:
+        better = [
+            int(rows[i])
+            for i in np.argsort(merit, kind="stable")
+            if merit[i] < INFEASIBLE and (best is None or self._better(standing, float(merit[i]), best))
+        ]
+        if not better:
             return None
         self._looked_beyond = True
         return self._verify(standing, better[: self.study.verify.top])

@@ -92,8 +92,7 @@ def _roughness(problem: Problem, estimate: Estimate) -> float:
     """
     residuals = estimate.residuals
     own = float(np.nanmean(residuals.rms**2)) - residuals.structured**2
-    span = abs(problem.grey.high - problem.grey.low)
-    return max(problem.grey.noise, span * max(own, 0.0) ** 0.5)
+    return max(problem.grey.noise, problem.grey.span * max(own, 0.0) ** 0.5)
 
 
 def statistics(problem: Problem, estimate: Estimate, grey: np.ndarray) -> dict[str, np.ndarray]:

@@ -48,7 +48,6 @@ class Estimate:
         posterior: the ensemble.
         residuals: of the fit.
         start: the first guess that the increments are relative to.
-        inflation: by which the noise's variance was widened.
         calls: trajectories run, forward or adjoint alike.
     """
 
@@ -56,7 +55,6 @@ class Estimate:
     posterior: Posterior
     residuals: Residuals
     start: Start
-    inflation: float
     calls: int
 
 
@@ -88,13 +86,13 @@ def estimate(
     rng = np.random.default_rng([seed, count, 1])
     around = linearise(smoother, fit, rng, ADAPT)
     fit = polished(smoother, fit, around)
-    residuals = look_at(frames, fit.predicted, problem.sigma, abs(problem.grey.high - problem.grey.low))
+    residuals = look_at(frames, fit.predicted, problem.sigma, problem.grey.span)
     inflation = residuals.inflation
     around = around.widened(inflation)
     doubt = 0.0 if start.doubt is None else start.doubt
     wider = WIDER[problem.process]
     posterior = draw(smoother, fit, around, inflation, members, steps, _member_seed(seed, count), doubt, wider)
-    return Estimate(fit, posterior, residuals, start, inflation, fit.calls + smoother.calls)
+    return Estimate(fit, posterior, residuals, start, fit.calls + smoother.calls)
 
 
 def _member_seed(seed: int, count: int) -> int:
@@ -184,7 +182,7 @@ def first_start(problem: Problem, frames: Frames, shares: tuple[float, ...] = (1
 
 def noise_share(problem: Problem) -> float:
     """Standard deviation of the noise over the grey range."""
-    return problem.sigma / abs(problem.grey.high - problem.grey.low)
+    return problem.sigma / problem.grey.span
 
 
 def _candidate(problem: Problem, frames: Frames, start: Start, before: Estimate | None) -> Fit:

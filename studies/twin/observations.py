@@ -194,6 +194,11 @@ class Grey:
     spread: tuple[float, float] = field(default=(0.0, 0.0))
     known_noise: bool = False
 
+    @property
+    def span(self) -> float:
+        """The grey range."""
+        return abs(self.high - self.low)
+
 
 def estimate_noise(frames: Frames) -> float:
     """Standard deviation of white noise: from differences in space or in time, whichever are smaller.

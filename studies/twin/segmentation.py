@@ -90,7 +90,16 @@ def without_faint(labels: np.ndarray, depth: np.ndarray) -> np.ndarray:
     edges = edges[edges[:, 0].argsort()]
     length = np.cumsum(edges[:, 1])
     good = edges[np.searchsorted(length, GOOD * length[-1]), 0]
-    return np.asarray(merge_hierarchical(labels, graph, FAINT * good, False, True, _no_change, _mean_depth))
+    joined = merge_hierarchical(
+        labels,
+        graph,
+        thresh=FAINT * good,
+        rag_copy=False,
+        in_place_merge=True,
+        merge_func=_no_change,
+        weight_func=_mean_depth,
+    )
+    return np.asarray(joined)
 
 
 def _no_change(graph: Any, a: int, b: int) -> None:

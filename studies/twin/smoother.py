@@ -57,7 +57,7 @@ class Problem:
     @property
     def sigma(self) -> float:
         """Standard deviation that residuals are measured with, grey values."""
-        return float(np.hypot(self.grey.noise, self.model_error * abs(self.grey.high - self.grey.low)))
+        return float(np.hypot(self.grey.noise, self.model_error * self.grey.span))
 
     def values(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """Parameters and levels by name, (batch,) each, from z (batch, name)."""

@@ -78,7 +78,6 @@ def save_state(twin: Twin, folder: Path) -> None:
         "cost": np.array(fit.cost),
         "predicted": fit.predicted,
         "calls": np.array([fit.calls, found.calls]),
-        "inflation": np.array(found.inflation),
         "member_z": found.posterior.z,
         "member_starts": found.posterior.starts.numpy(),
         "member_lasts": found.posterior.lasts.numpy(),
@@ -146,11 +145,9 @@ def load_state(twin: Twin, folder: Path) -> bool:
     )
     starts, lasts, predicted = (torch.from_numpy(arrays[f"member_{n}"]) for n in ("starts", "lasts", "predicted"))
     posterior = Posterior(arrays["member_z"], starts, lasts, predicted, arrays["covariance"])
-    residuals = look_at(frames, fit.predicted, problem.sigma, abs(problem.grey.high - problem.grey.low))
+    residuals = look_at(frames, fit.predicted, problem.sigma, problem.grey.span)
     twin.frames, twin.problem = frames, problem
-    twin.estimate = Estimate(
-        fit, posterior, residuals, start, float(arrays.get("inflation", residuals.inflation)), int(arrays["calls"][1])
-    )
+    twin.estimate = Estimate(fit, posterior, residuals, start, int(arrays["calls"][1]))
     twin.history = [
         Snapshot(s["time"], s["frames"], {n: np.array(v) for n, v in s["values"].items()}, s["wall_s"], s["calls"])
         for s in json.loads(str(arrays["history"]))
@@ -240,7 +237,7 @@ def posterior_dataset(twin: Twin, check: ModelCheck, known: list[Determined]) ->
         "noise": problem.grey.noise,
         "residual_rms": [float(r) for r in found.residuals.rms],
         "structured_residual": found.residuals.structured,
-        "noise_inflation": found.inflation,
+        "noise_inflation": found.residuals.inflation,
         "solver_calls": int(sum(s.calls for s in twin.history)),
         "flagged": int(check.flagged),
         "flag_reasons": "; ".join(check.reasons),
