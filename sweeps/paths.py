@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -63,3 +64,18 @@ def _store_path(path: str, info: ValidationInfo) -> str:
 InputFile = Annotated[str, AfterValidator(_beside_the_file)]
 InputStore = Annotated[str, AfterValidator(_store_path)]
 OutputPath = Annotated[str, AfterValidator(_known_address)]
+
+
+def occupied(path: Path, begun: str) -> bool:
+    """Whether something is at a place where a folder is to be made.
+
+    The first file of such a folder, which a killed writer left under its temporary name, is nothing: what was begun
+    there may begin again.
+
+    Args:
+        path: of the folder.
+        begun: regular expression of that temporary name.
+    """
+    if not path.exists():
+        return False
+    return not path.is_dir() or not all(re.fullmatch(begun, entry.name) for entry in path.iterdir())

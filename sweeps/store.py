@@ -8,11 +8,9 @@ one.
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -26,7 +24,7 @@ from zarr.errors import ContainsArrayError, GroupNotFoundError, ZarrUserWarning
 
 from solvers.errors import InputError
 from sweeps.layout import DIVERGED, DONE, VERIFIED, Layout, Variable, parameter_attributes
-from sweeps.paths import check_address
+from sweeps.paths import check_address, occupied
 from sweeps.places import anything_at, is_s3, local_path, location, object_store
 from sweeps.plan import Plan
 
@@ -44,7 +42,7 @@ EXTRA_INFO = {
 
 Shard = dict[str, np.ndarray]
 #: The temporary name under which Zarr begins a group's metadata.
-FIRST_PARTIAL = re.compile(r"zarr\.[0-9a-f]{32}\.partial")
+FIRST_PARTIAL = r"zarr\.[0-9a-f]{32}\.partial"
 
 
 def remove_partial_objects(url: str) -> None:
@@ -70,7 +68,7 @@ def open_root(url: str, mode: str = "r") -> zarr.Group | None:
         gathered = None if mode == "r" else False
         root = zarr.open_group(location(url), mode=mode, zarr_format=3, use_consolidated=gathered)  # type: ignore[arg-type]
     except (FileNotFoundError, GroupNotFoundError):
-        others = anything_at(url) if is_s3(url) else _occupied(path)
+        others = anything_at(url) if is_s3(url) else path is not None and occupied(path, FIRST_PARTIAL)
         if others:
             raise InputError(f"{url}: expected a sweep store, but other things are there") from None
         return None
@@ -83,13 +81,6 @@ def open_root(url: str, mode: str = "r") -> zarr.Group | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{url}: expected a sweep store, but it cannot be read: {error}") from None
     return root
-
-
-def _occupied(path: Path | None) -> bool:
-    """Whether there is anything but the very first object of a store, left half written by a writer that was killed."""
-    if path is None or not path.exists():
-        return False
-    return not path.is_dir() or not all(FIRST_PARTIAL.fullmatch(p.name) for p in path.iterdir())
 
 
 def open_store(url: str, mode: str = "r") -> zarr.Group:

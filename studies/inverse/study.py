@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from solvers.errors import InputError
 from studies.inverse.base import Prepared, prepare, read_study, read_sweep, study_from
 from studies.inverse.config import StudyConfig
-from studies.inverse.files import write_json
+from studies.inverse.files import partial_name, write_json
 from sweeps.config import SweepConfig
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
     Raises:
         InputError: for other things at that place, or a study of another problem.
     """
+    from sweeps.paths import occupied
     from sweeps.resume import differences
 
     path = folder / FILE
@@ -174,7 +176,7 @@ def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
         before, now = list(there["study"]["variables"]), list(study.variables)
         if before != now:
             raise _another(folder, f"variables in the order {', '.join(before)} there, {', '.join(now)} in the file")
-    elif folder.exists() and any(folder.iterdir()):
+    elif occupied(folder, re.escape(partial_name(FILE))):
         raise InputError(
             f"{folder}: expected a study or nothing, but other things are there; choose another output.path"
         )

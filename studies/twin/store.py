@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,12 @@ from studies.twin.residuals import look_at
 from studies.twin.smoother import Fit
 from studies.twin.starts import Start
 from studies.twin.twin import Forecast, Snapshot, Twin
+from sweeps.paths import occupied
 from sweeps.provenance import git_commit, versions
 
 FORMAT = "phasetwin-twin"
 STATE = "state.npz"
+STATE_PARTIAL = f"{STATE}.partial"
 UNITS = {
     "mobility": "length^5/(energy time)",
     "kappa": "energy/length",
@@ -58,7 +61,7 @@ def folder_for(twin: Twin) -> Path:
         InputError: where something else is there already.
     """
     path = Path(twin.config.output.path)
-    if path.exists() and any(path.iterdir() if path.is_dir() else (path,)) and not (path / STATE).exists():
+    if not (path / STATE).exists() and occupied(path, re.escape(STATE_PARTIAL)):
         raise InputError(f"output.path: found other things at {path}, allowed a new path or a twin's own store")
     return path
 
@@ -92,7 +95,7 @@ def save_state(twin: Twin, folder: Path) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{STATE}.partial"
+    partial = folder / STATE_PARTIAL
     with partial.open("wb") as file:
         file.write(buffer.getvalue())
         file.flush()

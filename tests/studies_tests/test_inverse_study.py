@@ -21,6 +21,7 @@ from optuna.storages.journal import JournalFileBackend
 from solvers.errors import InputError
 from studies import Study
 from studies.inverse import driver as driver_module
+from studies.inverse.study import claim
 from sweeps import Sweep, engines, open_sweep
 from sweeps.engines import Answer, Request, SolverEngine
 
@@ -312,6 +313,18 @@ def test_another_study_is_not_overwritten(found: Any, client: Client) -> None:
     with pytest.raises(InputError, match=r"holds another study \(objectives"):
         Study.from_config(stored).run(client, progress=False, report=False)
     assert (found.folder / "best.json").read_bytes() == before
+
+
+def test_killed_before_the_study_was_written(tmp_path: Path) -> None:
+    """Its description still under the temporary name, and nothing else; anything more is somebody's."""
+    study = Study.from_config(small.study_data(tmp_path))
+    study.folder.mkdir()
+    (study.folder / ".study.json.partial").write_text('{"stu')
+    claim(study.folder, study.config, study.sweep)
+    assert [p.name for p in study.folder.iterdir()] == ["study.json"]
+    (study.folder / "study.json").rename(study.folder / "thesis.json")
+    with pytest.raises(InputError, match="other things are there"):
+        claim(study.folder, study.config, study.sweep)
 
 
 def test_variables_in_another_order_are_another_study(found: Any, client: Client) -> None:

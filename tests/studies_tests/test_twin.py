@@ -26,6 +26,7 @@ from studies.twin.forecast import crossing_times
 from studies.twin.observations import Frames, camera_for, estimate_noise, make_frames
 from studies.twin.readers import read_frames
 from studies.twin.segmentation import segment
+from studies.twin.store import folder_for
 
 CELLS, FRAMES, SIGMA = 24, 5, 0.03
 TRUTH = {"mobility": 1.2, "kappa": 1.1}
@@ -306,6 +307,19 @@ def write_yaml(folder: Path, path: Path) -> Path:
     file = folder / "twin.yaml"
     file.write_text(YAML.format(path=path, out=folder / "out.zarr"), encoding="utf-8")
     return file
+
+
+def test_killed_before_the_first_state(tmp_path: Path) -> None:
+    """A state still under its temporary name, and nothing else, is none; anything more is somebody's."""
+    np.save(tmp_path / "f.npy", np.zeros((2, 8, 8)))
+    twin = Twin.from_yaml(write_yaml(tmp_path, tmp_path / "f.npy"))
+    out = tmp_path / "out.zarr"
+    out.mkdir()
+    (out / "state.npz.partial").write_bytes(b"PK")
+    assert folder_for(twin) == out
+    (out / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="other things"):
+        folder_for(twin)
 
 
 @pytest.mark.parametrize(
