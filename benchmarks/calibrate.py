@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from solvers import CahnHilliard, Grid
-from solvers.resampling import resample
-from solvers.rollout import rollout
-from solvers.spectral import basis_for
+from solvers.grids.resampling import resample
+from solvers.grids.spectral_basis import basis_for
+from solvers.integrators.trajectory import rollout
 
 BOX = 48
 TIMES = np.array([5.0, 10.0, 20.0, 40.0, 80.0, 150.0, 250.0, 400.0])

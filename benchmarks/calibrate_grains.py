@@ -1,4 +1,4 @@
-"""Measures how well :data:`solvers.accuracy.GRAIN_GROWTH` keeps its promise: ``python benchmarks/calibrate_grains.py``.
+"""Measures how well the accuracy model of grain growth keeps its promise: ``python benchmarks/calibrate_grains.py``.
 
 For each kappa and tolerance: relative L2 error of the order parameters over the tolerance, worst over times, with both
 the internal grid and the steps as chosen; then with only one of them as chosen and the other refined, which says which
@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from solvers import GrainGrowth, Grid, order_parameters, solve
-from solvers.accuracy import GRAIN_GROWTH, AccuracyModel
-from solvers.initial import voronoi
+from solvers.accuracy import AccuracyModel
+from solvers.processes.grain_growth_process import PROCESS
+from solvers.initial.starts import voronoi
 
 TIMES = np.array([1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0])
 
@@ -25,7 +26,7 @@ def answer(problem: GrainGrowth, start: torch.Tensor, space: float, steps: float
     """States with the internal grid of one tolerance and the steps of another."""
 
     def spacing(_: AccuracyModel, __: float, length: float) -> float:
-        return chosen_spacing(GRAIN_GROWTH, space, length)
+        return chosen_spacing(PROCESS.accuracy, space, length)
 
     with mock.patch.object(AccuracyModel, "spacing", spacing):
         return solve(problem, start, TIMES, steps).states

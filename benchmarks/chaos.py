@@ -115,7 +115,7 @@ class Undisturbed:
 
     def _learn(self) -> None:
         """The emulator, learned from the sweep of the solver."""
-        from surrogate.emulator import Emulator
+        from surrogate.emulator.emulator import Emulator
 
         Emulator.from_store([str(self.output("solver"))]).save(self._folder / "emulator")
 
@@ -143,7 +143,7 @@ def main() -> None:
 
 def run_all(plan: list[Fault], kept: Path, options: argparse.Namespace) -> bool:
     """Run what has no row yet; whether all rows are right."""
-    from sweeps.machines import source_hash
+    from sweeps.execution.worker_environment import source_hash
 
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"in {folder}", flush=True)

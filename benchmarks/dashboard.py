@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PICTURE)
     options = parser.parse_args()
     from sweeps import Sweep
-    from sweeps.cluster import open_client
+    from sweeps.cluster.client import open_client
 
     folder = Path(tempfile.mkdtemp())
     sweep = Sweep.from_config(configuration(folder))

@@ -19,13 +19,13 @@ import torch
 from scipy.optimize import least_squares
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
-from solvers.initial import noise, voronoi
+from solvers.initial.starts import noise, voronoi
 from studies import Twin
-from studies.twin.bands import quantiles
 from studies.twin.config import TwinConfig
-from studies.twin.estimate import first_start
-from studies.twin.observations import Frames, make_frames
-from studies.twin.smoother import Problem, Smoother
+from studies.twin.inference.estimate import first_start
+from studies.twin.inference.variational import Problem, Smoother
+from studies.twin.observations.frames import Frames, make_frames
+from studies.twin.quantiles import quantiles
 
 FRAMES, LATER = 10, 10
 #: Time between frames and age of the first one.
@@ -163,7 +163,7 @@ def summary(settings: Settings, rows: list[dict[str, Any]]) -> str:
 def wider(rows: list[dict[str, Any]]) -> float:
     """By how much parameter bands would have to be wider for 90 %: the conformal quantile of |z| over a normal one's.
 
-    The value on some truths, times that in ``studies.twin.estimate.WIDER``, calibrates the bands of others.
+    The value on some truths, times that in ``studies.twin.inference.estimate.WIDER``, calibrates the bands of others.
     """
     z = np.sort([abs(r[f"{name}_z"]) for r in rows for name in PARAMETERS if f"{name}_z" in r])
     if not len(z):

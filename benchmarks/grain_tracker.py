@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from solvers import GrainGrowth, Grid, order_parameters, solve
-from solvers.grains import GrainSolution, solve_grains
-from solvers.initial import voronoi
+from solvers.grains.simulation import GrainSolution, solve_grains
+from solvers.initial.starts import voronoi
 
 
 def tracked(

@@ -3,7 +3,8 @@
 ``PYTHONPATH=. python benchmarks/grains_from_phi.py``
 
 Frames are those of the frontier's case grains-64 (8 trajectories, 20 frames each), by the solver. Counts: by a
-threshold of phi, and by the basins of its maxima at some persistences (``surrogate.labels`` uses one of them).
+threshold of phi, and by the basins of its maxima at some persistences (``surrogate.rollout.grain_labels`` uses one
+of them).
 Energies: a third of the integral of 1 - phi, with and without the share of the junctions.
 """
 
@@ -18,11 +19,11 @@ import numpy as np
 import torch
 
 from solvers import GrainGrowth
+from solvers.grains.labels import watershed
 from solvers.qois import boundary_threshold, grain_count, label_grains
-from solvers.qois.labels import watershed
-from surrogate.energies import boundary_excess, grain_energy
-from surrogate.frontier.cases import CASES
-from surrogate.frontier.references import reference
+from surrogate.evaluation.frontier.cases import CASES
+from surrogate.evaluation.frontier.references import reference
+from surrogate.rollout.energies import boundary_excess, grain_energy
 
 PERSISTENCES = (0.005, 0.01, 0.02, 0.05, 0.1)
 

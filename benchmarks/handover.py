@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from surrogate import load_surrogate
-from surrogate.frontier.cases import CASES
-from surrogate.frontier.errors import errors, quantities
-from surrogate.frontier.references import reference
-from surrogate.handover import GrainHandOver
+from surrogate.evaluation.frontier.cases import CASES
+from surrogate.evaluation.frontier.errors import errors, quantities
+from surrogate.evaluation.frontier.references import reference
+from surrogate.rollout.solver_stage import GrainHandOver
 
 SETTINGS = ((2.5, 0.3), (2.5, 0.1), (5.0, 0.1), (7.5, 0.1), (12.5, 0.1), (12.5, 0.03))
 

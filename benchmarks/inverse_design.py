@@ -22,8 +22,8 @@ from inverse_bench import answers, flat, speed, warm
 from inverse_bench.examples import EXAMPLES
 from inverse_bench.records import Records
 
-from sweeps.cluster import open_client
-from sweeps.cluster_config import LocalCluster
+from sweeps.cluster.client import open_client
+from sweeps.config.cluster import LocalCluster
 
 HEAD = """# Inverse design: measurements
 

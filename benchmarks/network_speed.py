@@ -20,7 +20,7 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 
-from surrogate.networks import ends
+from surrogate.networks import encoder_decoder as ends
 from surrogate.networks.jump import JumpNet, JumpSettings, circular_pad
 
 SHAPES = ((48, 6), (64, 8), (96, 8), (128, 8))

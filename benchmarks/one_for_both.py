@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from solvers.inputs.yaml_source import load_yaml
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.training.jump_task import JumpTask
 from surrogate.training.loop import LoopSettings, train
 from surrogate.training.recipe import Prepared, Recipe
+from sweeps.inputs.yaml_source import load_yaml
 
 RECIPES = ("surrogate/recipes/gg-jump.yaml", "surrogate/recipes/ch-jump.yaml")
 Batch = tuple[int, Any]

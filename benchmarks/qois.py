@@ -10,10 +10,10 @@ import time
 
 import torch
 
-from solvers.cahn_hilliard import CahnHilliard
 from solvers.frames import Frames
-from solvers.grain_growth import GrainGrowth
-from solvers.grid import Grid
+from solvers.grids.grid import Grid
+from solvers.processes.cahn_hilliard import CahnHilliard
+from solvers.processes.grain_growth import GrainGrowth
 from solvers.qois import evaluate_qois
 
 CELLS = 2**22

@@ -80,7 +80,7 @@ def plan(points: int) -> Found:
     import resource
 
     from sweeps import Sweep
-    from sweeps.plan import make_plan
+    from sweeps.plan.plan import make_plan
 
     make_plan(Sweep.from_config(configuration(Path("none.zarr"), 16)).config)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -114,8 +114,8 @@ def memory_watched() -> Iterator[list[float]]:
 def run(problem: str, batch: int, points: int) -> Found:
     """A sweep in warm workers, and what comes before it."""
     from sweeps import Sweep
-    from sweeps.cluster import open_client
-    from sweeps.damage import find_damage
+    from sweeps.cluster.client import open_client
+    from sweeps.store.integrity import find_damage
 
     folder = Path(tempfile.mkdtemp())
     sweep = Sweep.from_config(configuration(folder / "a.zarr", points, problem, batch))
@@ -148,7 +148,7 @@ def _note(found: Found, name: str, clock: Clock) -> None:
 
 
 def _warm() -> None:
-    import sweeps.tasks  # noqa: F401
+    import sweeps.execution.task  # noqa: F401
 
 
 def apart(*what: Any) -> Found:

@@ -67,13 +67,13 @@ def many_points(count: int) -> dict[str, Any]:
 def _warm() -> None:
     import torch
 
-    import sweeps.tasks  # noqa: F401
+    import sweeps.execution.task  # noqa: F401
 
     torch.set_num_threads(1)
 
 
 def _compute(task: Any) -> None:
-    from sweeps.tasks import compute_batch
+    from sweeps.execution.task import compute_batch
 
     compute_batch(task)
 
@@ -81,8 +81,8 @@ def _compute(task: Any) -> None:
 def bare(config: dict[str, Any]) -> Found:
     """All batches in plain processes, imports and store template apart."""
     from sweeps import Sweep
-    from sweeps.cluster import WORKER_MEMORY
-    from sweeps.resume import make_tasks, prepare
+    from sweeps.cluster.client import WORKER_MEMORY
+    from sweeps.execution.prepare import make_tasks, prepare
 
     sweep = Sweep.from_config(config)
     tasks = make_tasks(prepare(sweep.store, sweep.plan()))
@@ -100,7 +100,7 @@ def bare(config: dict[str, Any]) -> Found:
 def on_dask(config: dict[str, Any], workers: int = WORKERS) -> Found:
     """``Sweep.run``, cluster start apart."""
     from sweeps import Sweep
-    from sweeps.cluster import open_client
+    from sweeps.cluster.client import open_client
 
     config = {**config, "cluster": {**config["cluster"], "workers": workers}}
     sweep = Sweep.from_config(config)
@@ -159,7 +159,7 @@ def peak_mebibytes() -> float:
 def measure_memory(points: int) -> None:
     """Runs a sweep of ``points`` in this process and prints the peaks of driver and workers as JSON."""
     from sweeps import Sweep
-    from sweeps.cluster import open_client
+    from sweeps.cluster.client import open_client
 
     with tempfile.TemporaryDirectory() as name:
         config = configuration(Path(name), "memory", **many_points(points), grid={"shape": [32, 32]})

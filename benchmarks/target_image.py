@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from solvers import CahnHilliard, Grid, simulate
-from solvers.initial import noise
+from solvers.initial.starts import noise
 
 
 def picture(mobility: float, composition: float, seed: int, kappa: float = 1.0, time: float = 400.0) -> np.ndarray:

@@ -16,12 +16,12 @@ from types import FrameType
 import numpy as np
 import torch
 
-from solvers.grid import Boundary
+from solvers.grids.grid import Boundary
 from studies import Twin
-from studies.twin.checks import ModelCheck
 from studies.twin.config import TwinConfig
-from studies.twin.observations import make_frames
-from studies.twin.segmentation import segment
+from studies.twin.diagnostics.model_check import ModelCheck
+from studies.twin.observations.frames import make_frames
+from studies.twin.observations.segmentation import segment
 from studies.twin.twin import Forecast
 from surrogate.evaluation.metrics import ssim
 from sweeps.report.style import new_figure, png

@@ -118,7 +118,7 @@ def refused(address: str) -> str:
 
 def over_two_hosts(folder: Path, hosts: list[str]) -> dict[str, Any]:
     """The sweep, one host lost on the way."""
-    from sweeps.status import status
+    from sweeps.monitoring.status import status
 
     tls = certificates(folder)
     environment, log = dask_environment(tls), (folder / "dask.txt").open("w")

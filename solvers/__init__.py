@@ -10,30 +10,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from solvers.auditing import Audit, audit
-    from solvers.cahn_hilliard import CahnHilliard
     from solvers.errors import InputError
-    from solvers.fixed_steps import simulate_fixed_step
     from solvers.frames import Frames
-    from solvers.grain_growth import GrainGrowth
-    from solvers.grains import order_parameters, simulate_grains
-    from solvers.grid import Grid
+    from solvers.grains.simulation import order_parameters, simulate_grains
+    from solvers.grids.grid import Grid
+    from solvers.processes.base import Problem
+    from solvers.processes.cahn_hilliard import CahnHilliard
+    from solvers.processes.free_energies import DoubleWell
+    from solvers.processes.grain_growth import GrainGrowth
+    from solvers.processes.registry import Process, register_process
+    from solvers.qois.registry import Qoi, register_qoi
     from solvers.simulation import Solution, simulate, solve
-    from solvers.wells import DoubleWell
 
 _HOME = {
     "Audit": "auditing",
-    "CahnHilliard": "cahn_hilliard",
-    "DoubleWell": "wells",
+    "CahnHilliard": "processes.cahn_hilliard",
+    "DoubleWell": "processes.free_energies",
     "Frames": "frames",
-    "GrainGrowth": "grain_growth",
-    "Grid": "grid",
+    "GrainGrowth": "processes.grain_growth",
+    "Grid": "grids.grid",
     "InputError": "errors",
     "Solution": "simulation",
+    "Problem": "processes.base",
+    "Process": "processes.registry",
+    "Qoi": "qois.registry",
     "audit": "auditing",
-    "order_parameters": "grains",
+    "order_parameters": "grains.simulation",
+    "register_process": "processes.registry",
+    "register_qoi": "qois.registry",
     "simulate": "simulation",
-    "simulate_fixed_step": "fixed_steps",
-    "simulate_grains": "grains",
+    "simulate_grains": "grains.simulation",
     "solve": "simulation",
 }
 
@@ -45,11 +51,15 @@ __all__ = [
     "GrainGrowth",
     "Grid",
     "InputError",
+    "Problem",
+    "Process",
+    "Qoi",
     "Solution",
     "audit",
     "order_parameters",
+    "register_process",
+    "register_qoi",
     "simulate",
-    "simulate_fixed_step",
     "simulate_grains",
     "solve",
 ]

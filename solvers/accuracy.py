@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from solvers.errors import InputError
-from solvers.grid import Grid
+from solvers.grids.grid import Grid
+
+if TYPE_CHECKING:
+    from solvers.processes.base import Problem
 
 HIGHEST_TOLERANCE = 0.5
-LOWEST_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+#: By precision: what rounding leaves room for.
+LOWEST_TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -52,23 +55,18 @@ class AccuracyModel:
         return math.pi**2 / math.sqrt(2.0) * interface_length / -math.log(x)
 
 
-# One white-noise start in four passes through a coalescence that multiplies errors by five to ten for a moment.
-CAHN_HILLIARD = AccuracyModel(linear=1.0, square=3100.0, time_factor=0.01)
-# Grains vanish and neighbours change within a moment: such events amplify what came before several times.
-GRAIN_GROWTH = AccuracyModel(linear=1.0, square=3100.0, time_factor=0.006)
-
-
-def check_tolerance(tolerance: float, dtype: torch.dtype) -> float:
+def check_tolerance(tolerance: float, dtype: Any) -> float:
     """The tolerance, if this precision can meet it.
 
     Raises:
         InputError: outside (lowest, 0.5], or for another dtype than float32 and float64.
     """
-    if dtype not in LOWEST_TOLERANCE:
+    precision = str(dtype).removeprefix("torch.")
+    if precision not in LOWEST_TOLERANCE:
         raise InputError(f"dtype: torch.float64 or torch.float32, but got {dtype}")
-    lowest = LOWEST_TOLERANCE[dtype]
+    lowest = LOWEST_TOLERANCE[precision]
     if not lowest <= tolerance <= HIGHEST_TOLERANCE:
-        hint = "; ask for float64 to go lower" if dtype == torch.float32 else ""
+        hint = "; ask for float64 to go lower" if precision == "float32" else ""
         raise InputError(f"tolerance: in [{lowest:g}, {HIGHEST_TOLERANCE:g}] for {dtype}, but got {tolerance:g}{hint}")
     return float(tolerance)
 
@@ -93,6 +91,8 @@ def _fast_size(n: int) -> int:
         n += 2
 
 
-def model_of(problem: object) -> AccuracyModel:
+def model_of(problem: Problem) -> AccuracyModel:
     """The accuracy model of a problem's process."""
-    return CAHN_HILLIARD if type(problem).__name__ == "CahnHilliard" else GRAIN_GROWTH
+    from solvers.processes.registry import process_named
+
+    return process_named(problem.process).accuracy

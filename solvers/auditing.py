@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from solvers.checks import Times
-from solvers.simulation import Problem, solve
+from solvers.arguments import Times
+from solvers.processes.base import Problem
+from solvers.simulation import solve
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +17,15 @@ class Frames:
         field: (batch, time, *shape) composition, or phi = sum_i eta_i^2 for grain growth.
         free_energy: (batch, time) total free energy over the box, taken on the solver's own finer grid (energy).
         grain_id: (batch, time, *shape) int32 label of the grain that dominates each cell; None for Cahn-Hilliard.
+        others: further fields of a process, name -> (batch, time, *shape).
     """
 
     field: torch.Tensor
     free_energy: torch.Tensor
     grain_id: torch.Tensor | None = None
+    others: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """Every field by the name of its variable in a store."""
+        grains = {} if self.grain_id is None else {"grain_id": self.grain_id}
+        return {"field": self.field, **grains, **self.others}

@@ -10,17 +10,15 @@ import numpy as np
 import torch
 
 from solvers.accuracy import check_tolerance, internal_shape, model_of
-from solvers.cahn_hilliard import CahnHilliard
-from solvers.checks import Times, check_fields, check_times
-from solvers.forces import compilable, mean_square, shift_means
-from solvers.grain_growth import GrainGrowth
-from solvers.grid import Grid
+from solvers.arguments import Times, check_fields, check_times
+from solvers.frames import Frames
+from solvers.grids.grid import Grid
+from solvers.grids.resampling import resample
+from solvers.grids.spectral_basis import basis_for
 from solvers.integrators import AdaptiveMultistep
-from solvers.resampling import resample
-from solvers.rollout import chunks, gathered, rollout
-from solvers.spectral import basis_for
-
-Problem = CahnHilliard | GrainGrowth
+from solvers.integrators.trajectory import chunks, gathered, rollout
+from solvers.processes.base import Problem
+from solvers.processes.pointwise import compilable, mean_square, shift_means
 
 
 def simulate(
@@ -87,10 +85,10 @@ def solve(
         refine: halve the steps and refine the internal grid by 5/4 this many times beyond what the tolerance asks
             for; what an audit compares with.
     """
-    initial = check_fields(initial, problem.grid, layout_of(problem)).to(device, dtype)
+    initial = check_fields(initial, problem.grid, problem.state_axes).to(device, dtype)
     rows = check_times(times, len(initial))
     check_tolerance(tolerance, dtype)
-    if isinstance(problem, CahnHilliard) and problem.grid.boundary == "no_flux" and not problem.constant_mobility:
+    if problem.grid.boundary == "no_flux" and problem.needs_periodic_basis:
         return _solve_mirrored(problem, initial, rows, tolerance, refine)
     shapes = internal_shapes(problem, len(initial), tolerance, refine)
     solution = Solution(
@@ -131,15 +129,14 @@ def _solve_group(
     """Solves the samples ``members``, which share an internal grid, chunk by chunk, into ``solution``."""
     grid = problem.grid
     basis = basis_for(grid, initial.dtype, initial.device, shape)
-    gradient_weights = basis.weights * basis.k2
-    if isinstance(problem, CahnHilliard):
-        gradient_weights = gradient_weights * problem.well.half_width**2
-    components = 1 if isinstance(problem, CahnHilliard) else initial.shape[1]
+    gradient_weights = basis.weights * basis.k2 * problem.field_scale**2
+    components = initial.shape[1] if initial.ndim > 1 + grid.ndim else 1
     for part in chunks(len(members), components, basis.size, initial.element_size()):
         index = members[part]
         chosen = torch.from_numpy(index)
         material = problem.take(chosen)
-        start = basis.forward(scaled_start(material, initial[chosen.to(initial.device)], shape))
+        fine = resample(initial[chosen.to(initial.device)], shape, grid.boundary)
+        start = basis.forward(material.to_scaled(fine))
         times = rows[index] * material.time_scale(len(index)).numpy()[:, None]
         equation = material.equation(basis, len(index))
 
@@ -148,14 +145,14 @@ def _solve_group(
 
         for states in gathered(rollout(equation, start, times, step_tolerance, count)):
             where = index[states.samples]
-            fields = unscaled(problem, basis.inverse(states.coefficients))
+            fields = problem.from_scaled(basis.inverse(states.coefficients))
             gradient = mean_square(states.coefficients, gradient_weights)
             energy = problem.take(torch.from_numpy(where)).free_energy(fields, gradient)
             solution.free_energy[where, states.times] = energy
             # Where the internal grid is finer, the modes are sampled at the user's points: cheaper than values.
             if shape != grid.shape:
-                fields = unscaled(problem, basis.sample(states.coefficients, grid.shape))
-            if isinstance(problem, CahnHilliard):
+                fields = problem.from_scaled(basis.sample(states.coefficients, grid.shape))
+            if problem.conserves_mean and components == 1:
                 fields = _with_mean_of(initial[where], fields.contiguous(), tolerance)
             solution.states[where, states.times] = fields
     for sample in members:  # time 0 is what the user gave, to the last bit
@@ -177,24 +174,27 @@ def _with_mean_of(initial: torch.Tensor, sampled: torch.Tensor, tolerance: float
     return sampled - torch.where(drift.abs() <= 0.5 * tolerance * size, drift, 0.0).to(sampled)
 
 
-def layout_of(problem: Problem) -> str:
-    """Axes of the problem's states."""
-    return "(batch, shape)" if isinstance(problem, CahnHilliard) else "(batch, grain, shape)"
+def solve_frames(
+    problem: Problem,
+    initial: torch.Tensor,
+    times: Times,
+    *,
+    tolerance: float,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    refine: int = 0,
+) -> Frames:
+    """Frames of a process with one field; arguments as :func:`solve`'s.
 
-
-def scaled_start(problem: Problem, initial: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Initial states on an internal grid, in the equation's own units: (batch, component, *shape)."""
-    fine = resample(initial, shape, problem.grid.boundary)
-    return problem.well.to_scaled(fine)[:, None] if isinstance(problem, CahnHilliard) else fine
-
-
-def unscaled(problem: Problem, fields: torch.Tensor) -> torch.Tensor:
-    """States (m, component, *shape) in the user's units and layout."""
-    return problem.well.from_scaled(fields[:, 0]) if isinstance(problem, CahnHilliard) else fields
+    Raises:
+        InputError: as :func:`solve`.
+    """
+    solution = solve(problem, initial, times, tolerance, dtype, device, refine)
+    return Frames(field=solution.states, free_energy=solution.free_energy)
 
 
 def _solve_mirrored(
-    problem: CahnHilliard, initial: torch.Tensor, rows: np.ndarray, tolerance: float, refine: int
+    problem: Problem, initial: torch.Tensor, rows: np.ndarray, tolerance: float, refine: int
 ) -> Solution:
     """A no-flux box as the quarter (eighth) of its even extension, for the flux form needs sines and cosines."""
     grid = problem.grid
@@ -202,7 +202,7 @@ def _solve_mirrored(
     for dim in range(-grid.ndim, 0):
         mirrored = torch.cat([mirrored, mirrored.flip(dim)], dim)
     doubled = Grid(tuple(2 * n for n in grid.shape), grid.spacing, "periodic")
-    whole = replace(problem, grid=doubled)
+    whole = replace(problem, grid=doubled)  # type: ignore[type-var]
     solution = solve(whole, mirrored, rows, tolerance, initial.dtype, initial.device, refine)
     corner: tuple[Any, ...] = (Ellipsis, *(slice(0, n) for n in grid.shape))
     return replace(solution, states=solution.states[corner], free_energy=solution.free_energy / 2**grid.ndim)

@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from surrogate.models import Surrogate, load_surrogate
-    from surrogate.prediction import Prediction
-    from surrogate.weights_file import shipped
+    from surrogate.models.files import shipped
+    from surrogate.models.jump import Surrogate, load_surrogate
+    from surrogate.rollout.prediction import Prediction
 
 _HOME = {
-    "Prediction": "prediction",
-    "Surrogate": "models",
-    "load_surrogate": "models",
-    "shipped": "weights_file",
+    "Prediction": "rollout.prediction",
+    "Surrogate": "models.jump",
+    "load_surrogate": "models.jump",
+    "shipped": "models.files",
 }
 
 __all__ = ["Prediction", "Surrogate", "load_surrogate", "shipped"]

@@ -17,7 +17,7 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 def add_commands(app: typer.Typer) -> None:
     """Add this room's verbs to the front door."""
     from surrogate.evaluation.cli import add_commands as add_evaluation
-    from surrogate.frontier.cli import add_commands as add_frontier
+    from surrogate.evaluation.frontier.cli import add_commands as add_frontier
 
     for command in (train, models, emulate):
         app.command()(command)
@@ -34,12 +34,12 @@ def train(
     overrides: Overrides = None,
 ) -> int:
     """Train a model; run again, it goes on from its last checkpoint."""
-    from solvers.inputs.yaml_source import load_yaml
+    from surrogate.models.files import save_model
     from surrogate.training.curve import loss_curve
     from surrogate.training.loop import train as run
     from surrogate.training.recipe import Prepared, checkpoint_folder
     from surrogate.training.recipe import Recipe as RecipeModel
-    from surrogate.weights_file import save_model
+    from sweeps.inputs.yaml_source import load_yaml
 
     if minutes is not None and not minutes > 0:
         raise InputError(f"--minutes: found {minutes:g}, allowed a positive number")
@@ -64,7 +64,7 @@ def emulate(
     level: Annotated[float, typer.Option(help="Nominal coverage of its bands.")] = 0.9,
 ) -> int:
     """Learn an emulator of statistics from finished sweeps, for `engine: {kind: emulator, model: OUT}`."""
-    from surrogate.emulator import Emulator
+    from surrogate.emulator.emulator import Emulator
 
     if not 0.0 < level < 1.0:
         raise InputError(f"--level: found {level:g}, allowed a number in (0, 1)")
@@ -80,7 +80,7 @@ def emulate(
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
     """List the models that come with the program."""
-    from surrogate.weights_file import SHIPPED, read_about, shipped
+    from surrogate.models.files import SHIPPED, read_about, shipped
 
     rows = []
     for name in shipped():

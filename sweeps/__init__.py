@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweeps.dataset import open_sweep
+    from sweeps.store.dataset import open_sweep
     from sweeps.sweep import RunResult, Sweep
 
 __all__ = ["RunResult", "Sweep", "open_sweep"]
 
-_HOME = {"RunResult": "sweeps.sweep", "Sweep": "sweeps.sweep", "open_sweep": "sweeps.dataset"}
+_HOME = {"RunResult": "sweeps.sweep", "Sweep": "sweeps.sweep", "open_sweep": "sweeps.store.dataset"}
 
 
 def __getattr__(name: str) -> Any:

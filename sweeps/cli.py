@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from solvers.errors import InputError
-from solvers.inputs.yaml_source import located
+from sweeps.inputs.yaml_source import located
 
 if TYPE_CHECKING:
     from sweeps.sweep import RunResult, Sweep
@@ -41,11 +41,11 @@ def add_commands(app: typer.Typer) -> None:
 
 def lint(file: File, overrides: Overrides = None) -> int:
     """Check a YAML file without running anything."""
-    from solvers.inputs.yaml_source import apply_override, check, read_source
-    from sweeps.config import SweepConfig
-    from sweeps.describe import many
-    from sweeps.designs import design_points
-    from sweeps.schema import kind_of
+    from sweeps.config.sweep import SweepConfig
+    from sweeps.inputs.kinds import kind_of
+    from sweeps.inputs.yaml_source import apply_override, check, read_source
+    from sweeps.plan.description import many
+    from sweeps.plan.designs import design_points
 
     source = read_source(file)
     for override in overrides or ():
@@ -64,7 +64,7 @@ def lint(file: File, overrides: Overrides = None) -> int:
 
 
 def _note_engine(config: Any) -> None:
-    from sweeps.engines import check_engine
+    from sweeps.engines.solver import check_engine
 
     try:
         check_engine(config)
@@ -74,7 +74,7 @@ def _note_engine(config: Any) -> None:
 
 def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> int:
     """Show what a sweep will compute, and about what it will take."""
-    from sweeps.describe import describe_plan, plan_summary
+    from sweeps.plan.description import describe_plan, plan_summary
 
     with located(file, overrides or ()):
         planned = _sweep(file, overrides).plan()
@@ -112,8 +112,8 @@ def status(
     check: Annotated[bool, typer.Option("--check", help="Also read every object and compare checksums.")] = False,
 ) -> int:
     """Show how far a sweep is, from its store alone."""
-    from sweeps.status import check_store, describe_damage, describe_status
-    from sweeps.status import status as read_status
+    from sweeps.monitoring.status import check_store, describe_damage, describe_status
+    from sweeps.monitoring.status import status as read_status
 
     store = _store(file, overrides)
     found = read_status(store)
@@ -142,7 +142,7 @@ def schema(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="The kind of YAML file.")] = "sweep",
 ) -> int:
     """Print the JSON Schema of a kind of YAML file."""
-    from sweeps.schema import json_schema
+    from sweeps.inputs.kinds import json_schema
 
     typer.echo(json.dumps(json_schema(kind), indent=2))
     return 0
@@ -157,7 +157,7 @@ def _sweep(file: Path, overrides: Sequence[str] | None, address: str | None = No
 
 def _running(file: Path, overrides: Sequence[str] | None, address: str) -> dict[str, Any]:
     """The cluster at an address, with the file's own certificates where the address is an encrypted one."""
-    from solvers.inputs.yaml_source import apply_override, read_source
+    from sweeps.inputs.yaml_source import apply_override, read_source
 
     source = read_source(file)
     for override in overrides or ():
@@ -174,8 +174,8 @@ def _store(target: str, overrides: Sequence[str] | None) -> str:
         if overrides:
             raise InputError(f"--set {overrides[0]}: found a store, {target}, allowed with a YAML file")
         return target
-    from solvers.inputs.yaml_source import load_yaml
-    from sweeps.config import SweepConfig
+    from sweeps.config.sweep import SweepConfig
+    from sweeps.inputs.yaml_source import load_yaml
 
     return load_yaml(target, SweepConfig, overrides or ()).output.path
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps.config import SweepConfig
-from sweeps.plan import Plan, make_plan
+from sweeps.config.sweep import SweepConfig
+from sweeps.plan.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from sweeps.outcome import BatchOutcome
-    from sweeps.resume import Prepared
-    from sweeps.tasks import BatchTask
-    from sweeps.verify import Checks
-    from sweeps.watch.driver import Watcher
+    from sweeps.execution.batch_report import BatchOutcome
+    from sweeps.execution.prepare import Prepared
+    from sweeps.execution.spot_checks import Checks
+    from sweeps.execution.task import BatchTask
+    from sweeps.monitoring.watcher import Watcher
 
 
 #: Damaged objects that a run names one by one.
@@ -84,14 +84,14 @@ class Sweep:
         Raises:
             InputError: naming file, line and key, what was found and what is allowed.
         """
-        from solvers.inputs.yaml_source import load_yaml
+        from sweeps.inputs.yaml_source import load_yaml
 
         return cls(load_yaml(Path(path), SweepConfig, overrides=tuple(overrides)))
 
     @classmethod
     def from_config(cls, config: SweepConfig | dict[str, Any]) -> Sweep:
         """From a configuration, or the dictionary a file would hold."""
-        from solvers.inputs.yaml_source import from_mapping
+        from sweeps.inputs.yaml_source import from_mapping
 
         if isinstance(config, SweepConfig):
             return cls(config)
@@ -121,11 +121,11 @@ class Sweep:
         Raises:
             InputError: for an engine that is not there, a store of another sweep, or one in use.
         """
-        from sweeps.engines import check_device
-        from sweeps.lock import store_lock
-        from sweeps.resume import prepare
-        from sweeps.verify import Checks, verify_points
-        from sweeps.watch.driver import Watcher
+        from sweeps.engines.solver import check_device
+        from sweeps.execution.prepare import prepare
+        from sweeps.execution.spot_checks import Checks, verify_points
+        from sweeps.monitoring.watcher import Watcher
+        from sweeps.store.lock import store_lock
 
         check_device(self.config.engine)
         started = time.monotonic()
@@ -153,10 +153,10 @@ class Sweep:
         Raises:
             InputError: if there is no store of this sweep, or nothing in it is done.
         """
-        from sweeps.lock import store_lock
-        from sweeps.resume import prepare
-        from sweeps.store import open_store
-        from sweeps.verify import check_something_done, verify_points
+        from sweeps.execution.prepare import prepare
+        from sweeps.execution.spot_checks import check_something_done, verify_points
+        from sweeps.store.lock import store_lock
+        from sweeps.store.store import open_store
 
         open_store(self.store)
         started = time.monotonic()
@@ -167,8 +167,8 @@ class Sweep:
             return _result(prepared, (0, 0), checks, time.monotonic() - started)
 
     def status(self) -> dict[str, Any]:
-        """How far the store is; see :func:`sweeps.status.status`."""
-        from sweeps.status import status
+        """How far the store is; see :func:`sweeps.monitoring.status.status`."""
+        from sweeps.monitoring.status import status
 
         return status(self.store)
 
@@ -216,7 +216,7 @@ class Runner:
         """Compute batches; ``record`` is called with each report."""
         if not tasks:
             return
-        from sweeps.execute import run_batches
+        from sweeps.execution.execute import run_batches
 
         client = self._connected(len(tasks))
         checked = (replace(task, environment=self._environment) for task in tasks)
@@ -235,7 +235,7 @@ class Runner:
 
     def _connected(self, tasks: int) -> Client:
         if self._client is None:
-            from sweeps.cluster import open_client
+            from sweeps.cluster.client import open_client
 
             wanted = max(tasks, self._config.verify.count)
             self._client = self._stack.enter_context(open_client(self._config.cluster, wanted))
@@ -246,10 +246,10 @@ class Runner:
 
     def _join(self, client: Client) -> None:
         """Once a run has a cluster: are all machines alike, and where can it be watched?"""
-        from sweeps.cluster import dashboard_link
-        from sweeps.execute import scheduler_needed
-        from sweeps.machines import check_workers, environment
-        from sweeps.watch.report import performance
+        from sweeps.cluster.client import dashboard_link
+        from sweeps.execution.execute import scheduler_needed
+        from sweeps.execution.worker_environment import check_workers, environment
+        from sweeps.monitoring.performance_report import performance
 
         with scheduler_needed():
             check_workers(client, self._config)
@@ -267,8 +267,8 @@ class Runner:
 
 def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
     """Compute every pending point; returns how many were computed and how many copied."""
-    from sweeps.progress import point_progress
-    from sweeps.resume import make_tasks
+    from sweeps.execution.prepare import make_tasks
+    from sweeps.monitoring.progress import point_progress
 
     tasks = make_tasks(prepared)
     total, left = len(prepared.pending), int(prepared.pending.sum())
@@ -291,8 +291,8 @@ def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
 
 
 def _result(prepared: Prepared, counts: tuple[int, int], checks: Checks, wall_s: float) -> RunResult:
-    from sweeps.layout import DIVERGED, VERIFIED
-    from sweeps.store import update_attributes
+    from sweeps.store.layout import DIVERGED, VERIFIED
+    from sweeps.store.store import update_attributes
 
     status = prepared.ledger.status
     wall_before = float(prepared.root.attrs.get("wall_time_s", 0.0))  # type: ignore[arg-type]

@@ -146,7 +146,7 @@ def flips(folder: Path, subject: Subject, expected: Path, rng: random.Random, co
 def _sweep(subject: Subject, store: Path) -> tuple[Any, set[str]]:
     """The sweep, and the names of what its workers write."""
     from sweeps import Sweep
-    from sweeps.layout import layout_of
+    from sweeps.store.layout import layout_of
 
     sweep = Sweep.from_config({**subject.config, "output": {"path": str(store)}})
     return sweep, set(layout_of(sweep.plan()).results())
@@ -167,7 +167,7 @@ def _flip(path: Path, rng: random.Random) -> None:
 def _is_found(store: Path) -> bool:
     """Whether a check tells of damage, or cannot even open the store."""
     from solvers.errors import InputError
-    from sweeps.damage import find_damage
+    from sweeps.store.integrity import find_damage
 
     try:
         return bool(find_damage(str(store)))

@@ -18,7 +18,7 @@ from chaos_bench.subjects import OUTPUT, Subject
 FAULTY = """
 import json, sys, time
 from sweeps import Sweep, execute
-from sweeps.tasks import compute_batch, probe_batch
+from sweeps.execution.task import compute_batch, probe_batch
 
 def misbehave(task):
     kappa = task.parameters["kappa"][task.compute]
@@ -46,7 +46,7 @@ if __name__ == "__main__":
 
 def faulty(folder: Path, subject: Subject, expected: Path, rng: random.Random) -> Row:  # noqa: ARG001
     """Two batches that never work: both named, all else done, retries bounded; then a program where both work."""
-    from sweeps.status import status
+    from sweeps.monitoring.status import status
 
     started, store = time.monotonic(), folder / OUTPUT
     (folder / "faulty.py").write_text(FAULTY)

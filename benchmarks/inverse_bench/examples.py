@@ -13,10 +13,10 @@ from PIL import Image
 
 from inverse_bench.plain import sizes
 from studies import Study
-from studies.inverse.base import read_study
-from studies.inverse.features import PointView
+from studies.inverse.inputs import read_study
+from studies.inverse.objectives.features import PointView
 from sweeps import Sweep
-from sweeps.config import SweepConfig
+from sweeps.config.sweep import SweepConfig
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -80,7 +80,7 @@ def table(records: Records) -> list[str]:
 
 
 def _emulator(client: Client, place: Path) -> str:
-    from surrogate.emulator import Emulator
+    from surrogate.emulator.emulator import Emulator
 
     data = {**SWEEP, "output": {"path": str(place / "known.zarr"), "retain": "qoi"}}
     Sweep.from_config(data).run(client, progress=False)

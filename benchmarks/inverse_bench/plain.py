@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 
 from studies import Study
-from sweeps.config import SweepConfig
+from sweeps.config.sweep import SweepConfig
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def evaluator(study: Study, reference: bool) -> Callable[[np.ndarray], np.ndarra
     import torch
 
     from solvers.qois import evaluate_qois
-    from sweeps.engines import Request, SolverEngine
-    from sweeps.problems import build_problem, build_start
+    from sweeps.engines.solver import Request, SolverEngine
+    from sweeps.plan.problems import build_problem, build_start
 
     prepared = study.prepare()
     sweep: SweepConfig = prepared.reference if reference else prepared.fallback

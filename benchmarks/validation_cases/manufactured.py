@@ -16,9 +16,9 @@ import math
 import numpy as np
 import torch
 
+from solvers.grids.spectral_basis import PeriodicBasis
 from solvers.integrators import AdaptiveMultistep, make_scheme
-from solvers.rollout import rollout
-from solvers.spectral import PeriodicBasis
+from solvers.integrators.trajectory import rollout
 from validation_cases.table import Table
 
 KAPPA, A1, B1, A2, B2, C2 = 4e-4, 0.0075, 8 * math.pi, 0.03, 22 * math.pi, 0.0625 * math.pi

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from solvers import CahnHilliard, Grid, solve
-from solvers.initial_pfhub import pfhub_1a
+from solvers.initial.pfhub import pfhub_1a
 from validation_cases.table import Table
 
 # Published free energies that independent converged codes agree on; later the codes branch.

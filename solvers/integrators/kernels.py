@@ -1,8 +1,8 @@
 """The multistep scheme's arithmetic on the CPU, compiled: each pass over memory does all there is to do with it.
 
-The same sums in plain torch (:mod:`solvers.integrators.passes`) take a dozen passes, and several microseconds for each
-call, which at 64 x 64 cells is most of the time. Loops over modes write one array each: with more outputs the compiler
-gives up on proving that arrays do not overlap, and does not vectorise.
+The same sums in plain torch (:mod:`solvers.integrators.predictor_corrector`) take a dozen passes, and several
+microseconds for each call, which at 64 x 64 cells is most of the time. Loops over modes write one array each: with more
+outputs the compiler gives up on proving that arrays do not overlap, and does not vectorise.
 """
 
 from __future__ import annotations

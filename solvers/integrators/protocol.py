@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from solvers.spectral import Basis
+from solvers.grids.spectral_basis import Basis
 
 # Share of the largest explicit decay rate that is treated implicitly (docs/experiments.md, "stabilisation").
 STABILISER_SHARE = 0.75

@@ -15,12 +15,10 @@ import torch
 from scipy import ndimage
 
 from solvers.errors import InputError
-from solvers.grid import Grid
-from solvers.parameters import Parameter, trailing
-from solvers.qois.labels import components, filled
-
-# Levels stored by a sweep: the spread of grain sizes in five numbers.
-QUANTILE_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+from solvers.grains.labels import components, filled
+from solvers.grids.grid import Grid
+from solvers.processes.parameters import Parameter, trailing
+from solvers.qois.quantities import QUANTILE_LEVELS
 
 # Cells (and entries of a frame-by-grain table) handled at a time, so that a chunk fits a core's cache.
 CHUNK_CELLS = 2**18
@@ -107,6 +105,11 @@ def _area_quantile(areas: torch.Tensor, levels: Sequence[float]) -> torch.Tensor
     present = torch.where(areas > 0, areas, torch.nan)
     quantiles = torch.nanquantile(present, torch.tensor(levels, dtype=areas.dtype), dim=-1)
     return quantiles.movedim(0, -1)
+
+
+def quantile_levels(_grid: Grid) -> torch.Tensor:
+    """The levels of ``grain_area_quantile``, float64 (quantile,)."""
+    return torch.tensor(QUANTILE_LEVELS, dtype=torch.float64)
 
 
 def grain_statistics(grain_id: torch.Tensor, grid: Grid) -> dict[str, torch.Tensor]:

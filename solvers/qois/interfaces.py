@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from solvers.grid import Grid
-from solvers.parameters import Parameter, trailing
+from solvers.grids.grid import Grid
+from solvers.processes.parameters import Parameter, trailing
 from solvers.qois.modes import extend, extended
 from solvers.qois.spectra import chunks, flat_frames, spectrum
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import torch
 
-from solvers.grid import Grid
+from solvers.grids.grid import Grid
 
 # Dense products with a (mode, shell) matrix beat scattering as long as the matrix stays in the cache.
 DENSE_ENTRIES = 2_000_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from solvers.errors import InputError
-from solvers.grid import Grid
+from solvers.grids.grid import Grid
 from solvers.qois.modes import extend, extended, mode_table, spectral_sums, squared_transform
 
 # Cells handled at a time: fields, spectra and their squares of one chunk then fit a core's cache.

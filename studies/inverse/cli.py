@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from solvers.inputs.yaml_source import located
-from sweeps.schema import Kind, register
+from sweeps.inputs.kinds import Kind, register
+from sweeps.inputs.yaml_source import located
 
 if TYPE_CHECKING:
     from studies.inverse.study import StudyResult
@@ -25,7 +25,7 @@ SHOWN = 5
 
 def add_commands(app: typer.Typer) -> None:
     """Add this room's verb to the front door, and its kind of file to ``lint`` and ``schema``."""
-    register(Kind("study", "studies.inverse.config:StudyConfig", "objectives", "studies.inverse.base:lint_study"))
+    register(Kind("study", "studies.inverse.config:StudyConfig", "objectives", "studies.inverse.inputs:lint_study"))
     app.command()(optimize)
 
 

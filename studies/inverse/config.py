@@ -1,5 +1,5 @@
 """The study YAML as frozen models. What only the study and its sweep together can tell is in
-:mod:`studies.inverse.base`.
+:mod:`studies.inverse.inputs`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from solvers.inputs.strict import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
-from sweeps.config import Engine, InputFile, InputStore
-from sweeps.parameters import PARAMETERS, Range
+from sweeps.config.parameters import PARAMETERS, Range
+from sweeps.config.sweep import Engine, InputFile, InputStore
+from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
 
 #: Beside the parameters of a sweep, the length of the process.
 TIME = "time"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solvers.errors import InputError
-from studies.inverse.base import Prepared, prepare, read_study, read_sweep, study_from
 from studies.inverse.config import StudyConfig
-from studies.inverse.files import partial_name, write_json
-from sweeps.config import SweepConfig
+from studies.inverse.inputs import Prepared, prepare, read_study, read_sweep, study_from
+from sweeps.config.sweep import SweepConfig
+from sweeps.files import partial_name, write_json
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -118,10 +118,10 @@ class Study:
             the
                 constraints.
         """
-        from studies.inverse.driver import LazyClient
-        from studies.inverse.outcome import conclude
-        from studies.inverse.warm import begin
-        from sweeps.lock import store_lock
+        from studies.inverse.search.driver import LazyClient
+        from studies.inverse.search.warm_start import begin
+        from studies.inverse.verification.outcome import conclude
+        from sweeps.store.lock import store_lock
 
         started = time.monotonic()
         prepared = self.prepare()
@@ -158,8 +158,8 @@ def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
     Raises:
         InputError: for other things at that place, or a study of another problem.
     """
-    from sweeps.paths import occupied
-    from sweeps.resume import differences
+    from sweeps.execution.prepare import differences
+    from sweeps.inputs.paths import occupied
 
     path = folder / FILE
     here = {"study": study.model_dump(mode="json"), "sweep": sweep.model_dump(mode="json")}

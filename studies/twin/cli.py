@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from solvers.inputs.yaml_source import located
-from sweeps.schema import Kind, register
+from sweeps.inputs.kinds import Kind, register
+from sweeps.inputs.yaml_source import located
 
 if TYPE_CHECKING:
-    from studies.twin.checks import ModelCheck
-    from studies.twin.identify import Determined
+    from studies.twin.diagnostics.identifiability import Determined
+    from studies.twin.diagnostics.model_check import ModelCheck
 
 register(Kind("twin", "studies.twin.config:TwinConfig", "observations"))
 
@@ -40,8 +40,8 @@ def assimilate(
     from studies.twin.forecast import check_engine
     from studies.twin.report import write_report
     from studies.twin.store import write_store
+    from studies.twin.streaming import run_batch, run_watch
     from studies.twin.twin import Twin
-    from studies.twin.watch import run_batch, run_watch
 
     changes = [*(overrides or ()), *([f"cluster={{address: '{address}'}}"] if address else [])]
     twin = Twin.from_yaml(file, changes)
@@ -70,7 +70,7 @@ def _tell(check: ModelCheck, known: list[Determined]) -> None:
 def _crossing(text: str, times: object, until: float) -> str:
     import numpy as np
 
-    from studies.twin.bands import quantiles
+    from studies.twin.quantiles import quantiles
 
     values = np.asarray(times, dtype=np.float64)
     passed = np.isfinite(values)

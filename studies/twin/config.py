@@ -15,10 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from solvers.inputs.strict import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
 from studies.twin.priors import DEFAULT_PRIORS, Prior
-from sweeps.cluster_config import Cluster, LocalCluster
-from sweeps.config import InputFile, Process, SolverEngine, SurrogateEngine
+from sweeps.config.cluster import Cluster, LocalCluster
+from sweeps.config.sweep import InputFile, Process, SolverEngine, SurrogateEngine
+from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
 
 MAX_MEMBERS = 4096
 MAX_FORECASTS = 100_000
@@ -70,7 +70,7 @@ class TwinGrid(StrictModel):
 
 
 class Assimilation(StrictModel):
-    """How the posterior is found; see :mod:`studies.twin.smoother` and :mod:`studies.twin.ensemble`.
+    """How the posterior is found; see :mod:`studies.twin.inference`.
 
     ``model_error`` is the share of the grey range by which a right model may still miss the frames: it floors the
     noise and decides what counts as another process.

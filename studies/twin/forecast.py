@@ -11,13 +11,13 @@ import torch
 
 from solvers import CahnHilliard, Frames, GrainGrowth, Grid, simulate_grains, solve
 from solvers.errors import InputError
-from solvers.grain_graph import nearest_cells
+from solvers.grains.neighbours import nearest_cells
+from solvers.grids.resampling import resample
+from solvers.grids.spectral_basis import basis_for
 from solvers.qois import evaluate_qois
-from solvers.resampling import resample
-from solvers.spectral import basis_for
-from studies.twin.segmentation import owners, split_fields
-from studies.twin.starts import Start
-from sweeps.engines import DTYPES, resolve_device
+from studies.twin.model.start import Start
+from studies.twin.observations.segmentation import owners, split_fields
+from sweeps.engines.solver import DTYPES, resolve_device
 
 #: Members that one task takes.
 TASK_MEMBERS = 8
@@ -202,9 +202,9 @@ def _by_model(members: Members, lead: np.ndarray, engine: Any) -> Rolled:
 
 def _trusted(model: Any, problem: CahnHilliard | GrainGrowth, members: Members) -> np.ndarray:
     """bool (member,): whether the states lie in the model's domain."""
-    from surrogate.domain import frame_features
-    from surrogate.handover import Start as Handover
-    from surrogate.scales import age_rate, kappa_in_cells, scaled
+    from surrogate.rollout.dimensionless import age_rate, kappa_in_cells, scaled
+    from surrogate.rollout.solver_stage import Start as Handover
+    from surrogate.uncertainty.domain import frame_features
 
     seen = _seen(members)
     batch = len(seen)
@@ -229,7 +229,7 @@ def _model_frames(model: Any, members: Members, lead: np.ndarray) -> Rolled:
 
 
 def _fallback() -> Any:
-    from sweeps.config import SolverEngine
+    from sweeps.config.sweep import SolverEngine
 
     return SolverEngine(tolerance=1e-2, dtype="float32")
 

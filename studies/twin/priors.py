@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
-from solvers.inputs.strict import Positive, StrictModel, problem
+from sweeps.inputs.strict_model import Positive, StrictModel, problem
 
 _SQRT2 = math.sqrt(2.0)
 

@@ -20,18 +20,18 @@ import xarray as xr
 
 from solvers.errors import InputError
 from solvers.qois import qois_of
-from studies.twin.bands import quantiles
-from studies.twin.checks import ModelCheck
-from studies.twin.ensemble import Posterior
-from studies.twin.estimate import Estimate
-from studies.twin.identify import Determined
-from studies.twin.observations import make_frames
-from studies.twin.residuals import look_at
-from studies.twin.smoother import Fit
-from studies.twin.starts import Start
+from studies.twin.diagnostics.identifiability import Determined
+from studies.twin.diagnostics.model_check import ModelCheck
+from studies.twin.inference.ensemble import Posterior
+from studies.twin.inference.estimate import Estimate
+from studies.twin.inference.residuals import look_at
+from studies.twin.inference.variational import Fit
+from studies.twin.model.start import Start
+from studies.twin.observations.frames import make_frames
+from studies.twin.quantiles import quantiles
 from studies.twin.twin import Forecast, Snapshot, Twin
-from sweeps.paths import occupied
-from sweeps.provenance import git_commit, versions
+from sweeps.inputs.paths import occupied
+from sweeps.store.provenance import git_commit, versions
 
 FORMAT = "phasetwin-twin"
 STATE = "state.npz"

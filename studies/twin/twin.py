@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
-from solvers.inputs.yaml_source import load_yaml
-from studies.twin.checks import ModelCheck, check_model
 from studies.twin.config import TwinConfig
-from studies.twin.estimate import Estimate, estimate
+from studies.twin.diagnostics.identifiability import Determined, identifiability
+from studies.twin.diagnostics.model_check import ModelCheck, check_model
 from studies.twin.forecast import Members, Rolled, crossing_times, roll, states_of
-from studies.twin.identify import Determined, identifiability
-from studies.twin.observations import Frames, Grey, camera_for, estimate_levels, estimate_noise, make_frames
-from studies.twin.smoother import Problem
+from studies.twin.inference.estimate import Estimate, estimate
+from studies.twin.inference.variational import Problem
+from studies.twin.observations.frames import Frames, Grey, camera_for, estimate_levels, estimate_noise, make_frames
+from sweeps.inputs.yaml_source import load_yaml
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ class Twin:
         if client is not None or (cluster.kind == "local" and cluster.workers == 1):
             yield client
             return
-        from sweeps.cluster import open_client
+        from sweeps.cluster.client import open_client
 
         with open_client(cluster, tasks) as started:
             yield started

@@ -132,10 +132,10 @@ def evaluate_command(
 
 
 def _calibrate(model: str, calibration: tuple[Path, ...], coverage: tuple[Path, ...], outside: tuple[Path, ...]) -> int:
-    from surrogate.calibration.run import Stores, calibrate_model
     from surrogate.evaluation.card import renew_card
     from surrogate.evaluation.tables import coverage_tables
-    from surrogate.weights_file import MODEL, read_about
+    from surrogate.models.files import MODEL, read_about
+    from surrogate.uncertainty.calibration.run import Stores, calibrate_model
 
     if model in _BASELINES:
         raise InputError(f"model: found {model!r}, allowed a learned model: a baseline has no bands")
@@ -179,7 +179,7 @@ def forecaster(name: str) -> Any:
     if name in _BASELINES:
         kind, process = name.split(":")
         return SolverBaseline() if kind == "solver" else Persistence(process)
-    from surrogate.models import load_surrogate
+    from surrogate.models.jump import load_surrogate
 
     return load_surrogate(name)
 

@@ -10,10 +10,10 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from solvers.cahn_hilliard import CahnHilliard
 from solvers.errors import InputError
-from solvers.grain_growth import GrainGrowth
-from solvers.grid import Boundary, Grid
+from solvers.grids.grid import Boundary, Grid
+from solvers.processes.cahn_hilliard import CahnHilliard
+from solvers.processes.grain_growth import GrainGrowth
 from surrogate.evaluation import metrics
 from surrogate.evaluation.cases import Case
 from surrogate.evaluation.forecasters import Forecaster, Mirrored, Persistence

@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from solvers.cahn_hilliard import CahnHilliard
 from solvers.errors import InputError
-from solvers.grid import Grid
+from solvers.grids.grid import Grid
+from solvers.processes.cahn_hilliard import CahnHilliard
 from solvers.simulation import simulate
 from surrogate.evaluation.physics import Problem
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from solvers.cahn_hilliard import CahnHilliard
 from solvers.frames import Frames
-from solvers.grain_growth import GrainGrowth
+from solvers.processes.cahn_hilliard import CahnHilliard
+from solvers.processes.grain_growth import GrainGrowth
 from solvers.qois import (
     evaluate_qois,
     grain_areas,
@@ -17,7 +17,7 @@ from solvers.qois import (
     structure_factor,
 )
 from surrogate.evaluation import metrics
-from surrogate.labels import label_frames
+from surrogate.rollout.grain_labels import label_frames
 
 Problem = CahnHilliard | GrainGrowth
 
@@ -75,9 +75,10 @@ class Measures:
 def measure(problem: Problem, fields: torch.Tensor) -> Measures:
     """Everything in :data:`QUANTITIES`, from the fields alone, so that truth and forecast are measured alike.
 
-    Grains are found in phi (:func:`surrogate.labels.label_frames`, a few per cent fewer than the solver tracks). The
-    free energy of Cahn-Hilliard is that of the fields on their own grid; that of grain growth needs order parameters,
-    which images lack. Curvature for grains: of the level lines of phi on both sides of every boundary.
+    Grains are found in phi (:func:`surrogate.rollout.grain_labels.label_frames`, a few per cent fewer than the solver
+    tracks). The free energy of Cahn-Hilliard is that of the fields on their own grid; that of grain growth
+    needs order parameters, which images lack. Curvature for grains: of the level lines of phi on both sides of every
+    boundary.
 
     Args:
         problem: with (batch,) parameters or floats.

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from solvers.cahn_hilliard import CahnHilliard
 from solvers.errors import InputError
-from solvers.grain_growth import GrainGrowth
-from solvers.grid import Grid
-from solvers.initial import noise, voronoi
+from solvers.grids.grid import Grid
+from solvers.initial.starts import noise, voronoi
+from solvers.processes.cahn_hilliard import CahnHilliard
+from solvers.processes.grain_growth import GrainGrowth
 from surrogate.evaluation.physics import Problem
 
 Range = tuple[float, float]

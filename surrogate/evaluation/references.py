@@ -13,10 +13,10 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from solvers.cahn_hilliard import CahnHilliard
 from solvers.errors import InputError
 from solvers.frames import Frames
-from solvers.grains import simulate_grains
+from solvers.grains.simulation import simulate_grains
+from solvers.processes.cahn_hilliard import CahnHilliard
 from solvers.simulation import solve
 from surrogate.evaluation.protocol import Protocol
 

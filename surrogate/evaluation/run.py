@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from solvers.errors import InputError
-from solvers.grid import Boundary
+from solvers.grids.grid import Boundary
 from surrogate.evaluation.card import Report
 from surrogate.evaluation.cases import protocol_case
 from surrogate.evaluation.clips import clip_case

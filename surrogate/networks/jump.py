@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from surrogate.networks import ends
-from surrogate.networks.spread import spread
+from surrogate.networks import encoder_decoder as ends
+from surrogate.networks.depthwise import spread
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 
 from solvers.errors import InputError
 from surrogate.evaluation.metrics import to_image
-from surrogate.scales import CAHN_HILLIARD
+from surrogate.rollout.dimensionless import CAHN_HILLIARD
 from surrogate.training.data import TrajectorySet
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
-from surrogate.scales import CAHN_HILLIARD, group_inputs
+from surrogate.rollout.dimensionless import CAHN_HILLIARD, group_inputs
 
 #: A frame counts as separated once its standard deviation is this share of that of two pure phases.
 SEPARATED = 0.7

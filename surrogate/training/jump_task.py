@@ -10,8 +10,8 @@ import torch
 
 from solvers.errors import InputError
 from surrogate.networks.jump import JumpNet
-from surrogate.scales import CAHN_HILLIARD
-from surrogate.stepping import StepSchedule, jump_rollout
+from surrogate.rollout.dimensionless import CAHN_HILLIARD
+from surrogate.rollout.stepping import StepSchedule, jump_rollout
 from surrogate.training.data import TrajectorySet
 
 Batch = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor], list[torch.Tensor], torch.Tensor]

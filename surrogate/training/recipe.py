@@ -12,16 +12,16 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from solvers.errors import InputError
-from solvers.inputs.strict import Count, NotNegative, Positive, Seed, StrictModel, problem
+from surrogate.models.files import folder_of, read_about, read_tensors
 from surrogate.networks.gsta import GstaNet, GstaSettings
 from surrogate.networks.jump import JumpNet, JumpSettings, with_reach
-from surrogate.scales import CAHN_HILLIARD, GROUPS
-from surrogate.stepping import StepSchedule
+from surrogate.rollout.dimensionless import CAHN_HILLIARD, GROUPS
+from surrogate.rollout.stepping import StepSchedule
 from surrogate.training.data import TrajectorySet, load_trajectories
 from surrogate.training.gsta_task import gsta_task
 from surrogate.training.jump_task import JumpTask
 from surrogate.training.loop import LoopSettings, Task
-from surrogate.weights_file import folder_of, read_about, read_tensors
+from sweeps.inputs.strict_model import Count, NotNegative, Positive, Seed, StrictModel, problem
 
 Stores = Annotated[list[str], Field(min_length=1)]
 
@@ -77,7 +77,7 @@ class Schedule(StrictModel):
 
 
 class HandOver(StrictModel):
-    """Of grains, from the solver to the model, see :class:`surrogate.handover.GrainHandOver`."""
+    """Of grains, from the solver to the model, see :class:`surrogate.rollout.solver_stage.GrainHandOver`."""
 
     age: Positive = 12.5
     tolerance: Annotated[float, Field(gt=0, le=0.5)] = 0.03

@@ -33,7 +33,7 @@ def write_report(store_url: str, out_dir: str | Path | None = None) -> Path:
 
 def report_folder(store_url: str) -> Path:
     """``runs/a.zarr`` -> ``runs/a-report``; reports about remote stores go into the current folder."""
-    from sweeps.places import local_path
+    from sweeps.store.locations import local_path
 
     name = store_url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") + "-report"
     path = local_path(store_url)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sweeps.describe import bracketed
-from sweeps.places import location
-from sweeps.store import open_store
+from sweeps.plan.description import bracketed
+from sweeps.store.locations import location
+from sweeps.store.store import open_store
 
 PARAMETERS = ("mobility", "kappa", "composition", "mobility_contrast", "gamma")
 SYMBOLS = {"mobility": "M", "kappa": "κ", "composition": "c₀", "mobility_contrast": "a", "gamma": "γ"}

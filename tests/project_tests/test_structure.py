@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ["solvers", "surrogate", "sweeps", "studies"]
+ROOMS = ["solvers", "sweeps", "surrogate", "studies"]
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 LONGEST = 400
 

@@ -10,8 +10,8 @@ import torch
 from validation_cases.starts import cosines, smooth_noise
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, solve
-from solvers.resampling import resample
-from solvers.spectral import CosineBasis, PeriodicBasis, basis_for
+from solvers.grids.resampling import resample
+from solvers.grids.spectral_basis import CosineBasis, PeriodicBasis, basis_for
 
 # A transform of a few thousand float64 numbers of order one.
 ROUNDING = 1e-13
@@ -57,7 +57,7 @@ class TestBases:
         field = noise(4, n)
         found = []
         for limit in (0, 1000):
-            monkeypatch.setattr("solvers.spectral._MATRIX_COSINE_LIMIT", limit)
+            monkeypatch.setattr("solvers.grids.spectral_basis._MATRIX_COSINE_LIMIT", limit)
             basis = CosineBasis((4, n), (4.0, float(n)), torch.float64, torch.device("cpu"))
             found.append((basis.forward(field), basis.inverse(field.reshape(-1))))
         (matrix, matrix_back), (fourier, fourier_back) = found

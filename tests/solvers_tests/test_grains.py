@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from solvers import GrainGrowth, Grid, InputError, order_parameters, simulate, simulate_grains, solve
-from solvers.grain_graph import CellMap, colouring, graph_of, near_pairs
-from solvers.grains import solve_grains
-from solvers.grid import Boundary
-from solvers.initial import voronoi
+from solvers.grains.neighbours import CellMap, colouring, graph_of, near_pairs
+from solvers.grains.simulation import solve_grains
+from solvers.grids.grid import Boundary
+from solvers.initial.starts import voronoi
 
 
 @pytest.fixture(autouse=True)

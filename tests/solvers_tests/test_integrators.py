@@ -10,11 +10,13 @@ import pytest
 import torch
 from validation_cases.starts import smooth_noise
 
-from solvers import CahnHilliard, GrainGrowth, Grid, InputError, forces
-from solvers.integrators import SCHEMES, AdaptiveMultistep, kernels, make_scheme, passes
+from solvers import CahnHilliard, GrainGrowth, Grid, InputError
+from solvers.grids.spectral_basis import basis_for
+from solvers.integrators import SCHEMES, AdaptiveMultistep, kernels, make_scheme
+from solvers.integrators import predictor_corrector as passes
 from solvers.integrators.fixed_step import phi_functions
-from solvers.rollout import rollout
-from solvers.spectral import basis_for
+from solvers.integrators.trajectory import rollout
+from solvers.processes import pointwise as forces
 
 STABILISATION = {"euler": 1.0, "sbdf2": 1.0, "sbdf3": 1.0, "etdrk2": 0.0, "etdrk4": 0.0}
 
@@ -325,7 +327,7 @@ class TestAdaptiveSteps:
             equation = problem.equation(basis, 2)
             start = basis.forward(torch.randn(2, components, *shape, generator=rng, dtype=torch.float64))
             compiled = equation.explicit(start)
-            for module in ("solvers.cahn_hilliard", "solvers.grain_growth"):
+            for module in ("solvers.processes.cahn_hilliard", "solvers.processes.grain_growth"):
                 monkeypatch.setattr(f"{module}.compilable", lambda _: False)
             plain = equation.explicit(start)
             monkeypatch.undo()

@@ -8,9 +8,9 @@ import torch
 from scipy import ndimage
 
 from solvers import GrainGrowth, Grid, simulate_grains
-from solvers.initial import voronoi
+from solvers.grains.labels import components, filled, watershed
+from solvers.initial.starts import voronoi
 from solvers.qois import boundary_threshold, grain_count, label_grains
-from solvers.qois.labels import components, filled, watershed
 
 
 def blobs(seed: int, shape: tuple[int, int] = (24, 30)) -> np.ndarray:

@@ -10,7 +10,7 @@ from validation_cases import growth, manufactured, pfhub
 from validation_cases.manufactured import ManufacturedAllenCahn
 
 from solvers import solve
-from solvers.initial_pfhub import pfhub_1a
+from solvers.initial.pfhub import pfhub_1a
 
 SHAPE = (96, 256)
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from solvers import qois
-from solvers.cahn_hilliard import CahnHilliard
 from solvers.errors import InputError
 from solvers.frames import Frames
-from solvers.grain_growth import GrainGrowth
-from solvers.grid import Grid
+from solvers.grids.grid import Grid
+from solvers.processes.cahn_hilliard import CahnHilliard
+from solvers.processes.grain_growth import GrainGrowth
 
 # Sums of a few thousand float64 numbers: rounding only.
 ROUNDING = 1e-12
@@ -367,7 +367,7 @@ class TestEvaluate:
         frames = Frames(field=c, free_energy=torch.ones(2, 3), grain_id=None)
         values = qois.evaluate_qois(problem, frames)
         assert set(values) == set(qois.qois_of("cahn_hilliard"))
-        assert values["structure_factor"].shape == (2, 3, len(qois.extra_coordinates(grid)["k"]))
+        assert values["structure_factor"].shape == (2, 3, len(qois.extra_coordinates("cahn_hilliard", grid)["k"]))
         torch.testing.assert_close(values["domain_size"][:1], qois.domain_size(c[:1], grid))
         torch.testing.assert_close(values["interface_density"][0], qois.interface_density(c[0], grid, 0.5))
         # A diverged frame is NaN and leaves its neighbours alone.

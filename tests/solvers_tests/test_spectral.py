@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from solvers import Grid
-from solvers.forces import mean_square
-from solvers.resampling import resample
-from solvers.spectral import basis_for
+from solvers.grids.resampling import resample
+from solvers.grids.spectral_basis import basis_for
+from solvers.processes.pointwise import mean_square
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "no_flux"])

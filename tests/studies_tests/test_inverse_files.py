@@ -18,8 +18,8 @@ from PIL import Image
 import phasetwin
 from solvers.errors import InputError
 from studies import Study
-from studies.inverse.base import prepare, read_study
 from studies.inverse.config import StudyConfig
+from studies.inverse.inputs import prepare, read_study
 from sweeps import Sweep
 
 FOLDER = Path(__file__).parents[2] / "studies" / "examples"
@@ -205,7 +205,7 @@ def test_wrong_images(content: str, tmp_path: Path) -> None:
 
 
 def test_running_twice_at_once(tmp_path: Path, client: Client) -> None:
-    from sweeps.lock import store_lock
+    from sweeps.store.lock import store_lock
 
     study = Study.from_config(small.study_data(tmp_path))
     with store_lock(str(study.folder)), pytest.raises(InputError, match="has been writing to it since"):

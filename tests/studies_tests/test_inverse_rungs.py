@@ -14,11 +14,11 @@ from distributed import Client
 
 import phasetwin
 from studies import Study
-from studies.inverse import driver as driver_module
-from studies.inverse.fan import FAN, beside, family
-from studies.inverse.samplers import Seen, make_proposer, window_of
-from studies.inverse.sensitivity import given_data, importances, of_sweep
-from studies.inverse.space import Space
+from studies.inverse.search import driver as driver_module
+from studies.inverse.search.samplers import Seen, make_proposer, window_of
+from studies.inverse.search.shared_trajectories import FAN, beside, family
+from studies.inverse.search.space import Space
+from studies.inverse.verification.sensitivity import given_data, importances, of_sweep
 from sweeps import Sweep
 
 KINDS = ("tpe", "gp", "nsga2", "cmaes", "qmc", "random", "grid")

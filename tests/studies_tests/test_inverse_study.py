@@ -20,10 +20,11 @@ from optuna.storages.journal import JournalFileBackend
 
 from solvers.errors import InputError
 from studies import Study
-from studies.inverse import driver as driver_module
+from studies.inverse.search import driver as driver_module
 from studies.inverse.study import claim
-from sweeps import Sweep, engines, open_sweep
-from sweeps.engines import Answer, Request, SolverEngine
+from sweeps import Sweep, open_sweep
+from sweeps.engines import solver as engines
+from sweeps.engines.solver import Answer, Request, SolverEngine
 
 
 def journal_of(folder: Path) -> optuna.Study:

@@ -14,16 +14,16 @@ import torch
 from distributed import Client
 from PIL import Image
 
-from solvers.grid import Grid
+from solvers.grids.grid import Grid
 from solvers.qois import domain_size, two_point_correlation
 from studies import Study
-from studies.inverse.aims import CurveAim, DirectionAim, LimitAim, TargetAim
 from studies.inverse.config import Conductor, ImageObjective, Quantile
-from studies.inverse.features import PointView, reduced
-from studies.inverse.images import image_term
-from studies.inverse.judge import Judge, dominated, fronts, hypervolume_share, improvement
-from studies.inverse.model import Scale, fit
-from studies.inverse.space import Space
+from studies.inverse.objectives.aims import CurveAim, DirectionAim, LimitAim, TargetAim
+from studies.inverse.objectives.features import PointView, reduced
+from studies.inverse.objectives.merit import Judge, dominated, fronts, hypervolume_share, improvement
+from studies.inverse.objectives.target_image import image_term
+from studies.inverse.search.kriging import Scale, fit
+from studies.inverse.search.space import Space
 from sweeps import Sweep, open_sweep
 
 FEATURES = np.array([[[1.0], [3.0]], [[2.0], [2.5]]])  # two points, two starts
@@ -197,7 +197,7 @@ class TestDiffusivity:
 
     def value(self, fields: torch.Tensor, **settings: Any) -> float:
         pytest.importorskip("taufactor")
-        from studies.inverse.transport import diffusivity
+        from studies.inverse.objectives.effective_diffusivity import diffusivity
 
         return float(diffusivity(Conductor(**settings), 0.0)(fields, self.grid)[0, 0])
 
@@ -254,7 +254,7 @@ def test_judges_prefer_what_is_feasible() -> None:
         names = ("q",)
         field_times = ()
 
-    from studies.inverse.aims import Term
+    from studies.inverse.objectives.aims import Term
 
     feature: Any = Fixed()
     judge = Judge(

@@ -17,15 +17,15 @@ from PIL import Image
 
 from phasetwin import main
 from solvers import CahnHilliard, GrainGrowth, Grid, InputError, simulate, simulate_grains
-from solvers.grains import order_parameters
-from solvers.initial import noise, voronoi
+from solvers.grains.simulation import order_parameters
+from solvers.initial.starts import noise, voronoi
 from studies import Twin
 from studies.twin.config import TwinConfig
-from studies.twin.dynamics import Material, Window, phi_functions
 from studies.twin.forecast import crossing_times
-from studies.twin.observations import Frames, camera_for, estimate_noise, make_frames
-from studies.twin.readers import read_frames
-from studies.twin.segmentation import segment
+from studies.twin.model.forward import Material, Window, phi_functions
+from studies.twin.observations.frames import Frames, camera_for, estimate_noise, make_frames
+from studies.twin.observations.readers import read_frames
+from studies.twin.observations.segmentation import segment
 from studies.twin.store import folder_for
 
 CELLS, FRAMES, SIGMA = 24, 5, 0.03

@@ -10,15 +10,16 @@ import torch
 from distributed import Client
 
 from solvers import CahnHilliard, Grid, InputError, simulate
-from solvers.initial import noise
-from studies.twin import ensemble, forecast
-from studies.twin.bands import quantiles
+from solvers.initial.starts import noise
+from studies.twin import forecast
 from studies.twin.forecast import Members, roll
-from studies.twin.observations import Grey, camera_for, make_frames
+from studies.twin.inference import ensemble
+from studies.twin.inference.variational import Fit, Problem, Smoother
+from studies.twin.model.start import first_guess
+from studies.twin.observations.frames import Grey, camera_for, make_frames
 from studies.twin.priors import DEFAULT_PRIORS
-from studies.twin.smoother import Fit, Problem, Smoother
-from studies.twin.starts import first_guess
-from sweeps.config import SolverEngine, SurrogateEngine
+from studies.twin.quantiles import quantiles
+from sweeps.config.sweep import SolverEngine, SurrogateEngine
 
 CELLS, AGE = 32, 100.0
 

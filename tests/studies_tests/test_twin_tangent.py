@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from studies.twin.ensemble import as_bright
-from studies.twin.estimate import doubt_of, rank
-from studies.twin.observations import Grey, camera_for, make_frames
+from studies.twin.inference.ensemble import as_bright
+from studies.twin.inference.estimate import doubt_of, rank
+from studies.twin.inference.variational import Fit, Problem, Smoother
+from studies.twin.model.start import first_guess
+from studies.twin.model.tangent import Tangent
+from studies.twin.observations.frames import Grey, camera_for, make_frames
 from studies.twin.priors import DEFAULT_PRIORS
-from studies.twin.smoother import Fit, Problem, Smoother
-from studies.twin.starts import first_guess
-from studies.twin.tangent import Tangent
 
 CELLS = 16
 
@@ -77,7 +77,7 @@ def test_little_memory_changes_nothing(point: Point, monkeypatch: pytest.MonkeyP
     tangent = Tangent(smoother, z, w)
     assert tangent.rows_at_once > 2
     before = tangent.solve(sides, 100, 1e-3), tangent.transposed(seen)
-    monkeypatch.setattr("studies.twin.tangent._KEPT", 1)
+    monkeypatch.setattr("studies.twin.model.tangent._KEPT", 1)
     assert tangent.rows_at_once == 1
     for together, alone in zip(before, (tangent.solve(sides, 100, 1e-3), tangent.transposed(seen)), strict=True):
         assert float((together - alone).norm() / together.norm()) < 5e-3  # of the tolerance, in single precision

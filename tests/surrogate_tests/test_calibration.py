@@ -15,23 +15,23 @@ import xarray as xr
 from phasetwin import main
 from solvers import CahnHilliard, Frames, GrainGrowth, Grid, simulate_grains, solve
 from solvers.errors import InputError
-from solvers.initial import noise, voronoi
+from solvers.initial.starts import noise, voronoi
 from solvers.qois import evaluate_qois, extra_coordinates, structure_factor_wavenumbers
 from surrogate import load_surrogate
-from surrogate.bands import Calibration, QoiBands, comparable
-from surrogate.calibration import store_cases
-from surrogate.calibration.area import admit, fit_model_domain
-from surrogate.calibration.fit import at_wavenumbers, calibrate
-from surrogate.calibration.measure import measure_coverage
-from surrogate.calibration.rollouts import predict
-from surrogate.domain import SIDE, Domain, read_domain
-from surrogate.gsta_model import GstaSurrogate
-from surrogate.handover import TOLERANCE
-from surrogate.models import JumpSurrogate
+from surrogate.models.files import MODEL, read_about, save_model, update_model
+from surrogate.models.gsta import GstaSurrogate
+from surrogate.models.jump import JumpSurrogate
 from surrogate.networks.jump import JumpNet, JumpSettings
-from surrogate.prediction import Prediction
-from surrogate.scales import CAHN_HILLIARD, GRAIN_GROWTH, GROUPS
-from surrogate.weights_file import MODEL, read_about, save_model, update_model
+from surrogate.rollout.dimensionless import CAHN_HILLIARD, GRAIN_GROWTH, GROUPS
+from surrogate.rollout.prediction import Prediction
+from surrogate.rollout.solver_stage import TOLERANCE
+from surrogate.uncertainty.bands import Calibration, QoiBands, comparable
+from surrogate.uncertainty.calibration import store_cases
+from surrogate.uncertainty.calibration.coverage import measure_coverage
+from surrogate.uncertainty.calibration.fit import at_wavenumbers, calibrate
+from surrogate.uncertainty.calibration.rollouts import predict
+from surrogate.uncertainty.calibration.trust_domain import admit, fit_model_domain
+from surrogate.uncertainty.domain import SIDE, Domain, read_domain
 
 torch.set_num_threads(1)
 PROCESSES = (CAHN_HILLIARD, GRAIN_GROWTH)
@@ -83,7 +83,7 @@ def write_store(
     arrays["status"] = (("point", "realization"), status, flags)
     cells = np.arange(side) + 0.5
     coordinates = {"time": ages, axis: ages[kept], "y": cells, "x": cells}
-    coordinates |= {n: v.numpy() for n, v in extra_coordinates(grid).items() if any(n in a[0] for a in arrays.values())}
+    coordinates |= {n: v.numpy() for n, v in extra_coordinates(problem.process, grid).items()}
     names = ("mobility", "kappa", "gamma") if process == GRAIN_GROWTH else ("mobility", "kappa", "mobility_contrast")
     for name in names:
         values = torch.as_tensor(getattr(problem, name), dtype=torch.float64).expand(count)

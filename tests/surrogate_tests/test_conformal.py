@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from solvers.errors import InputError
-from surrogate.conformal import Calibration, coverage, fit_calibration
-from surrogate.difficulty import Difficulty
+from surrogate.uncertainty.conformal import Calibration, coverage, fit_calibration
+from surrogate.uncertainty.difficulty import Difficulty
 
 SIX_SIGMA = 6.0  # false alarm once in 10^9 were the seeds free; they are fixed
 

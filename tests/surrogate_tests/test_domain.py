@@ -11,9 +11,9 @@ import torch
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
-from solvers.initial import noise, voronoi
+from solvers.initial.starts import noise, voronoi
 from solvers.qois import domain_size, interface_density
-from surrogate.domain import FEATURES, Domain, fit_domain, frame_features
+from surrogate.uncertainty.domain import FEATURES, Domain, fit_domain, frame_features
 
 torch.set_num_threads(1)
 GRID = Grid((32, 32))

@@ -15,9 +15,9 @@ import xarray as xr
 from distributed import Client
 
 from solvers.errors import InputError
-from surrogate.emulator import Emulator, EmulatorPrediction
-from surrogate.emulator_data import Setting
-from surrogate.emulator_fit import Form, Sample, Smoother, left_out_error
+from surrogate.emulator.curves import Setting
+from surrogate.emulator.emulator import Emulator, EmulatorPrediction
+from surrogate.emulator.regression import Form, Sample, Smoother, left_out_error
 from sweeps import Sweep
 
 torch.set_num_threads(1)

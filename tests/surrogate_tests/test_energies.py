@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate_grains
-from solvers.initial import voronoi
-from surrogate.energies import EnergyGuard, GrainGuard, boundary_excess, composition_energy, grain_energy
-from surrogate.handover import GrainHandOver, grain_start
+from solvers.initial.starts import voronoi
+from surrogate.rollout.energies import EnergyGuard, GrainGuard, boundary_excess, composition_energy, grain_energy
+from surrogate.rollout.solver_stage import GrainHandOver, grain_start
 
 torch.set_num_threads(1)
 GRID = Grid((48, 48))

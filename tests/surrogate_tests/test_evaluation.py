@@ -14,7 +14,7 @@ import torch
 import typer
 
 from solvers import CahnHilliard, Frames, Grid, InputError, simulate, solve
-from solvers.initial import noise
+from solvers.initial.starts import noise
 from surrogate.evaluation import cli
 from surrogate.evaluation.cases import protocol_case
 from surrogate.evaluation.clips import clip_case, fit_scales, misfit_of, problem_of, read_clips
@@ -22,8 +22,8 @@ from surrogate.evaluation.forecasters import Engine, Mirrored, Persistence, Solv
 from surrogate.evaluation.protocol import PROTOCOLS, Protocol, protocols_for
 from surrogate.evaluation.references import References
 from surrogate.evaluation.run import evaluate, evaluate_clips
-from surrogate.prediction import Prediction
 from surrogate.recipes.points import FOLDER as RECIPES
+from surrogate.rollout.prediction import Prediction
 
 torch.set_num_threads(1)
 

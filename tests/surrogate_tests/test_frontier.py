@@ -15,16 +15,16 @@ import torch
 
 from phasetwin import main
 from solvers import CahnHilliard, Frames, Grid
-from surrogate.frontier import bench, choice, machine
-from surrogate.frontier.bench import Lineup, ensure_table, run
-from surrogate.frontier.candidates import model_candidates
-from surrogate.frontier.cases import CASES, GRAIN_GROWTH, Case, chosen_cases, quick_case
-from surrogate.frontier.choice import auto_choice, decide
-from surrogate.frontier.curves import cost_at, envelope, speed_ups
-from surrogate.frontier.errors import field_errors, persisted, seed_floor
-from surrogate.frontier.references import reference, reference_path
-from surrogate.frontier.report import write_report
-from surrogate.frontier.rows import Row, RowFile, csv_of, row_of
+from surrogate.evaluation.frontier import bench, choice, machine
+from surrogate.evaluation.frontier.bench import Lineup, ensure_table, run
+from surrogate.evaluation.frontier.candidates import model_candidates
+from surrogate.evaluation.frontier.cases import CASES, GRAIN_GROWTH, Case, chosen_cases, quick_case
+from surrogate.evaluation.frontier.choice import auto_choice, decide
+from surrogate.evaluation.frontier.curves import cost_at, envelope, speed_ups
+from surrogate.evaluation.frontier.errors import field_errors, persisted, seed_floor
+from surrogate.evaluation.frontier.references import reference, reference_path
+from surrogate.evaluation.frontier.report import write_report
+from surrogate.evaluation.frontier.rows import Row, RowFile, csv_of, row_of
 
 torch.set_num_threads(1)
 TINY = Case("tiny", GRAIN_GROWTH, 32, 2, 60.0, 1e-2)
@@ -202,7 +202,8 @@ def test_usable_models_are_calibrated_and_take_the_grid(monkeypatch: pytest.Monk
 
 
 def test_choosing_needs_no_torch():
-    code = "import sys, surrogate.frontier.choice, surrogate.frontier.cli; sys.exit('torch' in sys.modules)"
+    modules = "surrogate.evaluation.frontier.choice, surrogate.evaluation.frontier.cli"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

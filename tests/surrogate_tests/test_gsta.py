@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
-from solvers.initial import noise, voronoi
+from solvers.initial.starts import noise, voronoi
 from surrogate.networks.gsta import GstaNet, GstaSettings, multiply_adds, wrap
 from surrogate.recipes import points
-from surrogate.scales import CAHN_HILLIARD, GRAIN_GROWTH
+from surrogate.rollout.dimensionless import CAHN_HILLIARD, GRAIN_GROWTH
 from surrogate.training.clips import equally_spaced, split
 from surrogate.training.data import TrajectorySet, load_trajectories
 from surrogate.training.gsta_task import frames_after, gsta_task

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from surrogate.networks.jump import JumpNet, JumpSettings, circular_pad, with_reach
-from surrogate.stepping import StepSchedule, jump_rollout
+from surrogate.rollout.stepping import StepSchedule, jump_rollout
 
 torch.set_num_threads(1)
 SHAPE = {"width": 8, "blocks": 2, "reach": 20.0}

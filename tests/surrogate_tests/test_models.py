@@ -12,12 +12,12 @@ import torch
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
-from solvers.initial import noise, voronoi
+from solvers.initial.starts import noise, voronoi
 from surrogate import load_surrogate
-from surrogate.handover import COMPOSITION_AGES, GrainHandOver
+from surrogate.models.files import MODEL, WEIGHTS, read_about, save_model
 from surrogate.networks.jump import JumpNet, JumpSettings
-from surrogate.scales import CAHN_HILLIARD, GRAIN_GROWTH, GROUPS
-from surrogate.weights_file import MODEL, WEIGHTS, read_about, save_model
+from surrogate.rollout.dimensionless import CAHN_HILLIARD, GRAIN_GROWTH, GROUPS
+from surrogate.rollout.solver_stage import COMPOSITION_AGES, GrainHandOver
 
 torch.set_num_threads(1)
 GRID = Grid((16, 16))

@@ -8,9 +8,9 @@ import torch
 
 from phasetwin import main
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
-from solvers.initial import noise, voronoi
+from solvers.initial.starts import noise, voronoi
 from surrogate import load_surrogate, shipped
-from surrogate.weights_file import SHIPPED
+from surrogate.models.files import SHIPPED
 
 torch.set_num_threads(1)
 LARGEST = 25e6  # bytes, all together

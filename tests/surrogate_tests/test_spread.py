@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from surrogate.networks.spread import spread
+from surrogate.networks.depthwise import spread
 
 torch.set_num_threads(1)
 

@@ -18,9 +18,9 @@ from distributed import Client
 from phasetwin import main
 from solvers.errors import InputError
 from surrogate import load_surrogate
-from surrogate.handover import GrainHandOver
 from surrogate.networks.jump import JumpNet, JumpSettings
-from surrogate.stepping import StepSchedule
+from surrogate.rollout.solver_stage import GrainHandOver
+from surrogate.rollout.stepping import StepSchedule
 from surrogate.training.checkpoint import STATE
 from surrogate.training.curve import loss_figure
 from surrogate.training.data import load_trajectories, separated

@@ -16,7 +16,7 @@ import zarr
 from distributed import Client
 
 from sweeps import Sweep
-from sweeps.store import object_names
+from sweeps.store.store import object_names
 
 torch.set_num_threads(1)
 TINY: dict[str, Any] = {
@@ -114,7 +114,9 @@ def run_script() -> Callable[..., BaseProcess]:
     Processes are forked from one that has imported what is slow to import and started nothing yet.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sweeps.sweep", "sweeps.cluster", "sweeps.verify", "sweeps.resume"])
+    context.set_forkserver_preload(
+        ["sweeps.sweep", "sweeps.cluster.client", "sweeps.execution.spot_checks", "sweeps.execution.prepare"]
+    )
 
     def start(code: str, *arguments: str) -> BaseProcess:
         lead = "import os; os.setsid()\n"

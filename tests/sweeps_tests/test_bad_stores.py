@@ -12,7 +12,7 @@ import zarr
 
 from solvers.errors import InputError
 from sweeps import open_sweep
-from sweeps.status import check_store, describe_status, status
+from sweeps.monitoring.status import check_store, describe_status, status
 
 
 def _snapshot(folder: str) -> dict[str, bytes]:

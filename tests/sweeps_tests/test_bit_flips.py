@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from solvers.errors import InputError
-from sweeps.status import check_store
-from sweeps.store import open_store
+from sweeps.monitoring.status import check_store
+from sweeps.store.store import open_store
 
 RESULTS = (
     "field",

@@ -12,16 +12,16 @@ from pydantic import ValidationError
 
 import phasetwin
 from solvers.accuracy import LOWEST_TOLERANCE as SOLVER_LOWEST
-from solvers.inputs.yaml_source import load_yaml
-from sweeps.checks import LOWEST_TOLERANCE
-from sweeps.config import (
+from sweeps.config.cross_checks import LOWEST_TOLERANCE
+from sweeps.config.sweep import (
     FileInitial,
     LocalCluster,
     SolverEngine,
     SweepConfig,
     TimeRange,
 )
-from sweeps.schema import json_schema
+from sweeps.inputs.kinds import json_schema
+from sweeps.inputs.yaml_source import load_yaml
 
 MINIMAL: dict[str, Any] = {
     "schema_version": 1,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeps.config import SweepConfig
-from sweeps.designs import design_points, grid_axes
+from sweeps.config.sweep import SweepConfig
+from sweeps.plan.designs import design_points, grid_axes
 
 
 def build(parameters: dict[str, Any], design: Any = "grid") -> SweepConfig:

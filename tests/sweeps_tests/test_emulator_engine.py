@@ -12,7 +12,7 @@ import xarray as xr
 import phasetwin
 from solvers.errors import InputError
 from sweeps import Sweep, open_sweep
-from sweeps.status import status
+from sweeps.monitoring.status import status
 
 SWEEP = {
     "schema_version": 1,
@@ -79,7 +79,7 @@ def test_another_box_or_start_is_refused(tmp_path, emulator) -> None:
 def test_a_damaged_emulator_is_refused(tmp_path, emulator, client) -> None:
     import shutil
 
-    from sweeps.learned import _load_emulator
+    from surrogate.engine import _load_emulator
 
     broken = tmp_path / "broken"
     shutil.copytree(emulator, broken)

@@ -11,12 +11,12 @@ import torch
 from distributed import Client
 
 import phasetwin
-from solvers.grid import Grid
-from solvers.initial_pfhub import pfhub_1a
-from solvers.inputs.yaml_source import load_yaml
+from solvers.grids.grid import Grid
+from solvers.initial.pfhub import pfhub_1a
 from sweeps import Sweep, open_sweep
-from sweeps.config import SweepConfig
-from sweeps.plan import make_plan
+from sweeps.config.sweep import SweepConfig
+from sweeps.inputs.yaml_source import load_yaml
+from sweeps.plan.plan import make_plan
 
 FOLDER = Path(__file__).parents[2] / "sweeps" / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.yaml"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from distributed import Client
 
-from sweeps import execute
-from sweeps.tasks import BatchTask, compute_batch, probe_batch
+from sweeps.execution import execute
+from sweeps.execution.task import BatchTask, compute_batch, probe_batch
 
 GRAINS = {
     "process": "grain_growth",

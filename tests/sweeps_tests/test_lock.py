@@ -7,14 +7,15 @@ import time
 import pytest
 
 from solvers.errors import InputError
-from sweeps import lease, open_sweep
-from sweeps.lock import lock_holder, store_lock
-from sweeps.status import status
+from sweeps import open_sweep
+from sweeps.monitoring.status import status
+from sweeps.store import lease
+from sweeps.store.lock import lock_holder, store_lock
 
 HOLDER = """
 import time
 from pathlib import Path
-from sweeps.lock import store_lock
+from sweeps.store.lock import store_lock
 with store_lock(ARGUMENTS[0]):
     Path(ARGUMENTS[1]).touch()
     time.sleep(60)

@@ -12,15 +12,17 @@ import pytest
 import torch
 
 from solvers.errors import InputError
-from sweeps import cluster, machines, rollouts
-from sweeps.cluster import dashboard_address, open_client, worker_settings
-from sweeps.cluster_config import Adaptive, GpuCluster, KubernetesCluster, SlurmCluster, SshCluster
-from sweeps.cluster_config import LocalCluster as ClusterBlock
-from sweeps.cluster_kinds import STARTERS
-from sweeps.layout import layout_of
-from sweeps.machines import environment, refuse_other
-from sweeps.resume import make_tasks, prepare
-from sweeps.tasks import compute_batch
+from sweeps.cluster import client as cluster
+from sweeps.cluster.client import dashboard_address, open_client, worker_settings
+from sweeps.cluster.remote import STARTERS
+from sweeps.config.cluster import Adaptive, GpuCluster, KubernetesCluster, SlurmCluster, SshCluster
+from sweeps.config.cluster import LocalCluster as ClusterBlock
+from sweeps.execution import trajectories as rollouts
+from sweeps.execution import worker_environment as machines
+from sweeps.execution.prepare import make_tasks, prepare
+from sweeps.execution.task import compute_batch
+from sweeps.execution.worker_environment import environment, refuse_other
+from sweeps.store.layout import layout_of
 
 
 def test_a_worker_with_another_version_stops_the_run_before_it_begins(tiny, client, monkeypatch) -> None:

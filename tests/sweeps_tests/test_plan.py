@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import phasetwin
 from solvers.errors import InputError
-from sweeps.config import SweepConfig
-from sweeps.describe import describe_plan
-from sweeps.keys import realization_seeds
-from sweeps.plan import Plan, make_plan, storage_order
+from sweeps.config.sweep import SweepConfig
+from sweeps.plan.description import describe_plan
+from sweeps.plan.plan import Plan, make_plan, storage_order
+from sweeps.plan.point_keys import realization_seeds
 
 BASE: dict[str, Any] = {
     "schema_version": 1,

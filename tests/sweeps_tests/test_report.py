@@ -17,16 +17,16 @@ from matplotlib import rcParams
 from zarr.errors import ZarrUserWarning
 
 from solvers.errors import InputError
-from solvers.inputs.yaml_source import from_mapping
-from sweeps.config import SweepConfig
-from sweeps.layout import DIVERGED, DONE, FAILED, PENDING, Variable, layout_of
-from sweeps.plan import Plan, make_plan
+from sweeps.config.sweep import SweepConfig
+from sweeps.inputs.yaml_source import from_mapping
+from sweeps.plan.plan import Plan, make_plan
 from sweeps.report import report_folder, write_report
 from sweeps.report.choices import middle_slice, representatives, show_times
 from sweeps.report.data import quantile, read_store
 from sweeps.report.page import duration
 from sweeps.report.style import cell_edges, spread_indices
-from sweeps.store import create_store, create_variables, write_coordinates
+from sweeps.store.layout import DIVERGED, DONE, FAILED, PENDING, Variable, layout_of
+from sweeps.store.store import create_store, create_variables, write_coordinates
 
 
 @pytest.fixture(autouse=True)

@@ -10,14 +10,16 @@ import pytest
 
 from solvers.errors import InputError
 from sweeps import Sweep, open_sweep
-from sweeps.layout import DONE
-from sweeps.store import open_store
+from sweeps.store.layout import DONE
+from sweeps.store.store import open_store
 
 # Runs a sweep with workers as threads and kills its own process group at the moment asked for.
 DRIVER = """
 import json, os, signal
 from distributed import Client
-from sweeps import Sweep, ledger, resume, rollouts, store, tasks
+from sweeps import Sweep
+from sweeps.execution import prepare as resume, task as tasks, trajectories as rollouts
+from sweeps.store import status_table as ledger, store
 
 config, moment = json.loads(ARGUMENTS[0]), ARGUMENTS[1]
 calls = {"n": 0}

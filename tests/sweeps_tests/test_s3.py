@@ -13,11 +13,12 @@ import small_s3
 
 import phasetwin
 from solvers.errors import InputError
-from sweeps import lease, open_sweep
-from sweeps.lock import lock_holder, store_lock
-from sweeps.places import bucket as obstore_bucket
-from sweeps.status import check_store, status
-from sweeps.store import open_store
+from sweeps import open_sweep
+from sweeps.monitoring.status import check_store, status
+from sweeps.store import lease
+from sweeps.store.locations import bucket as obstore_bucket
+from sweeps.store.lock import lock_holder, store_lock
+from sweeps.store.store import open_store
 
 URL = "s3://lab/runs/tiny.zarr"
 

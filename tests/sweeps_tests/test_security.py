@@ -18,11 +18,11 @@ from distributed import Client
 import phasetwin
 from solvers import Grid
 from solvers.errors import InputError
-from solvers.initial import from_file
-from sweeps.cluster import dashboard_link, open_client
-from sweeps.cluster_config import LocalCluster, RunningCluster, TlsFiles
-from sweeps.security import exposure, tls_security
-from sweeps.store import open_root
+from solvers.initial.starts import from_file
+from sweeps.cluster.client import dashboard_link, open_client
+from sweeps.cluster.security import exposure, tls_security
+from sweeps.config.cluster import LocalCluster, RunningCluster, TlsFiles
+from sweeps.store.store import open_root
 
 
 def _certificate(folder: Path, name: str) -> TlsFiles:
@@ -50,7 +50,7 @@ def _listening() -> set[tuple[str, int]]:
 
 def test_tls_on_loopback(tiny, tmp_path, monkeypatch) -> None:
     good, other = _certificate(tmp_path, "good"), _certificate(tmp_path, "other")
-    monkeypatch.setattr("sweeps.cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("sweeps.cluster.client.CONNECT_SECONDS", 1)
     before = _listening()
     with open_client(LocalCluster(workers=1, tls=good), 1) as client:
         address = client.scheduler.address
@@ -123,7 +123,7 @@ def test_a_line_for_each_way_in(block, words) -> None:
 
 
 def test_the_warning_is_printed(capsys, monkeypatch) -> None:
-    monkeypatch.setattr("sweeps.cluster.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("sweeps.cluster.client.CONNECT_SECONDS", 0.2)
     with (
         pytest.raises(InputError, match="no Dask scheduler answers"),
         open_client(RunningCluster(address="tcp://localhost.invalid:1"), 1),

@@ -13,12 +13,13 @@ import xarray as xr
 
 from solvers import CahnHilliard, Frames, simulate
 from solvers.errors import InputError
-from solvers.initial import noise
-from sweeps import engines, open_sweep
-from sweeps.keys import realization_seeds
-from sweeps.layout import DIVERGED, DONE, FAILED
-from sweeps.status import status
-from sweeps.store import create_store, open_store, write_shard
+from solvers.initial.starts import noise
+from sweeps import open_sweep
+from sweeps.engines import solver as engines
+from sweeps.monitoring.status import status
+from sweeps.plan.point_keys import realization_seeds
+from sweeps.store.layout import DIVERGED, DONE, FAILED
+from sweeps.store.store import create_store, open_store, write_shard
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def test_failed_and_diverged_points_spare_the_others(tiny, client, opened, monke
 def test_a_shard_is_written_whole_or_not_at_all(tiny) -> None:
     sweep = tiny(batch={"rollouts": 2})
     plan = sweep.plan()
-    from sweeps.layout import layout_of
+    from sweeps.store.layout import layout_of
 
     layout = layout_of(plan)
     create_store(sweep.store, plan, layout, {"config": "{}"})

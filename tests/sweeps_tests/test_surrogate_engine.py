@@ -16,13 +16,13 @@ import xarray as xr
 
 import phasetwin
 from solvers.errors import InputError
-from surrogate.conformal import fit_calibration
+from surrogate import auto_engine as choice_module
+from surrogate.models.files import MODEL, WEIGHTS, save_model, update_model
 from surrogate.networks.jump import JumpNet, JumpSettings
-from surrogate.weights_file import MODEL, WEIGHTS, save_model, update_model
+from surrogate.uncertainty.conformal import fit_calibration
 from sweeps import Sweep, open_sweep
-from sweeps import choice as choice_module
-from sweeps.keys import config_hash
-from sweeps.status import status
+from sweeps.monitoring.status import status
+from sweeps.plan.point_keys import config_hash
 
 QOIS = ("free_energy", "mean", "domain_size", "domain_size_interface", "interface_density", "structure_factor")
 SWEEP: dict[str, Any] = {

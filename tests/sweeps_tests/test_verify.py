@@ -9,8 +9,11 @@ import pytest
 import xarray as xr
 
 from solvers.errors import InputError
-from sweeps import engines, open_sweep, rollouts, tasks
-from sweeps.layout import DONE, VERIFIED
+from sweeps import open_sweep
+from sweeps.engines import solver as engines
+from sweeps.execution import task as tasks
+from sweeps.execution import trajectories as rollouts
+from sweeps.store.layout import DONE, VERIFIED
 
 
 @pytest.fixture

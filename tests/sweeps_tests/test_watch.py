@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 
-from sweeps import rollouts
-from sweeps.layout import DIVERGED, DONE, FAILED, PENDING, VERIFIED
-from sweeps.status import status
-from sweeps.watch.facts import MAP_POINTS, count_states, parameter_map, point_states, time_left
-from sweeps.watch.page import draw, failure_table, head
-from sweeps.watch.plugin import NAME
+from sweeps.execution import trajectories as rollouts
+from sweeps.monitoring.dashboard_page import draw, failure_table, head
+from sweeps.monitoring.facts import MAP_POINTS, count_states, parameter_map, point_states, time_left
+from sweeps.monitoring.scheduler_plugin import NAME
+from sweeps.monitoring.status import status
+from sweeps.store.layout import DIVERGED, DONE, FAILED, PENDING, VERIFIED
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def halfway(tiny, client, monkeypatch):
         real(batch, rows, realizations)
 
     monkeypatch.setattr(rollouts, "_simulate", slow)
-    monkeypatch.setattr("sweeps.watch.driver.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("sweeps.monitoring.watcher.REPORT_SECONDS", 0.0)
     sweep = tiny("watched.zarr", verify={"count": 2})
     run = threading.Thread(target=sweep.run, args=(client, False))
     run.start()
@@ -113,7 +113,7 @@ def test_trouble_with_watching_ends_no_run(tiny, client, monkeypatch, capsys) ->
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("sweeps.watch.driver.parameter_map", broken)
+    monkeypatch.setattr("sweeps.monitoring.watcher.parameter_map", broken)
     assert tiny().run(client, progress=False).computed == 12
     assert capsys.readouterr().err.count("cannot be watched: ZeroDivisionError") == 1
 

@@ -16,13 +16,13 @@ from distributed.comm import CommClosedError
 
 from solvers.errors import InputError
 from sweeps import open_sweep
-from sweeps.cluster import open_client
-from sweeps.cluster_config import LocalCluster as LocalClusterBlock
-from sweeps.execute import run_batches
-from sweeps.layout import DONE, FAILED
-from sweeps.resume import make_tasks, prepare
-from sweeps.status import status
-from sweeps.tasks import BatchTask, compute_batch, probe_batch
+from sweeps.cluster.client import open_client
+from sweeps.config.cluster import LocalCluster as LocalClusterBlock
+from sweeps.execution.execute import run_batches
+from sweeps.execution.prepare import make_tasks, prepare
+from sweeps.execution.task import BatchTask, compute_batch, probe_batch
+from sweeps.monitoring.status import status
+from sweeps.store.layout import DONE, FAILED
 
 
 def _dies_once(task: BatchTask):
@@ -103,7 +103,7 @@ def test_the_deadly_points_of_a_batch_are_told_apart(tiny, client, stored) -> No
 
 
 def test_a_worker_that_hangs_is_replaced(tiny, stored, same_store, monkeypatch) -> None:
-    monkeypatch.setattr("sweeps.nursing.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("sweeps.cluster.hung_workers.PATIENCE_SECONDS", 1.0)
     sweep = tiny("stopped.zarr")
     with (
         dask.config.set({"distributed.scheduler.worker-ttl": "4s", "distributed.scheduler.allowed-failures": 3}),

@@ -141,7 +141,7 @@ def test_broken_files(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_aliases_that_unfold_into_billions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("solvers.inputs.yaml_source.MAX_ENTRIES", 10_000)
+    monkeypatch.setattr("sweeps.inputs.yaml_source.MAX_ENTRIES", 10_000)
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 20)}]" for i in range(1, 9)]
     status, err = run(capsys, "lint", write(tmp_path, "\n".join(lines)))
     assert status == 2

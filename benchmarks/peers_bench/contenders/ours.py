@@ -34,9 +34,9 @@ def _build_fixed_step(setting: Setting) -> Solver:
     import torch
 
     from solvers import CahnHilliard, Grid
+    from solvers.grids.resampling import resample
+    from solvers.grids.spectral_basis import basis_for
     from solvers.integrators import FixedStep, make_scheme
-    from solvers.resampling import resample
-    from solvers.spectral import basis_for
 
     torch.set_num_threads(1)
     grid = Grid((CELLS, CELLS), 1.0, "periodic")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from studies.inverse.driver import Driver
-    from studies.inverse.ladder import Standing
+    from studies.inverse.search.driver import Driver
+    from studies.inverse.search.fidelity import Standing
 
 
 def write_report(

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from studies.inverse.aims import Term
-from studies.inverse.base import Prepared
-from studies.inverse.evaluation import read_points
-from studies.inverse.ladder import Model, Standing
-from studies.inverse.sensitivity import Indices, given_data, importances
+from studies.inverse.inputs import Prepared
+from studies.inverse.objectives.aims import Term
+from studies.inverse.search.evaluation import read_points
+from studies.inverse.search.fidelity import Model, Standing
+from studies.inverse.verification.sensitivity import Indices, given_data, importances
 
 if TYPE_CHECKING:
-    from studies.inverse.driver import Driver
+    from studies.inverse.search.driver import Driver
 
 #: Trials that sensitivities are computed from at most, spread over the study.
 MOST = 2000

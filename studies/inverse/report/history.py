@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from studies.inverse.judge import hypervolume_share
+from studies.inverse.objectives.merit import hypervolume_share
 from studies.inverse.report.data import StudyData
-from sweeps.describe import bracketed
+from sweeps.plan.description import bracketed
 from sweeps.report import style
 
 SAMPLED, MODELLED, WARM, SOLVED = "#9fb4c7", "#2c5f8a", "#c9b458", "#a8321f"

@@ -152,7 +152,7 @@ def front(data: StudyData) -> Figure | None:
     solved = [t.aim.summary(f[rows]) for t, f in zip(data.objectives, data.standing.features[:2], strict=False)]
     panel.plot(*solved, "o", ms=6, mfc="none", mec=SOLVED, mew=1.1, label="solved")
     if data.best:
-        from studies.inverse.outcome import short_labels
+        from studies.inverse.verification.outcome import short_labels
 
         names = short_labels([t.label for t in data.prepared.terms])
         points = np.array([[p["qois"][names[0]], p["qois"][names[1]]] for p in data.best])

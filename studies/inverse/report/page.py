@@ -9,14 +9,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from studies.inverse.equivalents import sentence
-from studies.inverse.outcome import short_labels
 from studies.inverse.report import history, landscape, parity, pictures
 from studies.inverse.report.data import StudyData
-from sweeps.provenance import git_commit, versions
+from studies.inverse.verification.equivalent_optima import sentence
+from studies.inverse.verification.outcome import short_labels
 from sweeps.report.data import number, symbol
 from sweeps.report.page import PROCESS_NAMES, Fact, render_page, with_sources
 from sweeps.report.sections import PHASES, Cell, Head, Picture, Section, Table
+from sweeps.store.provenance import git_commit, versions
 
 ROWS = 20
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from studies.inverse.config import ImageObjective
-from studies.inverse.features import PointView
+from studies.inverse.objectives.features import PointView
 from studies.inverse.report.data import StudyData
 from sweeps.report import style
 
@@ -50,7 +50,7 @@ def _label(parameters: dict[str, float]) -> str:
 
 
 def _target(data: StudyData) -> np.ndarray | None:
-    from studies.inverse.images import composition_of
+    from studies.inverse.objectives.target_image import composition_of
 
     well = data.prepared.exploring.well
     low, high = (well.ca, well.cb) if well else (-1.0, 1.0)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from solvers.qois import qois_of
-from studies.twin.bands import quantiles
+from studies.twin.quantiles import quantiles
 from studies.twin.twin import Forecast, Twin
-from sweeps.describe import bracketed
+from sweeps.plan.description import bracketed
 from sweeps.report.style import FIELD_COLOURS, INK, MUTED, new_figure, spread_indices, text_style, tidy
 
 BAND = "#4c78a8"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from studies.twin.bands import quantiles
-from studies.twin.checks import ModelCheck
-from studies.twin.identify import Determined
+from studies.twin.diagnostics.identifiability import Determined
+from studies.twin.diagnostics.model_check import ModelCheck
+from studies.twin.quantiles import quantiles
 from studies.twin.report.figures import (
     animation,
     fans_figure,

@@ -1,0 +1,1 @@
+"""Polycrystals: following many grains through time, labelled maps, neighbours."""

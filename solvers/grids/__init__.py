@@ -1,0 +1,1 @@
+"""Grids and how fields are represented on them."""

@@ -1,0 +1,1 @@
+"""Processes: one equation a file, with its free energy and parameters."""

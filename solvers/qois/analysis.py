@@ -1,0 +1,120 @@
+"""Frames being analysed: what several quantities need is computed once."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import torch
+
+from solvers.frames import Frames
+from solvers.grids.grid import Grid
+from solvers.processes.base import Problem
+from solvers.qois.grains import boundary_density, boundary_threshold, grain_statistics, label_grains
+from solvers.qois.interfaces import domain_size_interface, interface_density_of
+from solvers.qois.spectra import Spectrum, mean, spectrum
+
+
+class FrameAnalysis:
+    """Frames of a batch and what has been computed of them so far.
+
+    Args:
+        problem: see :class:`solvers.processes.base.Problem`.
+        frames: ``field`` (batch, time, *shape), ``free_energy`` (batch, time).
+    """
+
+    def __init__(self, problem: Problem, frames: Frames) -> None:
+        self.problem = problem
+        self.frames = frames
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the frames."""
+        return self.problem.grid
+
+    @property
+    def field(self) -> torch.Tensor:
+        """(batch, time, *shape)."""
+        return self.frames.field
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Quadratic statistics of the field."""
+        return spectrum(self.field, self.grid)
+
+    @cached_property
+    def interface_density(self) -> torch.Tensor:
+        """Interface length per area (batch, time) from the gradient of a two-phase field."""
+        width = self.problem.reduced_kappa(len(self.field)).sqrt()
+        return interface_density_of(self.spectrum.gradient_square / self.problem.field_scale**2, width)
+
+    @cached_property
+    def finite(self) -> torch.Tensor:
+        """bool (batch, time): frames without NaN or infinity."""
+        return torch.isfinite(self.field).flatten(-self.grid.ndim).all(-1)
+
+    @cached_property
+    def grain_id(self) -> torch.Tensor:
+        """(batch, time, *shape) the solver's own numbers of the grains, else those found in phi."""
+        if self.frames.grain_id is not None:
+            return self.frames.grain_id
+        return label_grains(self.field, self.grid, boundary_threshold(self.problem.gamma))  # type: ignore[attr-defined]
+
+    @cached_property
+    def grains(self) -> dict[str, torch.Tensor]:
+        """Count, mean area and area quantiles."""
+        return grain_statistics(self.grain_id, self.grid)
+
+    def where_finite(self, values: torch.Tensor) -> torch.Tensor:
+        """``values`` (batch, time, ...), NaN for frames that are not finite."""
+        return torch.where(self.finite.reshape(self.finite.shape + (1,) * (values.ndim - 2)), values, torch.nan)
+
+
+def free_energy(analysis: FrameAnalysis) -> torch.Tensor:
+    """Total free energy of the resolved solution."""
+    return analysis.frames.free_energy
+
+
+def mean_field(analysis: FrameAnalysis) -> torch.Tensor:
+    """Spatial mean of the field."""
+    return mean(analysis.field, analysis.grid)
+
+
+def domain_size(analysis: FrameAnalysis) -> torch.Tensor:
+    """2 pi over the mean wavenumber of the structure factor."""
+    return 2 * math.pi / analysis.spectrum.mean_wavenumber
+
+
+def interface_density(analysis: FrameAnalysis) -> torch.Tensor:
+    """Interface length per area from the gradient of a two-phase field."""
+    return analysis.interface_density
+
+
+def domain_size_of_interfaces(analysis: FrameAnalysis) -> torch.Tensor:
+    """Domain size from the interface length."""
+    return domain_size_interface(analysis.interface_density)
+
+
+def structure_factor(analysis: FrameAnalysis) -> torch.Tensor:
+    """Radially averaged structure factor (batch, time, k)."""
+    return analysis.spectrum.structure_factor
+
+
+def grain_boundary_density(analysis: FrameAnalysis) -> torch.Tensor:
+    """Grain-boundary length per area."""
+    return analysis.where_finite(boundary_density(analysis.grain_id, analysis.grid))
+
+
+def grain_count(analysis: FrameAnalysis) -> torch.Tensor:
+    """Number of grains."""
+    return analysis.where_finite(analysis.grains["grain_count"])
+
+
+def mean_grain_area(analysis: FrameAnalysis) -> torch.Tensor:
+    """Area covered by grains over their number."""
+    return analysis.where_finite(analysis.grains["mean_grain_area"])
+
+
+def grain_area_quantile(analysis: FrameAnalysis) -> torch.Tensor:
+    """Quantiles of the grain area (batch, time, quantile)."""
+    return analysis.where_finite(analysis.grains["grain_area_quantile"])

@@ -1,0 +1,1 @@
+"""What a study wants: quantities read off points, and objectives that judge them."""

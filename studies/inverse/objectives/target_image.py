@@ -1,0 +1,149 @@
+"""A micrograph as a target: its statistics, computed as those of the sweep's own fields are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from solvers.errors import InputError
+from solvers.grids.grid import Grid
+from solvers.qois import domain_size, structure_factor, structure_factor_wavenumbers, two_point_correlation
+from studies.inverse.config import ImageObjective
+from studies.inverse.objectives.aims import CurveAim, Term
+from studies.inverse.objectives.features import FieldFeature
+from sweeps.config.sweep import SweepConfig
+
+SMALLEST_SIDE = 8
+
+
+def two_point(fields: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """C(r) of (batch, y, x), see :func:`solvers.qois.two_point_correlation`: (batch, shell)."""
+    return two_point_correlation(fields, grid)[1]
+
+
+def image_term(objective: ImageObjective, sweep: SweepConfig, at: float, key: str) -> Term:
+    """The distance to an image.
+
+    Raises:
+        InputError: for a process without composition, or an image that cannot be used.
+    """
+    if sweep.process != "cahn_hilliard":
+        raise InputError(f"{key}.image: found process {sweep.process}, allowed cahn_hilliard: an image of two phases")
+    grid = sweep.grid.build()
+    low, high = (sweep.well.ca, sweep.well.cb) if sweep.well else (-1.0, 1.0)
+    picture = composition_of(objective, low, high, key)
+    spacing = objective.spacing or sweep.grid.spacing
+    own = Grid(shape=(picture.shape[0], picture.shape[1]), spacing=spacing, boundary=objective.boundary)
+    axes = _axes(grid, own)
+    parts: list[tuple[int, int]] = []
+    names: list[str] = []
+    start = 0
+    for name in objective.statistics:
+        count = len(axes[name]) if name in axes else 1
+        parts.append((start, start + count))
+        names += [name] if count == 1 else [f"{name}[{i}]" for i in range(count)]
+        start += count
+    statistic = _Statistics(objective.statistics, axes, 0.5 * (low + high))
+    target = statistic(torch.from_numpy(picture)[None], own)[0].numpy()
+    if not np.isfinite(target).all():
+        raise InputError(f"{key}.image: found {objective.image} without two phases in it, allowed a picture of two")
+    feature = FieldFeature(at, grid, statistic, tuple(names))
+    aim = CurveAim(target, np.ones(start), tuple(parts), objective.tolerance, objective.realizations)
+    label = f"{Path(objective.image).name}@{at:g}"
+    return Term(label, key, feature, aim, "1", f"distance to {Path(objective.image).name}")
+
+
+def _axes(grid: Grid, own: Grid) -> dict[str, np.ndarray]:
+    """Abscissae of curves that both the sweep's grid and the image have."""
+    k = structure_factor_wavenumbers(grid).numpy()
+    most = min(math.pi / grid.spacing, math.pi / own.spacing)
+    least = float(structure_factor_wavenumbers(own)[0])
+    reach = 0.5 * min(_side(grid), _side(own))
+    r = grid.spacing * np.arange(1, int(reach / grid.spacing) + 1)
+    return {"structure_factor": k[(k <= most) & (k >= least * (1 - 1e-9))], "two_point_correlation": r}
+
+
+def _side(grid: Grid) -> float:
+    return min(grid.shape) * grid.spacing * (1 if grid.boundary == "periodic" else 2)
+
+
+class _Statistics:
+    """(batch, y, x) to (batch, number): the listed statistics side by side, curves at common abscissae."""
+
+    def __init__(self, names: tuple[str, ...], axes: dict[str, np.ndarray], middle: float) -> None:
+        self._names, self._axes, self._middle = names, axes, middle
+
+    def __call__(self, fields: torch.Tensor, grid: Grid) -> torch.Tensor:
+        made: dict[str, Callable[[], torch.Tensor]] = {
+            "fraction": lambda: (fields > self._middle).double().mean((-1, -2))[:, None],
+            "domain_size": lambda: domain_size(fields, grid)[:, None],
+            "structure_factor": lambda: self._at("structure_factor", *structure_factor(fields, grid)),
+            "two_point_correlation": lambda: self._at("two_point_correlation", *two_point_correlation(fields, grid)),
+        }
+        return torch.cat([made[name]().double() for name in self._names], dim=1)
+
+    def _at(self, name: str, axis: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        wanted = self._axes[name]
+        rows = [np.interp(wanted, axis.numpy(), row) for row in values.double().numpy()]
+        return torch.from_numpy(np.stack(rows))
+
+
+def composition_of(objective: ImageObjective, low: float, high: float, key: str) -> np.ndarray:
+    """The image as composition, float64 (y, x): the grey values of its two phases become those of the wells.
+
+    Raises:
+        InputError: for a file that is no grey picture of two phases.
+    """
+    grey = read_grey(Path(objective.image), key)
+    dark, bright = _levels(grey, objective, key)
+    # Overshoots beyond the phases are noise of the microscope or of compression.
+    return low + (high - low) * np.clip((grey - dark) / (bright - dark), -0.25, 1.25)
+
+
+def _levels(grey: np.ndarray, objective: ImageObjective, key: str) -> tuple[float, float]:
+    if objective.levels != "auto":
+        dark, bright = objective.levels
+        if dark == bright:
+            raise InputError(f"{key}.levels: found {dark:g} twice, allowed two different grey values")
+        return dark, bright
+    from skimage.filters import threshold_otsu
+
+    if np.ptp(grey) == 0:
+        raise InputError(f"{key}.image: found {objective.image} of one grey value, allowed a picture of two phases")
+    threshold = threshold_otsu(grey)
+    return float(np.median(grey[grey <= threshold])), float(np.median(grey[grey > threshold]))
+
+
+def read_grey(path: Path, key: str) -> np.ndarray:
+    """Grey values, float64 (y, x), from PNG, TIFF or npy; colours are averaged, row 0 is y = 0.
+
+    Raises:
+        InputError: for a file that cannot be read as a picture.
+    """
+    try:
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            from skimage.io import imread
+
+            values = imread(path)
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{key}.image: found {path}, which cannot be read ({reason}), allowed PNG, TIFF or npy"
+        ) from None
+    if values.ndim == 3 and values.shape[-1] in (3, 4):
+        values = values[..., :3].mean(-1)
+    if values.ndim != 2 or min(values.shape) < SMALLEST_SIDE or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"{key}.image: found {path} of shape {values.shape}, allowed (y, x) of at least "
+            f"{SMALLEST_SIDE} pixels a side"
+        )
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(f"{key}.image: found NaN or infinity in {path}, allowed finite grey values")
+    return values

@@ -1,0 +1,1 @@
+"""How a study searches: trials, samplers, fidelity levels."""

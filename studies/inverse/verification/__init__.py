@@ -1,0 +1,1 @@
+"""What is verified by the solver, and what a study leaves."""

@@ -1,0 +1,1 @@
+"""Does the model explain the frames, and what do they determine?"""

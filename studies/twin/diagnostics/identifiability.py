@@ -1,0 +1,77 @@
+"""Which parameters and dimensionless groups the frames determine, and which they leave to the prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from studies.twin.inference.variational import Problem
+from studies.twin.quantiles import quantiles
+
+#: Posterior over prior spread: below the first a quantity is determined, below the second partly.
+DETERMINED, PARTLY = 0.3, 0.8
+
+#: process -> group -> (meaning, powers of mobility and kappa). Lengths and times are in cells and time units; W = 1.
+GROUPS: dict[str, dict[str, tuple[str, float, float]]] = {
+    "cahn_hilliard": {
+        "M W t": ("scaled time", 1.0, 0.0),
+        "sqrt(kappa/W)/dx": ("interface length in cells", 0.0, 0.5),
+        "M sqrt(kappa W)": ("rate of coarsening: mobility times interface energy", 1.0, 0.5),
+    },
+    "grain_growth": {
+        "M W t": ("scaled time", 1.0, 0.0),
+        "sqrt(kappa/W)/dx": ("boundary width in cells", 0.0, 0.5),
+        "M kappa": ("speed of a boundary over its curvature", 1.0, 1.0),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Determined:
+    """How well one quantity is known.
+
+    Attributes:
+        name, meaning: of the parameter or group.
+        value: posterior median.
+        low, high: 5 and 95 % of the posterior.
+        ratio: spread of the logarithm, posterior over prior; NaN for what was given.
+        verdict: ``determined``, ``partly``, ``not determined`` or ``given``.
+    """
+
+    name: str
+    meaning: str
+    value: float
+    low: float
+    high: float
+    ratio: float
+    verdict: str
+
+
+def identifiability(problem: Problem, z: np.ndarray) -> list[Determined]:
+    """Parameters first, then groups.
+
+    Args:
+        z: posterior members (member, name).
+    """
+    prior = np.random.default_rng(0).standard_normal((4096, z.shape[1]))
+    after, before = (
+        {n: v.numpy() for n, v in problem.values(torch.from_numpy(np.ascontiguousarray(m))).items()} for m in (z, prior)
+    )
+    rows = [_judge(name, "parameter", after[name], before[name]) for name in problem.priors]
+    for name, (meaning, m, k) in GROUPS[problem.process].items():
+        of = [values["mobility"] ** m * values["kappa"] ** k for values in (after, before)]
+        rows.append(_judge(name, meaning, *of))
+    return rows
+
+
+def _judge(name: str, meaning: str, after: np.ndarray, before: np.ndarray) -> Determined:
+    spread = float(np.log(before).std())
+    if spread < 1e-12:
+        value = float(after[0])
+        return Determined(name, meaning, value, value, value, float("nan"), "given")
+    ratio = float(np.log(after).std()) / spread
+    verdict = "determined" if ratio < DETERMINED else "partly" if ratio < PARTLY else "not determined"
+    low, value, high = quantiles(after)
+    return Determined(name, meaning, float(value), float(low), float(high), ratio, verdict)

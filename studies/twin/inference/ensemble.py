@@ -1,0 +1,340 @@
+"""The posterior ensemble around the most probable fit: half of the likelihood linearised, half by ES-MDA.
+
+The start has thousands of unknowns, the material a handful. What the frames say of the material once the start may
+adapt to it is the Schur complement S of the Hessian, taken row by row: fix one parameter a little off, let the start
+adapt (:mod:`studies.twin.model.tangent`), see what is left. The same runs give sensitivities of the frames that the
+start cannot explain away; frames projected on them are as many numbers as there are parameters and lose nothing to
+first order (Alsing and Wandelt 2018, doi:10.1093/mnrasl/sly029; 2019, MNRAS 488:5093, for unknowns that are not
+wanted). Half of the likelihood draws the ensemble, pyesmda's ES-MDA (Emerick and Reynolds 2013,
+doi:10.1016/j.cageo.2012.03.011) does the other half with the members' own nonlinear runs: tempering, which is exact
+where the problem is linear.
+
+Deviations of the start at given parameters come from perturbing frames and prior and solving again (randomise, then
+optimise), a few times; each member mixes them by smooth random weights, so that 64 members do not share a
+subspace of a few (Bishop, Whitaker and Lei 2017, doi:10.1175/MWR-D-17-0102.1, on modulated ensembles).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from solvers.grids.grid import Grid
+from studies.twin.inference.variational import Fit, Smoother
+from studies.twin.model.start import limited
+from studies.twin.model.tangent import Tangent
+
+#: Samples of the start's deviations.
+SAMPLES = 6
+#: Blocks of search directions, at most, to let a start adapt, and the residual over the right-hand side: at 0.1 the
+#: deviations of the parameters are within 0.1 % of what 0.001 gives.
+ADAPT, CLOSE = 20, 0.1
+#: Step of a parameter, standard deviations of its prior.
+STEP = 0.04
+#: Length over which a member mixes deviations alike, cells.
+MIXING_LENGTH = 6.0
+#: Directions with less than this much information, in units of the prior's, are left to the prior.
+_LEAST_INFORMATION = 0.02
+#: Times that a member whose run diverges is moved halfway to the fit; the last time all the way.
+HALVINGS = 5
+#: Members of one batch.
+CHUNK = 16
+
+
+@dataclass
+class Posterior:
+    """Members and what is known of them.
+
+    Attributes:
+        z: float64 (member, name).
+        starts: float32 (member, component, F), coefficients on the smoother's internal grid.
+        lasts: float32 (member, component, F), states at the last frame.
+        predicted: float32 (member, time, pixel y, pixel x), grey values without noise.
+        covariance: float64 (name, name), of z, linearised.
+        lost: members whose runs diverged, and which were moved towards the fit until they did not.
+    """
+
+    z: np.ndarray
+    starts: torch.Tensor
+    lasts: torch.Tensor
+    predicted: torch.Tensor
+    covariance: np.ndarray
+    lost: int = 0
+
+
+@dataclass
+class Linearised:
+    """Runs around the fit.
+
+    Attributes:
+        information: (name, name) of the frames alone, the start adapting.
+        adapted: (name, component, F) change of the increments for a unit change of z.
+        sensitivity: (name, time, pixel y, pixel x) of the frames, likewise.
+        deviations: (sample, component, F) of the increments at given z.
+        rest: (component, F) by which the fit's increments still miss the minimum at its z.
+        rest_seen: (time, pixel y, pixel x) what that changes in the frames.
+    """
+
+    information: np.ndarray
+    adapted: torch.Tensor
+    sensitivity: torch.Tensor
+    deviations: torch.Tensor
+    rest: torch.Tensor
+    rest_seen: torch.Tensor
+
+    def widened(self, inflation: float) -> Linearised:
+        """The same for a noise of this many times the variance; its inflation must be given to :func:`draw` too."""
+        return replace(self, information=self.information / inflation, deviations=self.deviations * inflation**0.5)
+
+
+def linearise(smoother: Smoother, fit: Fit, rng: np.random.Generator, iterations: int) -> Linearised:
+    """Perturb each parameter, and the frames, around a fit; let the start adapt.
+
+    Args:
+        iterations: blocks of search directions, at most.
+    """
+    count = len(fit.z)
+    z, w = torch.from_numpy(fit.z), fit.increments
+    change = slopes(smoother, z, w)
+    tangent = Tangent(smoother, z, w)
+    residual = torch.from_numpy(fit.predicted).float() - smoother.data
+    noise = torch.from_numpy(rng.standard_normal((SAMPLES, *smoother.data.shape)).astype(np.float32))
+    pulled = tangent.transposed(
+        torch.cat([smoother.weight * residual[None], smoother.weight * change, smoother.weight.sqrt() * noise])
+    )
+    right = torch.cat([-(pulled[:1] + w), -pulled[1 : 1 + count], pulled[1 + count :]])
+    right[1 + count :] += torch.from_numpy(rng.standard_normal((SAMPLES, *w.shape)).astype(np.float32))
+    found = tangent.solve(right, iterations, CLOSE)
+    with torch.no_grad():
+        shown = tangent.frames(found[: 1 + count])
+    adapted, sensitivity = found[1 : 1 + count], change + shown[1:]
+    # Gauss and Newton's form of the Schur complement: what the frames see, and what it costs the start to adapt. An
+    # error in the adaptation counts squared.
+    weighted = (smoother.weight * sensitivity).double()
+    information = torch.einsum("ntyx,mtyx->nm", weighted, sensitivity.double())
+    information += torch.einsum("ncf,mcf->nm", adapted.double(), adapted.double())
+    return Linearised(information.numpy(), adapted, sensitivity, found[1 + count :], found[0], shown[0])
+
+
+def slopes(smoother: Smoother, z: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """Derivatives of the frames (name, time, pixel y, pixel x) with respect to z at a given start, by differences."""
+    count = len(z)
+    offsets = STEP * torch.cat([torch.eye(count, dtype=torch.float64), -torch.eye(count, dtype=torch.float64)])
+    with torch.no_grad():
+        predicted, _ = smoother.predict(z + offsets, smoother.begin(w[None]).expand(2 * count, -1, -1))
+    return (predicted[:count] - predicted[count:]) / (2.0 * STEP)
+
+
+def polished(smoother: Smoother, fit: Fit, around: Linearised) -> Fit:
+    """One step of Gauss and Newton's, for the start and the material together.
+
+    L-BFGS settles the start within tens of iterations, but crawls where material and start trade off. The step is taken
+    only where it lowers the cost.
+    """
+    residual = torch.from_numpy(fit.predicted).float() - smoother.data + around.rest_seen
+    slope = torch.einsum("ntyx,tyx->n", (smoother.weight * around.sensitivity).double(), residual.double()).numpy()
+    at_rest = fit.increments + around.rest
+    slope += torch.einsum("ncf,cf->n", around.adapted.double(), at_rest.double()).numpy()
+    step = np.linalg.solve(np.eye(len(fit.z)) + around.information, -(slope + fit.z))
+    for share in (1.0, 0.5, 0.2):
+        z = torch.from_numpy(fit.z + share * step)[None]
+        along = torch.einsum("n,ncf->cf", torch.from_numpy(step).float(), around.adapted) + around.rest
+        z, w = smoother.minimise(z, fit.increments[None] + share * along, 0, free_w=False)
+        if float(smoother.last_cost[0]) < fit.cost:
+            with torch.no_grad():
+                predicted, _ = smoother.predict(z, smoother.begin(w))
+            cost = float(smoother.last_cost[0])
+            return replace(fit, z=z[0].numpy(), increments=w[0], cost=cost, predicted=predicted[0].double().numpy())
+    return fit
+
+
+def draw(
+    smoother: Smoother,
+    fit: Fit,
+    around: Linearised,
+    inflation: float,
+    members: int,
+    steps: int,
+    seed: int,
+    doubt: np.ndarray | float = 0.0,
+    wider: float = 1.0,
+) -> Posterior:
+    """The ensemble.
+
+    Args:
+        inflation: residuals' variance over the smoother's sigma^2, correlations counted; ``around`` is widened by it.
+        members, steps: of the ensemble and of ES-MDA.
+        seed: of all that is random here.
+        doubt: deviation (name,) of z that the frames' noise does not explain.
+        wider: factor of the deviations of z that noise and prior do explain.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(fit.z)
+    eye = np.eye(count)
+    apart = np.broadcast_to(doubt, (count,))
+    covariance = wider**2 * np.linalg.inv(eye + around.information) + np.outer(apart, apart)
+    # The linearised half: the prior and the likelihood to the power 1/2.
+    half = np.linalg.inv(eye + 0.5 * around.information)
+    mean = half @ (0.5 * (eye + around.information) @ fit.z)
+    z = mean + _standard(rng, members, count) @ np.linalg.cholesky(half).T
+    if count:
+        z = _second_half(smoother, fit, around, inflation, z, steps, rng)
+        # Perturbations and gain of few members leave their mean off by a third of a deviation (32 members; 128: an
+        # eighth), always to the same side. The runs give the spread, the fit the middle.
+        z = fit.z + wider * (z - z.mean(0))
+        z += _standard(rng, members, 1) * apart
+    starts = member_starts(smoother, fit, around, z, rng)
+    return _finite(smoother, fit, z, starts, covariance)
+
+
+def _finite(smoother: Smoother, fit: Fit, z: np.ndarray, starts: torch.Tensor, covariance: np.ndarray) -> Posterior:
+    """Members and their runs; those that diverge are moved towards the fit until they do not."""
+    predicted, lasts = _run(smoother, z, starts)
+    lost = ~torch.isfinite(lasts).flatten(1).all(1)
+    count = int(lost.sum())
+    for halving in range(HALVINGS):
+        if not lost.any():
+            break
+        # The window's steps suit the fit: a member too far from it may leave their stable range.
+        share = 0.5 if halving + 1 < HALVINGS else 1.0
+        z[lost.numpy()] += share * (fit.z - z[lost.numpy()])
+        starts[lost] += share * (smoother.begin(fit.increments[None]) - starts[lost])
+        predicted[lost], lasts[lost] = _run(smoother, z[lost.numpy()], starts[lost])
+        lost = ~torch.isfinite(lasts).flatten(1).all(1)
+    return Posterior(z, starts, lasts, predicted, covariance, count)
+
+
+def _run(smoother: Smoother, z: np.ndarray, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames and last states of members."""
+    with torch.no_grad():
+        found = [
+            smoother.predict(torch.from_numpy(z[i : i + CHUNK]), starts[i : i + CHUNK]) for i in range(0, len(z), CHUNK)
+        ]
+    return torch.cat([grey for grey, _ in found]), torch.cat([last for _, last in found])
+
+
+def _standard(rng: np.random.Generator, members: int, count: int) -> np.ndarray:
+    """Normal draws (member, name) whose sample mean is 0 and whose sample covariance is the unit matrix."""
+    draws = rng.standard_normal((members, count))
+    draws -= draws.mean(0)
+    if not count:
+        return draws
+    factor = np.linalg.cholesky(draws.T @ draws / (members - 1))
+    return np.linalg.solve(factor, draws.T).T
+
+
+def _second_half(
+    smoother: Smoother,
+    fit: Fit,
+    around: Linearised,
+    inflation: float,
+    z: np.ndarray,
+    steps: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The other half of the likelihood by ES-MDA on compressed frames: z (member, name)."""
+    import covmats
+    import pyesmda
+
+    weighted = (smoother.weight * around.sensitivity).double() / inflation
+    values, vectors = np.linalg.eigh(around.information)
+    told = values > _LEAST_INFORMATION
+    if not told.any():
+        return z
+    project = vectors[:, told].T / np.sqrt(values[told])[:, None]
+    centre = torch.from_numpy(fit.predicted)
+
+    def compressed(frames: torch.Tensor) -> np.ndarray:
+        score = torch.einsum("ntyx,mtyx->mn", weighted, frames.double() - centre)
+        return score.numpy() @ project.T
+
+    def forward(members: np.ndarray) -> np.ndarray:
+        found = []
+        with torch.no_grad():
+            for part in range(0, members.shape[1], CHUNK):
+                own = members[:, part : part + CHUNK].T
+                moved = torch.einsum("mn,ncf->mcf", torch.from_numpy(own - fit.z).float(), around.adapted)
+                predicted, _ = smoother.predict(torch.from_numpy(own.copy()), smoother.begin(fit.increments + moved))
+                scores = compressed(predicted)
+                # One that diverges counts with its linearised frames: one NaN would spoil the gain of all.
+                linear = (own - fit.z) @ (project @ around.information).T
+                found.append(np.where(np.isfinite(scores).all(1, keepdims=True), scores, linear))
+        return np.concatenate(found).T
+
+    observed = compressed(smoother.data[None])[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        update = pyesmda.ESMDA(
+            obs=observed,
+            m_init=z.T.copy(),
+            cov_obs=covmats.CovViaDiagonal(np.ones(len(observed))),
+            forward_model=forward,
+            n_assimilations=steps,
+            # The inverse factors add up to 1/2: the other half has been spent.
+            cov_obs_inflation_factors=[2.0 * steps] * steps,
+            inversion_type=pyesmda.ESMDAInversionType.NAIVE,
+            random_state=rng,
+            is_forecast_for_last_assimilation=False,
+            is_parallel_analyse_step=False,
+        )
+        update.solve()
+    return np.ascontiguousarray(update.m_posterior.T)
+
+
+def member_starts(
+    smoother: Smoother, fit: Fit, around: Linearised, z: np.ndarray, rng: np.random.Generator
+) -> torch.Tensor:
+    """Coefficients of the starts (member, component, F): the fit, adapted to each z, with deviations, inside bounds."""
+    basis, grid = smoother.window.basis, smoother.problem.camera.grid
+    fields = smoother.where * basis.inverse(smoother.spread * around.deviations)
+    starts = []
+    for part in range(0, len(z), CHUNK):
+        own = z[part : part + CHUNK]
+        moved = torch.einsum("mn,ncf->mcf", torch.from_numpy(own - fit.z).float(), around.adapted)
+        centre = basis.inverse(smoother.begin(fit.increments + moved))
+        weights = mixing_weights(rng, len(own), len(fields), basis.shape, grid)
+        deviation = _mixed(weights, fields, rng, smoother.problem.process)
+        varied = centre + deviation
+        if smoother.problem.process == "grain_growth":
+            varied = as_bright(varied, centre, fields)
+        starts.append(basis.forward(limited(varied, smoother.problem.process)))
+    return torch.cat(starts)
+
+
+def as_bright(varied: torch.Tensor, centre: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
+    """Order parameters (member, component, *shape) that show the same mean phi as their centre.
+
+    phi sums squares: deviations of variance v would brighten it by v, most where an order parameter is next to none and
+    has no deviation to speak of. Scaled by sqrt(c^2 / (c^2 + v)) the mean square is that of the centre c again.
+    """
+    square = centre.square()
+    return varied * (square / (square + fields.square().mean(0) + 1e-12)).sqrt()
+
+
+def _mixed(weights: torch.Tensor, fields: torch.Tensor, rng: np.random.Generator, process: str) -> torch.Tensor:
+    """Deviations (member, component, *shape); those of compositions have a mean as uncertain as the samples' means."""
+    deviation = torch.einsum("msyx,scyx->mcyx", weights, fields)
+    if process != "cahn_hilliard":
+        return deviation
+    # Local weights break the balance between regions: mass is far better known than the local ones are.
+    mean = (
+        fields.mean((-3, -2, -1)).square().mean().sqrt() * torch.from_numpy(rng.standard_normal(len(weights))).float()
+    )
+    return deviation - deviation.mean((-2, -1), keepdim=True) + mean[:, None, None, None]
+
+
+def mixing_weights(
+    rng: np.random.Generator, members: int, samples: int, shape: tuple[int, ...], grid: Grid
+) -> torch.Tensor:
+    """Smooth random weights (member, sample, *shape) float32; in each cell their squares add up to 1."""
+    coarse = [max(2, round(n * grid.shape[0] / shape[0] / MIXING_LENGTH)) for n in shape]
+    draws = rng.standard_normal((members, samples, *coarse)).astype(np.float32)
+    factors = [n / c for n, c in zip(shape, coarse, strict=True)]
+    mode = "grid-wrap" if grid.boundary == "periodic" else "reflect"
+    smooth = ndimage.zoom(draws, (1, 1, *factors), order=1, mode=mode, grid_mode=True)
+    weights = torch.from_numpy(smooth)
+    return weights / weights.square().sum(1, keepdim=True).sqrt().clamp_min(1e-6)

@@ -1,0 +1,285 @@
+"""From frames to a posterior: scan, fit, widen the noise where the model misses the frames, ensemble."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from solvers.grids.grid import Grid
+from solvers.grids.resampling import resample
+from solvers.grids.spectral_basis import Basis, basis_for
+from studies.twin.inference.ensemble import ADAPT, Posterior, draw, linearise, polished
+from studies.twin.inference.residuals import Residuals, look_at
+from studies.twin.inference.variational import Fit, Problem, Smoother
+from studies.twin.model.start import Start, first_guess, increment_spread
+from studies.twin.observations.frames import Frames
+from studies.twin.observations.segmentation import CLEAN
+
+#: Of L-BFGS on each of the growing windows.
+FIRST_ITERATIONS = 15
+#: Continuing from the last fit needs fewer iterations.
+WARM_SHARE = 0.4
+#: Steps and internal grid are chosen anew where mobility or kappa have moved by this factor.
+MOVED = 1.15
+#: Beyond this many frames, and between powers of two, the last fit is trusted to be near the next.
+ALWAYS_SCAN = 4
+#: Shares of the first frames in a mean that shows grains with less noise.
+MEAN_OF = (1.0, 0.7, 0.4)
+#: Candidates of a scan that are tried.
+CANDIDATES = 2
+#: Prior deviations beyond which a fit is not taken where there is another: a start that follows the noise of every
+#: frame may cost less than a right one, in a material in which nothing moves.
+PLAUSIBLE = 4.0
+#: Bands of parameters over those of a posterior that takes its prior of the start, and its grains, for the right ones:
+#: conformal 90 % quantile of |z| over that of a normal distribution, on other truths than any reported
+#: (docs/benchmarks/digital-twin.md says which).
+WIDER = {"cahn_hilliard": 1.2, "grain_growth": 2.0}
+
+
+@dataclass
+class Estimate:
+    """All that is known after some frames.
+
+    Attributes:
+        fit: the most probable one.
+        posterior: the ensemble.
+        residuals: of the fit.
+        start: the first guess that the increments are relative to.
+        calls: trajectories run, forward or adjoint alike.
+    """
+
+    fit: Fit
+    posterior: Posterior
+    residuals: Residuals
+    start: Start
+    calls: int
+
+
+def estimate(
+    problem: Problem,
+    frames: Frames,
+    members: int,
+    steps: int,
+    iterations: int,
+    seed: int,
+    before: Estimate | None = None,
+) -> Estimate:
+    """The posterior given all frames.
+
+    Args:
+        members, steps: of the ensemble and of ES-MDA.
+        iterations: of the search from scratch.
+        seed: of all that is random.
+        before: the estimate without the last frame; its first frame must be the same.
+    """
+    start = before.start if before is not None else first_start(problem, frames)
+    count = len(frames.times)
+    if before is None or count <= ALWAYS_SCAN or count & (count - 1) == 0:
+        fit, smoother, start = _from_scratch(problem, frames, start, iterations, before)
+        fit, smoother, start = _other_grains(problem, frames, iterations, fit, smoother, start)
+    else:
+        share = max(8, round(WARM_SHARE * iterations))
+        fit, smoother = _descend(problem, frames, start, before.fit, share)
+    rng = np.random.default_rng([seed, count, 1])
+    around = linearise(smoother, fit, rng, ADAPT)
+    fit = polished(smoother, fit, around)
+    residuals = look_at(frames, fit.predicted, problem.sigma, problem.grey.span)
+    inflation = residuals.inflation
+    around = around.widened(inflation)
+    doubt = 0.0 if start.doubt is None else start.doubt
+    wider = WIDER[problem.process]
+    posterior = draw(smoother, fit, around, inflation, members, steps, _member_seed(seed, count), doubt, wider)
+    return Estimate(fit, posterior, residuals, start, fit.calls + smoother.calls)
+
+
+def _member_seed(seed: int, count: int) -> int:
+    return int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])
+
+
+def _from_scratch(
+    problem: Problem,
+    frames: Frames,
+    start: Start,
+    iterations: int,
+    before: Estimate | None,
+    shares: tuple[float, ...] = (1.0,),
+) -> tuple[Fit, Smoother, Start]:
+    """The fit from the best candidate; from a first guess with its grey levels where that costs less.
+
+    Levels read off a histogram may be 6 % of the range off. A first guess with wrong levels is wrong in every cell at
+    once, which increments with the spectrum of moved interfaces explain at the expense of kappa.
+    """
+    shape = problem.camera.grid.shape
+    if len(frames.times) == 1:
+        zero = Fit(np.zeros(len(problem.names)), _no_increments(problem, start), shape, 1.0, 0.0, np.zeros(0), 0)
+        return *_descend(problem, frames, start, before.fit if before else zero, iterations), start
+    best = _candidate(problem, frames, start, before)
+    if "level_low" in problem.names and len(frames.times) > 2:
+        values = problem.values(torch.from_numpy(best.z)[None])
+        low, high = float(values["level_low"][0]), float(values["level_high"][0])
+        fresh = first_start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames, shares)
+        at = Fit(best.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), best.calls)
+        fit, smoother = _descend(problem, frames, fresh, at, iterations)
+        if rank(fit) < rank(best):
+            return fit, smoother, fresh
+        best.calls = fit.calls
+    return *_descend(problem, frames, start, best, iterations), start
+
+
+def _other_grains(
+    problem: Problem, frames: Frames, iterations: int, fit: Fit, smoother: Smoother, start: Start
+) -> tuple[Fit, Smoother, Start]:
+    """The fit from grains seen in the mean of the first frames, where it costs less.
+
+    In noise (never in clean frames) grains are missed or invented. The mean has less of it, but small grains vanish and
+    boundaries move meanwhile: which sees more depends on both, and all frames together decide. By how much the two
+    differ in what they say of the material is what cutting grains wrongly costs, and the start remembers it.
+    """
+    short, clean = len(frames.times) < len(MEAN_OF), noise_share(problem) < CLEAN
+    if problem.process != "grain_growth" or short or clean:
+        return fit, smoother, start
+    mean = first_start(problem, frames, MEAN_OF)
+    again, its_smoother, other = _from_scratch(problem, frames, mean, iterations, None, MEAN_OF)
+    doubt = doubt_of(fit, again, frames)
+    calls = fit.calls + again.calls
+    if rank(again) < rank(fit):
+        fit, smoother, start = again, its_smoother, other
+    fit.calls = calls
+    return fit, smoother, replace(start, doubt=doubt)
+
+
+def doubt_of(one: Fit, other: Fit, frames: Frames) -> np.ndarray:
+    """A deviation (name,) of z that comes from not knowing the grains: that of two fits, in full if equally good.
+
+    The variance of two numbers is half their difference squared; times 4 p (1 - p) where one is likelier. Costs of
+    right models differ by chance, by about sqrt(pixels / 2), which is what p takes for one unit.
+    """
+    chance = (0.5 * float(frames.seen.sum())) ** 0.5
+    # Of two that the prior all but excludes neither can be left out.
+    ranks = (rank(one), rank(other)) if min(rank(one), rank(other)) < math.inf else (one.cost, other.cost)
+    apart = min(50.0, abs(ranks[0] - ranks[1]) / chance)
+    share = 1.0 / (1.0 + math.exp(apart))
+    return np.asarray((one.z - other.z) * math.sqrt(2.0 * share * (1.0 - share)))
+
+
+def rank(fit: Fit) -> float:
+    """The cost; infinite for a material that the prior all but excludes."""
+    return fit.cost if np.abs(fit.z).max(initial=0.0) < PLAUSIBLE else math.inf
+
+
+def first_start(problem: Problem, frames: Frames, shares: tuple[float, ...] = (1.0,)) -> Start:
+    """The first guess, from a mean of the first frames in these shares."""
+    weights = np.array(shares) / sum(shares)
+    grey = sum(w * frames.filled(i) for i, w in enumerate(weights))
+    image = problem.camera.spread(problem.from_grey(np.asarray(grey)))
+    share = 2.0 if problem.process == "cahn_hilliard" else 1.0
+    noise = share * noise_share(problem) * float(np.sqrt(np.square(weights).sum()))
+    return first_guess(problem.process, image, problem.camera.grid, noise)
+
+
+def noise_share(problem: Problem) -> float:
+    """Standard deviation of the noise over the grey range."""
+    return problem.sigma / problem.grey.span
+
+
+def _candidate(problem: Problem, frames: Frames, start: Start, before: Estimate | None) -> Fit:
+    """From a coarse scan, and from the last fit if there is one: the better of them.
+
+    Further corners of the scan are tried only where the first does not come down to the noise.
+    """
+    names = problem.names
+    rough = Smoother(problem, frames, start, *_typical(problem, np.zeros(len(names))), coarse=True)
+    found: list[Fit] = []
+    if before is not None:
+        found.append(_descend(problem, frames, start, before.fit, FIRST_ITERATIONS)[0])
+    for z in rough.scan(CANDIDATES):
+        fit = Fit(z, _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0)
+        for part in growing(len(frames.times)):
+            # A short window says little of mobility: left alone it would drift to where nothing moves.
+            whole = part == len(frames.times)
+            fit, _ = _descend(problem, first(frames, part), start, fit, FIRST_ITERATIONS, material=whole)
+        found.append(fit)
+        if rank(fit) < _expected(frames):
+            break
+    best = min(found, key=rank)
+    best.calls = rough.calls + sum(fit.calls for fit in found)
+    return best
+
+
+def _expected(frames: Frames) -> float:
+    """Cost of a right fit, and a standard deviation more: half a chi-square of as many pixels as are seen."""
+    count = float(frames.seen.sum())
+    return 0.5 * count + (0.5 * count) ** 0.5
+
+
+def growing(count: int) -> list[int]:
+    """Lengths of windows on the way to ``count`` frames.
+
+    A short window is nearly quadratic, and what it finds starts the next one inside the right basin (Pires, Vautard
+    and Talagrand 1996, doi:10.1034/j.1600-0870.1996.00006.x): half the cost, and lower
+    minima.
+    """
+    lengths = [count]
+    while lengths[0] > 4:
+        lengths.insert(0, max(3, lengths[0] // 3))
+    return lengths
+
+
+def first(frames: Frames, count: int) -> Frames:
+    """The first frames."""
+    return Frames(frames.times[:count], frames.grey[:count])
+
+
+def _no_increments(problem: Problem, start: Start) -> torch.Tensor:
+    grid = problem.camera.grid
+    return torch.zeros(start.components, basis_for(grid, torch.float32).size)
+
+
+def _typical(problem: Problem, z: np.ndarray) -> tuple[float, float]:
+    values = problem.values(torch.from_numpy(z)[None])
+    return float(values["mobility"][0]), float(values["kappa"][0])
+
+
+def _descend(
+    problem: Problem, frames: Frames, start: Start, at: Fit, iterations: int, material: bool = True
+) -> tuple[Fit, Smoother]:
+    """L-BFGS from a fit; again on another window where the material has moved far from the one that chose it."""
+    z, w, shape, old = torch.from_numpy(at.z)[None], at.increments[None], at.shape, at.kappa
+    calls = 0
+    for _ in range(3):
+        mobility, kappa = _typical(problem, z[0].numpy())
+        smoother = Smoother(problem, frames, start, mobility, kappa)
+        w = carried(w, start.amplitude, problem.camera.grid, (shape, old), (smoother.window.basis, kappa))
+        shape, old = smoother.window.shape, kappa
+        z, w = smoother.minimise(z, w, iterations, material=material)
+        new_mobility, new_kappa = _typical(problem, z[0].numpy())
+        calls += smoother.calls
+        if max(_ratio(new_mobility, mobility), _ratio(new_kappa, kappa)) < MOVED:
+            break
+    with torch.no_grad():
+        predicted, _ = smoother.predict(z, smoother.begin(w))
+    smoother.calls = 0
+    cost = float(smoother.last_cost[0])
+    fit = Fit(z[0].numpy(), w[0], shape, old, cost, predicted[0].double().numpy(), at.calls + calls)
+    return fit, smoother
+
+
+def _ratio(a: float, b: float) -> float:
+    return max(a / b, b / a)
+
+
+def carried(
+    w: torch.Tensor, amplitude: float, grid: Grid, old: tuple[tuple[int, ...], float], new: tuple[Basis, float]
+) -> torch.Tensor:
+    """Whitened increments (..., F) brought from an internal grid and kappa to another basis and kappa."""
+    (shape, kappa), (basis, new_kappa) = old, new
+    if tuple(shape) == tuple(basis.shape) and kappa == new_kappa:
+        return w
+    before = basis_for(grid, w.dtype, "cpu", tuple(shape))
+    field = resample(before.inverse(w * increment_spread(amplitude, before, kappa)), tuple(basis.shape), grid.boundary)
+    fresh = basis.forward(field) / increment_spread(amplitude, basis, new_kappa)
+    # What the new spectrum has no room for is dropped: it would cost more than it explains.
+    return fresh.clamp(-6.0, 6.0)

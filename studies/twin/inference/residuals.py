@@ -1,0 +1,76 @@
+"""Residuals of a fit: how large, how correlated, and by how much the noise must be widened to be honest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from studies.twin.observations.frames import Frames
+
+#: Correlation length of structured residuals along an axis, pixels: about an interface.
+_STRUCTURE = 2.5
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Observed minus predicted.
+
+    Attributes:
+        frames: float64 (time, y, x), NaN where not seen.
+        rms: (time,) root mean square, share of the grey range.
+        structured: root of the variance that neighbouring pixels share, share of the grey range: what white noise
+            cannot be.
+        correlation: of neighbouring pixels.
+        chi2: mean of (residual / sigma)^2.
+        inflation: of sigma^2, at least 1: residuals as large as these, counted as often as they are independent.
+    """
+
+    frames: np.ndarray
+    rms: np.ndarray
+    structured: float
+    correlation: float
+    chi2: float
+    inflation: float
+
+
+def look_at(frames: Frames, predicted: np.ndarray, sigma: float, span: float) -> Residuals:
+    """Residuals of frames (time, y, x) against a prediction in grey values.
+
+    Args:
+        sigma: standard deviation of the noise, grey values.
+        span: the grey range.
+    """
+    residual = frames.grey - predicted
+    variance = float(np.nanmean(residual**2))
+    shared, pairs = _neighbours(residual)
+    # White noise shares nothing, within the error of so many pairs.
+    structured = max(0.0, shared - 3.0 * variance / np.sqrt(max(pairs, 1)))
+    in_time = _in_time(residual)
+    repeats = min(float(len(residual)), (1.0 + in_time) / max(1e-6, 1.0 - in_time)) if structured > 0 else 1.0
+    widened = (max(variance - structured, 0.0) + structured * _STRUCTURE**2 * repeats) / sigma**2
+    return Residuals(
+        frames=residual,
+        rms=np.sqrt(np.nanmean(residual**2, axis=(1, 2))) / span,
+        structured=float(np.sqrt(structured)) / span,
+        correlation=shared / variance if variance > 0 else 0.0,
+        chi2=variance / sigma**2,
+        inflation=float(max(1.0, widened)),
+    )
+
+
+def _neighbours(residual: np.ndarray) -> tuple[float, int]:
+    """Mean product of neighbouring pixels, and how many pairs of them."""
+    along_y = residual[:, 1:] * residual[:, :-1]
+    along_x = residual[:, :, 1:] * residual[:, :, :-1]
+    products = np.concatenate([along_y.ravel(), along_x.ravel()])
+    products = products[np.isfinite(products)]
+    return (float(products.mean()), products.size) if products.size else (0.0, 0)
+
+
+def _in_time(residual: np.ndarray) -> float:
+    """Correlation of a pixel's residuals in consecutive frames, 0 to 1."""
+    products = residual[1:] * residual[:-1]
+    if not np.isfinite(products).any():
+        return 0.0
+    return float(np.clip(np.nanmean(products) / np.nanmean(residual**2), 0.0, 0.99))

@@ -1,0 +1,1 @@
+"""The differentiable model of the observed window."""

@@ -1,0 +1,270 @@
+"""Frames as data: times, grey values, masks, and where they lie in the model's box. Knows no model and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from solvers.errors import InputError
+from solvers.grids.grid import Grid
+
+#: Least share of seen pixels without which a frame says nothing.
+LEAST_SEEN = 0.02
+
+
+@dataclass
+class Frames:
+    """Observed frames in the order of their times.
+
+    Attributes:
+        times: float64 (time,), increasing.
+        grey: float64 (time, y, x), NaN where not seen.
+    """
+
+    times: np.ndarray
+    grey: np.ndarray
+
+    @property
+    def seen(self) -> np.ndarray:
+        """bool (time, y, x), pixels that carry a value."""
+        return np.isfinite(self.grey)
+
+    def filled(self, index: int) -> np.ndarray:
+        """Frame (y, x) with unseen pixels taken from the nearest seen one, in time first and then in space."""
+        from scipy import ndimage
+
+        frame = self.grey[index].copy()
+        for other in np.argsort(np.abs(self.times - self.times[index])):
+            missing = ~np.isfinite(frame)
+            if not missing.any():
+                return frame
+            frame[missing] = self.grey[other][missing]
+        missing = ~np.isfinite(frame)
+        if missing.any():
+            nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+            frame = frame[tuple(nearest)]
+        return frame
+
+
+def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> Frames:
+    """Check and sort frames; whole frames without any value count as missing and are left out.
+
+    A row or column that shows one and the same value in all of several frames is dead, and not seen.
+
+    Args:
+        times: (time,) finite, in any order.
+        grey: (time, y, x), NaN or infinite where not seen.
+        source: named in errors.
+
+    Raises:
+        InputError: for shapes that do not fit, a repeated or missing time, or no frame with enough pixels.
+    """
+    grey = np.array(grey, dtype=np.float64)
+    times = np.asarray(times, dtype=np.float64)
+    if grey.ndim != 3:
+        raise InputError(f"observations.path: {source}: found {grey.ndim} axes, allowed (time, y, x)")
+    if times.shape != grey.shape[:1]:
+        raise InputError(f"observations.path: {source}: found {len(times)} times for {len(grey)} frames")
+    if not np.isfinite(times).all():
+        raise InputError(f"observations.path: {source}: found a time that is not a number, frame {_first(times)}")
+    order = np.argsort(times, kind="stable")
+    times, grey = times[order], grey[order]
+    repeated = np.flatnonzero(np.diff(times) == 0)
+    if len(repeated):
+        raise InputError(f"observations.path: {source}: found the time {times[repeated[0]]:g} twice, allowed once")
+    grey[~np.isfinite(grey)] = np.nan
+    times, grey = _seen_enough(times, grey, source)
+    _hide_dead_lines(grey)
+    # A frame may have shown nothing but its dead lines.
+    return Frames(*_seen_enough(times, grey, source))
+
+
+def _seen_enough(times: np.ndarray, grey: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """The frames (time, y, x), and their times, of which enough pixels are seen."""
+    enough = np.isfinite(grey).mean((1, 2)) >= LEAST_SEEN
+    if not enough.any():
+        raise InputError(f"observations.path: {source}: found no frame with {LEAST_SEEN:.0%} of its pixels seen")
+    return times[enough], grey[enough]
+
+
+def _hide_dead_lines(grey: np.ndarray) -> None:
+    """Set rows and columns of frames (time, y, x) that never change, in time or along themselves, to NaN."""
+    if len(grey) < 2 or np.nanmin(grey) == np.nanmax(grey):
+        return  # frames without contrast are refused elsewhere, by their name
+    low, high = np.where(np.isnan(grey), np.inf, grey), np.where(np.isnan(grey), -np.inf, grey)
+    for axis, line in ((2, 1), (1, 2)):
+        dead = low.min((0, axis)) == high.max((0, axis))
+        np.moveaxis(grey, line, 0)[dead] = np.nan
+
+
+def _first(times: np.ndarray) -> int:
+    return int(np.flatnonzero(~np.isfinite(times))[0])
+
+
+@dataclass(frozen=True)
+class Camera:
+    """From values at the model's cells to what a frame shows: a crop of the box, block means of ``block`` cells.
+
+    Attributes:
+        grid: the model's grid (the user's cells, not the solver's internal ones).
+        block: cells along each side of a pixel.
+        origin: (y, x) first cell that a frame shows.
+        pixels: (y, x) of a frame.
+    """
+
+    grid: Grid
+    block: int
+    origin: tuple[int, int]
+    pixels: tuple[int, int]
+
+    def view(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (..., y, x) at the model's cells to (..., pixel y, pixel x)."""
+        (top, left), (height, width), b = self.origin, self.pixels, self.block
+        crop = values[..., top : top + height * b, left : left + width * b]
+        if b == 1:
+            return crop
+        return crop.reshape(*crop.shape[:-2], height, b, width, b).mean((-3, -1))
+
+    def spread(self, frame: np.ndarray) -> np.ndarray:
+        """A frame (pixel y, pixel x) as values at the model's cells (y, x); mirrored outside the frame."""
+        fine = np.kron(frame, np.ones((self.block, self.block)))
+        (top, left), (height, width) = self.origin, self.grid.shape
+        after = (height - top - fine.shape[0], width - left - fine.shape[1])
+        return np.pad(fine, ((top, after[0]), (left, after[1])), mode="symmetric")
+
+
+def camera_for(
+    pixels: tuple[int, int],
+    spacing: float,
+    boundary: str,
+    shape: tuple[int, int] | None = None,
+    pixel_size: float | None = None,
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> Camera:
+    """The camera of frames of ``pixels`` (y, x).
+
+    Args:
+        spacing: cell size of the model (length).
+        shape: cells of the box; that of the frames by default.
+        pixel_size: side of a pixel (length), a whole number of cells; one cell by default.
+        origin: (y, x) corner of the frame in the box (length), whole cells.
+
+    Raises:
+        InputError: for a pixel size or origin off the cells, or frames that do not fit into the box.
+    """
+    size = spacing if pixel_size is None else pixel_size
+    block = round(size / spacing)
+    if block < 1 or abs(block * spacing - size) > 1e-6 * size:
+        raise InputError(
+            f"observations.pixel_size: found {size:g}, allowed whole multiples of grid.spacing {spacing:g}; "
+            "for finer frames make grid.spacing the pixel size"
+        )
+    corner = [round(o / spacing) for o in origin]
+    if any(abs(c * spacing - o) > 1e-6 * max(o, spacing) for c, o in zip(corner, origin, strict=True)):
+        raise InputError(
+            f"observations.origin: found {list(origin)}, allowed whole multiples of grid.spacing {spacing:g}"
+        )
+    least = [c + n * block for c, n in zip(corner, pixels, strict=True)]
+    box = tuple(least) if shape is None else shape
+    if any(n > b for n, b in zip(least, box, strict=True)):
+        raise InputError(f"grid.shape: found {list(box)}, allowed at least {least} to hold the frames")
+    if min(box) < 8:
+        raise InputError(f"observations.path: found frames of {pixels[0]} x {pixels[1]} pixels, allowed 8 x 8 or more")
+    grid = Grid((box[0], box[1]), spacing, boundary)  # type: ignore[arg-type]
+    return Camera(grid, block, (corner[0], corner[1]), (pixels[0], pixels[1]))
+
+
+@dataclass
+class Grey:
+    """Noise and grey levels of frames.
+
+    Attributes:
+        noise: standard deviation of the noise, in grey values.
+        low, high: grey values of c = -1 and 1, or of phi = 0 and 1: best guess.
+        spread: (2,) how far the guess may be off, standard deviation; 0 for known levels.
+        known_noise: whether the noise was given.
+    """
+
+    noise: float
+    low: float
+    high: float
+    spread: tuple[float, float] = field(default=(0.0, 0.0))
+    known_noise: bool = False
+
+    @property
+    def span(self) -> float:
+        """The grey range."""
+        return abs(self.high - self.low)
+
+
+def estimate_noise(frames: Frames) -> float:
+    """Standard deviation of white noise: from differences in space or in time, whichever are smaller.
+
+    Both hold structure besides noise: boundaries a cell wide the first, what moves fast the second.
+    """
+    found = [
+        float(np.median([np.median(np.abs(part)) for part in parts])) / 0.6745  # of a normal distribution
+        for parts in (_spatial(frames), _temporal(frames))
+        if parts
+    ]
+    return min(found, default=0.0)
+
+
+def _spatial(frames: Frames) -> list[np.ndarray]:
+    """Differences (pixel,) of pixels to the plane through their neighbours, of each frame, as large as the noise.
+
+    Immerkaer (1996), doi:10.1006/cviu.1996.0060; medians of them instead of means, so that edges do not count.
+    """
+    from scipy.signal import convolve2d
+
+    kernel = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6.0
+    return _seen(convolve2d(frame, kernel, mode="valid") for frame in frames.grey)
+
+
+def _temporal(frames: Frames) -> list[np.ndarray]:
+    """Differences (pixel,) of each frame to the line through those before and after it, as large as the noise."""
+    times, grey = frames.times, frames.grey
+    after = (times[1:-1] - times[:-2]) / (times[2:] - times[:-2])
+    weights = after[:, None, None]
+    line = (1.0 - weights) * grey[:-2] + weights * grey[2:]
+    return _seen((grey[1:-1] - line) / np.sqrt(1.0 + weights**2 + (1.0 - weights) ** 2))
+
+
+def _seen(differences: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Those that are numbers, of the frames that have any."""
+    parts = [values[np.isfinite(values)] for values in differences]
+    return [part for part in parts if len(part)]
+
+
+def estimate_levels(frames: Frames, process: str, noise: float) -> tuple[float, float, tuple[float, float]]:
+    """Grey values of the two phases (of phi = 0 and 1 for grains), and how far they may be off.
+
+    Cahn-Hilliard: means of the two classes of Otsu's threshold over the outer halves. Grains: the bright level from
+    the histogram; what phi = 0 would look like is nowhere to be seen, a boundary's middle is 1/2.
+
+    Returns:
+        low, high, (standard deviations).
+
+    Raises:
+        InputError: for frames without contrast.
+    """
+    values = frames.grey[frames.seen]
+    low, high = np.percentile(values, [2.0, 98.0])
+    shrink = min(0.8 * noise, 0.35 * (high - low))  # noise widens the histogram
+    if not high - low > 1e-12:
+        raise InputError("observations.levels: found frames without contrast, allowed frames that show something")
+    if process == "cahn_hilliard":
+        middle = 0.5 * (low + high)
+        a, b = float(np.median(values[values < middle])), float(np.median(values[values >= middle]))
+        a, b = min(a, low + 2.0 * shrink), max(b, high - 2.0 * shrink)
+        span = b - a
+        return a, b, (0.03 * span, 0.03 * span)
+    bright = float(np.percentile(values, 75.0))
+    dark = float(np.percentile(values, 5.0)) + shrink
+    # phi about 1/2 in the middle of boundaries, which single cells rarely hit.
+    zero = dark - 0.75 * (bright - dark)
+    span = bright - zero
+    return zero, bright, (0.15 * span, 0.03 * span)

@@ -1,0 +1,124 @@
+"""Batch and streaming runs: update as frames arrive, store after every one, go on after a kill."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from solvers.errors import InputError
+from studies.twin.observations.frames import Frames
+from studies.twin.observations.readers import TIMES_FILE, read_frames, read_image, read_times
+from studies.twin.quantiles import quantiles
+from studies.twin.store import folder_for, load_state, save_state
+from studies.twin.twin import Twin
+
+POLL_SECONDS = 1.0
+
+
+def milestones(count: int) -> list[int]:
+    """After how many frames a batch run estimates, for the record of how the posterior narrows: 1, 2, 4, ... all."""
+    found = [1]
+    while 2 * found[-1] < count:
+        found.append(2 * found[-1])
+    return sorted({*found, count})
+
+
+def run_batch(twin: Twin, say: Callable[[str], None]) -> Path:
+    """All frames that the file names; a store that is there already is continued, a finished one is left as it is.
+
+    Raises:
+        InputError: for frames or a store that do not fit.
+    """
+    folder = folder_for(twin)
+    frames = read_frames(twin.config.observations)
+    load_state(twin, folder)
+    done = 0 if twin.frames is None else len(twin.frames.times)
+    if twin.frames is not None and not _begins(frames, twin.frames):
+        raise InputError(f"output.path: found a twin of other frames at {folder}, allowed a new path")
+    for count in milestones(len(frames.times)):
+        if count > done:
+            twin.assimilate(Frames(frames.times[:count], frames.grey[:count]))
+            save_state(twin, folder)
+            say(_line(twin))
+    return folder
+
+
+def run_watch(twin: Twin, source: Path, say: Callable[[str], None], idle: float | None) -> Path:
+    """Frames of a folder as they arrive: every row of ``times.csv`` whose file is there, in the order of the rows.
+
+    Args:
+        source: folder with images and ``times.csv``.
+        say: takes one line an update.
+        idle: end after this many seconds without a new frame; None goes on until it is interrupted.
+
+    Raises:
+        InputError: for files or a store that do not fit.
+    """
+    if not source.is_dir():
+        raise InputError(f"--watch: found no folder {source}, allowed one with images and {TIMES_FILE}")
+    folder = folder_for(twin)
+    if load_state(twin, folder):
+        say(f"continues after {len(twin.frames.times) if twin.frames else 0} frames from {folder}")
+    last = clock.monotonic()
+    while True:
+        arrived = _next(twin, source)
+        if arrived is not None:
+            twin.update(*arrived)
+            save_state(twin, folder)
+            say(_line(twin))
+            last = clock.monotonic()
+        elif idle is not None and clock.monotonic() - last > idle:
+            if twin.frames is None:
+                raise InputError(f"--watch: found no frame in {source} within {idle:g} s")
+            return folder
+        else:
+            clock.sleep(POLL_SECONDS if idle is None else min(POLL_SECONDS, 0.2 * idle + 0.01))
+
+
+def _next(twin: Twin, source: Path) -> tuple[np.ndarray, float] | None:
+    """The first frame that the twin has not seen and that can be read; None if there is none yet."""
+    if not (source / TIMES_FILE).exists():
+        return None
+    seen = set() if twin.frames is None else set(twin.frames.times.tolist())
+    limit = twin.config.observations.frames
+    if limit is not None and len(seen) >= limit:
+        return None
+    for name, time in read_times(source / TIMES_FILE):
+        if time in seen or not (source / name).exists():
+            continue
+        return _whole_image(source / name), time
+    return None
+
+
+def _whole_image(path: Path) -> np.ndarray:
+    """An image that may still be being written: read again until it stays the same size."""
+    for _ in range(20):
+        size = path.stat().st_size
+        try:
+            return read_image(path)
+        except (OSError, SyntaxError, ValueError):
+            clock.sleep(0.1)
+            if path.stat().st_size == size and size > 0:
+                break
+    raise InputError(f"observations.path: {path}: cannot be read, allowed a whole TIFF or PNG image")
+
+
+def _begins(frames: Frames, earlier: Frames) -> bool:
+    count = len(earlier.times)
+    if count > len(frames.times) or frames.grey.shape[1:] != earlier.grey.shape[1:]:
+        return False
+    same = np.array_equal(frames.grey[:count], earlier.grey, equal_nan=True)
+    return bool(np.array_equal(frames.times[:count], earlier.times) and same)
+
+
+def _line(twin: Twin) -> str:
+    snapshot = twin.history[-1]
+    values = ", ".join(
+        "{} {:.4g} ({:.4g} to {:.4g})".format(name, *quantiles(v)[[1, 0, 2]])
+        for name, v in snapshot.values.items()
+        if not name.startswith("level") and np.ptp(v) > 0
+    )
+    return f"t = {snapshot.time:g}, {snapshot.frames} frames: {values}, {snapshot.wall_s:.1f} s"

@@ -1,0 +1,91 @@
+"""``engine: auto``: the cheapest engine that was measured to meet the tolerance, on this machine.
+
+The table of measurements is :mod:`surrogate.evaluation.frontier`'s. What was chosen stands in the plan, in the place of
+``auto``, and in the store, with the reason: a sweep that is run again goes on with it, whatever has been measured
+since.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from solvers.errors import InputError
+from sweeps.config.parameters import extremes
+from sweeps.config.sweep import AutoEngine, SolverEngine, SurrogateEngine, SweepConfig
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        requested: the ``auto`` block, and whether it was for fields or statistics.
+        engine: the block in its place.
+        reason: one line, with the measured figures.
+        measured: the rows of the table that decided.
+    """
+
+    requested: dict[str, Any]
+    engine: dict[str, Any]
+    reason: str
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def choose(config: SweepConfig) -> tuple[SweepConfig, Choice]:
+    """The sweep with an engine in the place of ``auto``, and why that one.
+
+    Raises:
+        InputError: where the table cannot be measured.
+    """
+    block = config.engine
+    assert isinstance(block, AutoEngine)
+    requested = {**block.model_dump(mode="json"), "of": "statistics" if config.output.retain == "qoi" else "fields"}
+    choice = _stored(config, requested) or _measured(config, block, requested)
+    data = {name: value for name, value in choice.engine.items() if name != "kind"}
+    kinds: dict[str, Any] = {"solver": SolverEngine, "surrogate": SurrogateEngine}
+    engine = kinds[choice.engine["kind"]](kind=choice.engine["kind"], **data)
+    return config.model_copy(update={"engine": engine}), choice
+
+
+def _stored(config: SweepConfig, requested: dict[str, Any]) -> Choice | None:
+    """What a store that is already there was made with, if the file still asks for the same."""
+    from sweeps.store.store import open_root
+
+    try:
+        root = open_root(config.output.path)
+    except InputError:
+        return None  # whoever opens it to write will say what is wrong with it
+    text = root.attrs.get("engine_choice") if root is not None else None
+    choice = Choice(**json.loads(str(text))) if text else None
+    return choice if choice and choice.requested == requested else None
+
+
+def _measured(config: SweepConfig, block: AutoEngine, requested: dict[str, Any]) -> Choice:
+    from surrogate.evaluation.frontier import auto_choice
+
+    found = auto_choice(
+        config.process,
+        config.grid.shape,
+        contrast=_largest(config, "mobility_contrast"),
+        tolerance=block.tolerance,
+        of=requested["of"],
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    solver = {"kind": "solver", "tolerance": block.tolerance, "dtype": block.dtype, "device": block.device}
+    if found.model is None:
+        return Choice(requested, solver, found.reason, found.measured)
+    engine = {"kind": "surrogate", "model": found.model, "device": block.device, "outside": solver}
+    return Choice(requested, engine, found.reason, found.measured)
+
+
+def _largest(config: SweepConfig, name: str) -> float:
+    """Of a parameter over the design, as the file has it; 0 where it is left out or in a table."""
+    spec = config.parameters.get(name)
+    return max((value for value, _ in extremes(spec)), default=0.0) if spec is not None else 0.0

@@ -1,0 +1,202 @@
+"""From rows to an engine: the cheapest candidate that was measured to meet a tolerance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from surrogate.evaluation.frontier.machine import machine
+from surrogate.evaluation.frontier.rows import Measure, Row
+from surrogate.models.files import SHIPPED, read_about, shipped
+
+_NAMES: dict[Measure, str] = {"qoi": "QoI", "field": "field"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and why.
+
+    Attributes:
+        engine: ``"solver"``, or the model's name.
+        model: the model's name, None for the solver.
+        stride: steps of the model over those of its schedule; None for the solver.
+        solver_tolerance: of the solver: the cheapest measured to meet what was asked, or where none was, just that.
+        reason: one line, with the measured figures.
+        measured: for JSON: the case, and the rows that decided.
+    """
+
+    engine: str
+    model: str | None
+    stride: float | None
+    solver_tolerance: float
+    reason: str
+    measured: dict[str, Any] = field(default_factory=dict)
+
+
+def decide(
+    rows: Iterable[Row],
+    process: str,
+    cells: tuple[int, ...],
+    tolerance: float,
+    kind: Measure = "qoi",
+    contrast: float = 0.0,
+    models: Sequence[str] | None = None,
+    strides: Sequence[float] | None = None,
+) -> Choice:
+    """The cheapest candidate whose measured error is at most ``tolerance``, in the case nearest in size.
+
+    Nothing is read between or beyond measured points. Where no candidate meets the tolerance, it is the solver at it.
+
+    Args:
+        rows: measured; those of another process, of unequal phases or of the other kind of mobility do not count.
+        process: ``"cahn_hilliard"`` or ``"grain_growth"``.
+        cells: of the box, along each axis.
+        tolerance: relative error.
+        kind: which error: of statistics or of fields.
+        contrast: mobility contrast.
+        models: names of the models that may be chosen; all by default.
+        strides: of the models, that may be chosen; all by default.
+    """
+    found = [
+        row
+        for row in rows
+        if row.process == process and row.composition == 0.0 and (row.contrast > 0) == (contrast > 0)
+        if row.kind == "solver" or (row.kind == "model" and (models is None or row.model in models))
+        if row.stride is None or strides is None or row.stride in strides
+    ]
+    if not found:
+        text = f"solver: nothing was measured for {process} with a mobility contrast of {contrast:g}"
+        return Choice("solver", None, None, tolerance, text)
+    side = math.prod(cells) ** (1.0 / len(cells))
+    case, count = min(
+        {(row.case, row.cells, row.trajectories) for row in found},
+        key=lambda c: (abs(math.log(c[1] / side)), -c[2], c[0]),
+    )[::2]
+    return _decided([row for row in found if (row.case, row.trajectories) == (case, count)], tolerance, kind)
+
+
+def _decided(rows: list[Row], tolerance: float, kind: Measure) -> Choice:
+    """Among the rows of one case."""
+    names = dict.fromkeys(row.model for row in rows)
+    best = {name: _best([row for row in rows if row.model == name], tolerance, kind) for name in names}
+    meeting = [row for row in best.values() if _meets(row, tolerance, kind)]
+    chosen = min(meeting, key=lambda row: row.ms, default=None)
+    solver = best.get("")
+    fits = solver is not None and _meets(solver, tolerance, kind)
+    solver_tolerance = solver.tolerance if solver is not None and fits else None
+    size = f"{rows[0].cells} x {rows[0].cells} cells"
+    measured = {
+        "case": rows[0].case,
+        "cells": rows[0].cells,
+        "error": _NAMES[kind],
+        "tolerance": tolerance,
+        "machine": machine(),
+        "rows": [row.as_dict() for row in best.values()],
+    }
+    return Choice(
+        engine=chosen.model if chosen is not None and chosen.model else "solver",
+        model=chosen.model if chosen is not None and chosen.model else None,
+        stride=chosen.stride if chosen is not None else None,
+        solver_tolerance=tolerance if solver_tolerance is None else solver_tolerance,
+        reason=f"{_reason(chosen, best, tolerance, kind)}; measured on {rows[0].case}, {size}",
+        measured=measured,
+    )
+
+
+def _meets(row: Row, tolerance: float, kind: Measure) -> bool:
+    return row.error(kind) <= tolerance and math.isfinite(row.ms)  # false for NaN
+
+
+def _best(rows: list[Row], tolerance: float, kind: Measure) -> Row:
+    """The cheapest that meets the tolerance, or the most accurate."""
+    meeting = [row for row in rows if _meets(row, tolerance, kind)]
+    if meeting:
+        return min(meeting, key=lambda row: row.ms)
+    return min(rows, key=lambda row: row.error(kind) if math.isfinite(row.error(kind)) else math.inf)
+
+
+def _reason(chosen: Row | None, best: dict[str, Row], tolerance: float, kind: Measure) -> str:
+    if chosen is None:
+        parts = [f"solver: at a tolerance of {tolerance:g}, for nothing measured has a {_NAMES[kind]} error of it"]
+    else:
+        setting = f" (tolerance {chosen.tolerance:g})" if chosen.tolerance is not None else ""
+        error = f"a {_NAMES[kind]} error of {chosen.error(kind):.2g}{setting}"
+        parts = [f"{chosen.model or 'solver'}: {chosen.ms:.3g} ms a trajectory at {error}"]
+    for name, row in best.items():
+        if row is chosen:
+            continue
+        if _meets(row, tolerance, kind):
+            parts.append(f"{name or 'the solver'} takes {row.ms:.3g} ms")
+        else:
+            parts.append(f"{name or 'the solver'} misses {tolerance:g} ({row.error(kind):.2g})")
+    return "; ".join(parts)
+
+
+def auto_choice(
+    process: str,
+    cells: tuple[int, ...],
+    contrast: float,
+    tolerance: float,
+    say: Callable[[str], None] = print,
+    of: Literal["statistics", "fields"] = "statistics",
+) -> Choice:
+    """The engine of a sweep, by this machine's table; a small one is measured first where there is none.
+
+    Only models that ship, have calibrated bands and take the grid can be chosen, with their own steps. Where there is
+    none of them nothing is measured: it is the solver.
+
+    Args:
+        process: ``"cahn_hilliard"`` or ``"grain_growth"``.
+        cells: of the box, along each axis.
+        contrast: largest mobility contrast of the sweep.
+        tolerance: relative error asked for.
+        say: gets progress lines.
+        of: what the tolerance is of.
+    """
+    models, others = usable_models(process, cells)
+    because = "; ".join(others)
+    if not models:
+        reason = because or f"no model of {process} ships with this version"
+        return Choice("solver", None, None, tolerance, f"solver: {reason}")
+    from surrogate.evaluation.frontier.bench import ensure_table
+
+    table = ensure_table(process, say, contrast)
+    kind: Measure = "qoi" if of == "statistics" else "field"
+    rows = table.complete_rows()
+    choice = decide(rows, process, cells, tolerance, kind, contrast, models, strides=(1.0,))
+    reason = f"{choice.reason}; {because}" if because else choice.reason
+    return Choice(**{**vars(choice), "reason": reason})
+
+
+def usable_models(process: str, cells: tuple[int, ...]) -> tuple[list[str], list[str]]:
+    """Names of the models of a process that a sweep on this grid can use, and one reason for each of the others."""
+    usable, reasons = [], []
+    for name in shipped():
+        about = read_about(SHIPPED / name)
+        if about["process"] != process:
+            continue
+        if about["kind"] != "jump":
+            reasons.append(f"{name} is no engine (kind {about['kind']})")
+        elif not about.get("calibration"):
+            reasons.append(f"{name} has no calibrated bands")
+        elif _refused(name, process, cells):
+            reasons.append(f"{name} does not take {' x '.join(map(str, cells))} cells")
+        else:
+            usable.append(name)
+    return usable, reasons
+
+
+def _refused(name: str, process: str, cells: tuple[int, ...]) -> bool:
+    """Whether a model does not take a grid."""
+    from solvers import CahnHilliard, GrainGrowth, Grid
+    from solvers.errors import InputError
+    from surrogate.models.jump import load_surrogate
+
+    grid = Grid(tuple(cells))
+    try:
+        load_surrogate(name).check(GrainGrowth(grid) if process == "grain_growth" else CahnHilliard(grid))
+    except InputError:
+        return True
+    return False

@@ -1,0 +1,1 @@
+"""Learned models: on disk, loaded by name or path, and run."""

@@ -1,0 +1,114 @@
+"""A model on disk: ``weights.safetensors`` and ``model.json``, which holds its sha256 and everything else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from solvers.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = 1
+WEIGHTS, MODEL = "weights.safetensors", "model.json"
+#: Entries of a description that decide what a model answers.
+DECIDING = ("weights_sha256", "process", "kind", "settings", "schedule", "handover", "clips", "domain", "calibration")
+SHIPPED = Path(__file__).parents[1] / "weights"
+
+
+def shipped() -> list[str]:
+    """Names of the models that come with the program."""
+    return sorted(folder.parent.name for folder in SHIPPED.glob(f"*/{MODEL}"))
+
+
+def folder_of(name_or_path: str | Path) -> Path:
+    """The folder of a model, by registered name or path.
+
+    Raises:
+        InputError: where there is none.
+    """
+    if str(name_or_path) in shipped():
+        return SHIPPED / str(name_or_path)
+    path = Path(name_or_path)
+    path = path.parent if path.name in (WEIGHTS, MODEL) else path
+    if (path / MODEL).is_file():
+        return path
+    names = ", ".join(shipped()) or "none yet"
+    raise InputError(f"found {str(name_or_path)!r}, allowed a folder with {MODEL}, or one of: {names}")
+
+
+def save_model(folder: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+    """Writes a model; ``about`` is completed by format and sha256."""
+    from safetensors.torch import save as save_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save_bytes({name: t.detach().contiguous().cpu() for name, t in tensors.items()})
+    (folder / WEIGHTS).write_bytes(content)
+    complete = {"format": FORMAT, "weights_sha256": hashlib.sha256(content).hexdigest(), **about}
+    (folder / MODEL).write_text(json.dumps(complete, indent=1) + "\n")
+
+
+def update_model(folder: Path, **changes: Any) -> None:
+    """Replaces entries of ``model.json`` (calibration, domain)."""
+    about = read_about(folder) | changes
+    (folder / MODEL).write_text(json.dumps(about, indent=1) + "\n")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """``model.json``.
+
+    Raises:
+        InputError: for a file that is none, or of a later format.
+    """
+    path = folder / MODEL
+    try:
+        about = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a model description ({error})") from None
+    found = about.get("format") if isinstance(about, dict) else None
+    if found != FORMAT:
+        raise InputError(f"{path}: format: found {found!r}, allowed {FORMAT}")
+    missing = [key for key in ("name", "process", "kind", "settings", "weights_sha256") if key not in about]
+    if missing:
+        raise InputError(f"{path}: the entries {', '.join(missing)} are missing; this is not one of our models")
+    return dict(about)
+
+
+def fingerprint(name_or_path: str | Path) -> str:
+    """Hash of everything in a model that decides its answers; its card and the story of its training do not.
+
+    Raises:
+        InputError: as :func:`folder_of` and :func:`read_about`.
+    """
+    about = read_about(folder_of(name_or_path))
+    deciding = {key: about.get(key) for key in DECIDING}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def read_tensors(folder: Path, about: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights, after their checksum has been compared; nothing is ever unpickled.
+
+    Raises:
+        InputError: for a missing, truncated, changed or foreign file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_bytes
+
+    path = folder / WEIGHTS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != about["weights_sha256"]:
+        raise InputError(
+            f"{path}: corrupted or of another model: found sha256 {found[:12]}..., "
+            f"{MODEL} says {about['weights_sha256'][:12]}..."
+        )
+    try:
+        return load_bytes(content)
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file ({error})") from None

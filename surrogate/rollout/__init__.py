@@ -1,0 +1,1 @@
+"""Rolling a learned model out from frame to frame."""

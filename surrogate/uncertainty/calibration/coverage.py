@@ -1,0 +1,116 @@
+"""How often bands hold the truth of fresh trajectories, and what is flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from solvers.errors import InputError
+from surrogate.uncertainty.bands import WAVENUMBERS
+from surrogate.uncertainty.calibration.rollouts import Engine, Outcome
+from surrogate.uncertainty.conformal import CoverageRow, Hits, coverage_rows, hits
+from surrogate.uncertainty.domain import SIDE
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Coverage and flags on some stores.
+
+    Attributes:
+        stores: their names.
+        trajectories: samples that the model took over.
+        flagged: of these, how many are outside the domain.
+        low, high: exact 99 % interval of the share flagged.
+        rows: coverage per quantity and bin of lead, all stores together.
+        pooled: coverage per quantity at all leads.
+        by_store: the same for each store.
+        widths: name -> median half-width in each bin of lead: of the logarithm where bands are relative.
+    """
+
+    stores: tuple[str, ...]
+    trajectories: int
+    flagged: int
+    low: float
+    high: float
+    rows: tuple[CoverageRow, ...]
+    pooled: tuple[CoverageRow, ...]
+    by_store: dict[str, tuple[CoverageRow, ...]]
+    widths: dict[str, tuple[float | None, ...]]
+
+    @property
+    def share_flagged(self) -> float:
+        """Of the samples that the model took over; NaN where there is none."""
+        return self.flagged / self.trajectories if self.trajectories else float("nan")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        data = asdict(self)
+        return data | {"stores": list(self.stores), "share_flagged": self.flagged / max(1, self.trajectories)}
+
+
+def measure_coverage(model: Engine, outcomes: Sequence[Outcome]) -> Measured:
+    """Coverage of a calibrated model's bands, and its flags, on trajectories that neither training nor calibration saw.
+
+    A sample counts in the coverage whether it is flagged or not.
+
+    Args:
+        model: with a calibration and a domain.
+        outcomes: of :func:`surrogate.uncertainty.calibration.rollouts.predict`, at least one.
+
+    Raises:
+        InputError: for a model without bands.
+    """
+    calibration = model.calibration
+    if calibration is None:
+        raise InputError(f"model {model.name}: has no calibrated bands")
+    found = [_hits(model, o) for o in outcomes]
+    ends = (calibration.edges[0], calibration.edges[-1])
+    edges, bins = calibration.edges, range(len(calibration.edges) - 1)
+    flags = np.concatenate([~inside(model, o)[o.taken] for o in outcomes])
+    interval = binomtest(int(flags.sum()), len(flags)).proportion_ci(0.99, "exact") if len(flags) else None
+    return Measured(
+        stores=tuple(o.case.name for o in outcomes),
+        trajectories=len(flags),
+        flagged=int(flags.sum()),
+        low=float(interval.low) if interval else 0.0,
+        high=float(interval.high) if interval else 1.0,
+        rows=coverage_rows(found, calibration.edges, calibration.level),
+        pooled=coverage_rows(found, ends, calibration.level),
+        by_store={
+            o.case.name: coverage_rows([h], ends, calibration.level) for o, h in zip(outcomes, found, strict=True)
+        },
+        widths={name: tuple(_median([h[name].widths(edges, i) for h in found]) for i in bins) for name in found[0]},
+    )
+
+
+def _median(parts: Sequence[np.ndarray]) -> float | None:
+    """Of all values; None where there is none, or where it is infinite."""
+    values = np.concatenate(parts)
+    middle = float(np.median(values)) if values.size else np.inf
+    return middle if np.isfinite(middle) else None
+
+
+def _hits(model: Engine, outcome: Outcome) -> dict[str, Hits]:
+    assert model.calibration is not None
+    return hits(
+        model.calibration,
+        outcome.predicted,
+        outcome.truth,
+        outcome.lead,
+        age=outcome.ages,
+        groups=outcome.groups,
+        extra={WAVENUMBERS: outcome.wavenumbers},
+    )
+
+
+def inside(model: Engine, outcome: Outcome) -> np.ndarray:
+    """bool (sample,): whether samples are in the model's domain as it now is."""
+    grid = outcome.case.problem.grid
+    copies = 2 if grid.boundary == "no_flux" else 1
+    side = np.full(len(outcome.lead), model.domain.side_of([copies * n for n in grid.shape]))
+    groups = {**outcome.groups, SIDE: side}
+    return model.domain.inside({n: groups[n] for n in model.domain.box}, outcome.features)

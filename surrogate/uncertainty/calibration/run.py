@@ -1,0 +1,117 @@
+"""``phasetwin evaluate MODEL --calibrate``: domain, bands and their measured coverage, written into the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from solvers.errors import InputError
+from surrogate.models.files import folder_of, update_model
+from surrogate.models.jump import load_surrogate
+from surrogate.uncertainty.calibration.cases import store_cases
+from surrogate.uncertainty.calibration.coverage import Measured, measure_coverage
+from surrogate.uncertainty.calibration.fit import calibrate
+from surrogate.uncertainty.calibration.rollouts import Outcome, Say, predict
+from surrogate.uncertainty.calibration.trust_domain import admit, fit_model_domain
+
+FOLDER = Path("runs/surrogate")
+#: Sweeps of `make calibration-data`: to calibrate on, to measure coverage on, and beyond the box.
+DEFAULTS = {
+    "cahn_hilliard": (
+        ("ch-calibration", "ch-calibration-droplets", "ch-calibration-32", "ch-calibration-late"),
+        ("ch-coverage", "ch-coverage-droplets", "ch-coverage-32", "ch-coverage-late"),
+        ("ch-outside",),
+    ),
+    "grain_growth": (("gg-calibration", "gg-calibration-32"), ("gg-coverage", "gg-coverage-32"), ("gg-outside",)),
+}
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The sweeps of a calibration; empty tuples mean those of ``make calibration-data``.
+
+    Attributes:
+        calibration: to fit bands on.
+        coverage: to measure them on.
+        outside: beyond the domain.
+    """
+
+    calibration: Sequence[str | Path] = ()
+    coverage: Sequence[str | Path] = ()
+    outside: Sequence[str | Path] = ()
+
+    def filled(self, process: str) -> Stores:
+        """With the defaults of a process in place of what is empty.
+
+        Raises:
+            InputError: if stores are missing, or one is both calibrated on and measured on.
+        """
+        given = (self.calibration, self.coverage, self.outside)
+        defaults = ([FOLDER / f"{name}.zarr" for name in names] for names in DEFAULTS[process])
+        chosen = [list(own) or list(default) for own, default in zip(given, defaults, strict=True)]
+        missing = [str(path) for part in chosen for path in part if not Path(path).exists()]
+        if missing:
+            raise InputError(f"no such store: {', '.join(missing)}; `make calibration-data` computes the usual ones")
+        real = [{Path(path).resolve() for path in part} for part in chosen]
+        both = sorted(path.name for path in real[0] & (real[1] | real[2]))
+        if both:
+            raise InputError(f"coverage: stores that were not calibrated on, but got {', '.join(both)} twice")
+        return Stores(*chosen)
+
+
+def calibrate_model(name: str, stores: Stores, say: Say = print) -> tuple[Path, dict[str, Any]]:
+    """Fits a model's domain and bands, measures both on fresh trajectories, and writes all of it into the model.
+
+    Args:
+        name: of the model, or its folder.
+        stores: of solver sweeps; the training sweeps are those that the model's description names.
+        say: gets progress lines.
+
+    Returns:
+        The model's folder, and the entries written to its description: ``domain``, ``calibration``, ``coverage``.
+
+    Raises:
+        InputError: for a model without rollouts, or stores that are missing or do not fit it.
+    """
+    model = load_surrogate(name)
+    if not hasattr(model, "rollout"):
+        raise InputError(f"model {model.name}: found a network of kind {model.kind}, allowed one of kind jump")
+    chosen = stores.filled(model.process)
+    training = model.about.get("recipe", {}).get("data", {}).get("train", [])
+    missing = [str(path) for path in training if not Path(path).exists()]
+    if missing or not training:
+        what = ", ".join(missing) or "none is named in model.json"
+        raise InputError(f"training sweeps of {model.name}: {what}; `make training-data` computes the usual ones")
+    model.domain = fit_model_domain(model.process, training)
+    say(f"domain: fitted to {len(training)} training sweeps")
+    calibration = [predict(model, store_cases(store, model.process), say) for store in chosen.calibration]
+    model.calibration = calibrate(calibration)
+    model.domain = admit(model.domain, calibration)
+    found = {}
+    for label, part in (("inside", chosen.coverage), ("outside", chosen.outside)):
+        outcomes = [predict(model, store_cases(store, model.process), say) for store in part]
+        found[label] = measure_coverage(model, outcomes)
+    entries = {
+        "domain": model.domain.as_dict(),
+        "calibration": model.calibration.as_dict(),
+        "coverage": _summary(calibration, found),
+    }
+    folder = folder_of(name)
+    update_model(folder, **entries)
+    return folder, entries
+
+
+def _summary(calibration: Sequence[Outcome], found: dict[str, Measured]) -> dict[str, Any]:
+    """What the card tells of a calibration."""
+    inside, outside = found["inside"], found["outside"]
+    return {
+        "calibrated_on": {o.case.name: int(o.taken.sum()) for o in calibration},
+        "rows": [vars(row) for row in inside.rows],
+        "pooled": [vars(row) for row in inside.pooled],
+        "false_alarms": inside.share_flagged if inside.trajectories else None,
+        "outside_flagged": outside.share_flagged if outside.trajectories else None,
+        "inside": inside.as_dict(),
+        "outside": outside.as_dict(),
+    }

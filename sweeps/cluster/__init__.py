@@ -1,0 +1,1 @@
+"""Dask clusters: local workers, job queues, remote hosts, security."""

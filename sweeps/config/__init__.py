@@ -1,0 +1,1 @@
+"""The sweep file as frozen models, and the checks across its blocks."""

@@ -1,0 +1,1 @@
+"""Engines: what turns a start into frames and statistics."""

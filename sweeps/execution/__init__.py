@@ -1,0 +1,1 @@
+"""Running a plan: what is left to do, batches, trajectories, spot checks."""

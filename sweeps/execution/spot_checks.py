@@ -1,0 +1,241 @@
+"""Spot checks: solve some points again, far more accurately, and store how far off they were.
+
+The group ``reference`` holds the second solution under the store's own names, ``verification`` the errors.
+Points are picked by policy, in turn: ``random`` by seed; ``worst`` where a resolution error shows most, at
+the largest final interface density (the finest microstructure); ``best`` at the smallest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import zarr
+
+from solvers.errors import InputError
+from sweeps.engines.solver import reference_engine
+from sweeps.execution.acceptance import Verdict, by_bands, by_tolerance, relative_error, share_inside
+from sweeps.execution.prepare import Prepared
+from sweeps.execution.task import BatchTask
+from sweeps.plan.plan import Plan
+from sweeps.store.layout import DONE, VERIFIED, Layout, Variable
+from sweeps.store.locations import absolute
+from sweeps.store.status_table import Ledger, point_name
+from sweeps.store.store import create_variables, stored_keys, update_attributes, write_coordinates
+
+REFERENCE, VERIFICATION = "reference", "verification"
+READ_POINTS = 4096
+
+RunTasks = Callable[[Sequence[BatchTask], Callable[[Any], None]], None]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What the spot checks of a run came to.
+
+    Attributes:
+        missed: one line for each checked point whose tolerance was missed or whose bands were wrong.
+        unsolved: one line for each check without a solution, so that nothing is known of its point.
+    """
+
+    missed: tuple[str, ...] = ()
+    unsolved: tuple[str, ...] = ()
+
+
+def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = None) -> Checks:
+    """Check points; what an interrupted check already solved is not solved again.
+
+    Args:
+        prepared: the store, locked by the caller.
+        run_tasks: computes batches and reports each.
+        count: how many points; None takes ``verify.count``.
+
+    Raises:
+        InputError: if the store cannot be written.
+    """
+    verify = prepared.plan.config.verify
+    rows = choose_points(prepared, verify.count if count is None else count, verify.policy, verify.seed)
+    if not rows.size:
+        return Checks()
+    plan, layout = _part(prepared.plan, prepared.layout, rows)
+    group = _reference_group(prepared, plan, layout)
+    ledger = Ledger(group)
+    tasks = [_task(prepared, plan, layout, int(i)) for i in np.flatnonzero((ledger.status != DONE).any(axis=1))]
+    try:
+        run_tasks(tasks, ledger.record)
+    finally:
+        ledger.flush()
+    missed = _judge(prepared, rows, group, (ledger.status == DONE).all(axis=1))
+    return Checks(tuple(missed), ledger.failures(plan))
+
+
+def choose_points(prepared: Prepared, count: int, policy: Sequence[str], seed: int) -> np.ndarray:
+    """Storage positions of the points to check, int64, increasing; only points without a failed sample."""
+    good = np.asarray(np.isin(prepared.ledger.status, (DONE, VERIFIED)).all(axis=1))
+    order = np.random.default_rng(seed).permutation(len(good))
+    density = _final_density(prepared, good)
+    ranked = np.argsort(density, kind="stable")
+    queues = {"random": order, "best": ranked, "worst": ranked[::-1]}
+    candidates = {name: iter(queues[name][good[queues[name]]]) for name in policy}
+    chosen: set[int] = set()
+    while len(chosen) < min(count, int(good.sum())):
+        for name in policy:
+            fresh = next((int(p) for p in candidates[name] if int(p) not in chosen), None)
+            if fresh is not None and len(chosen) < count:
+                chosen.add(fresh)
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def _final_density(prepared: Prepared, good: np.ndarray) -> np.ndarray:
+    """Interface density at the last time, mean over realizations, float64 (point,)."""
+    array: Any = prepared.root["interface_density"]
+    size = prepared.layout.batch * max(1, READ_POINTS // prepared.layout.batch)
+    parts = [array[i : i + size, :, -1].mean(axis=1) for i in range(0, len(good), size)]
+    return np.nan_to_num(np.concatenate(parts))
+
+
+def _part(plan: Plan, layout: Layout, rows: np.ndarray) -> tuple[Plan, Layout]:
+    """Plan and layout of some points alone, one to a batch."""
+    part = replace(
+        plan,
+        parameters={name: values[rows] for name, values in plan.parameters.items()},
+        design_index=plan.design_index[rows],
+        rollout=np.arange(len(rows)),
+        keys=plan.keys[rows],
+    )
+    return part, replace(layout, points=len(rows), batch=1, learned=False)
+
+
+def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> zarr.Group:
+    """The group to fill: the one that is there when it is of the same points and accuracy, else a new one."""
+    root, tolerance = prepared.root, reference_engine(plan.config).tolerance
+    if REFERENCE in root:
+        group: Any = root[REFERENCE]
+        same = group.attrs.get("tolerance") == tolerance and "key" in group
+        if same and np.array_equal(stored_keys(group), plan.keys):
+            return group
+    group = root.create_group(REFERENCE, overwrite=True)
+    create_variables(group, {**layout.results(), **layout.ledger()}, layout.sizes)
+    write_coordinates(group, plan, layout)
+    about = {
+        "long_name": "spot checks: the same points by the solver, to a much tighter tolerance",
+        "coordinates": " ".join([*plan.parameters, "key"]),
+        "tolerance": tolerance,
+    }
+    group.update_attributes(about)
+    update_attributes(root, {})
+    return group
+
+
+def _task(prepared: Prepared, plan: Plan, layout: Layout, i: int) -> BatchTask:
+    row = slice(i, i + 1)
+    return BatchTask(
+        url=absolute(prepared.url),
+        config=plan.config,
+        layout=layout,
+        number=i,
+        start=i,
+        stop=i + 1,
+        parameters={name: values[row] for name, values in plan.parameters.items()},
+        rollout=plan.rollout[row],
+        compute=np.ones(1, dtype=bool),
+        group=REFERENCE,
+        reference=True,
+    )
+
+
+def _judge(prepared: Prepared, rows: np.ndarray, group: Any, solved: np.ndarray) -> list[str]:
+    """Compare, write ``verification``, set the status of points that passed."""
+    root: Any = prepared.root
+    layout = replace(prepared.layout, learned=False)
+    names = [name for name in layout.results() if name != "grain_id"]
+    errors = {name: _empty_errors(layout, name, len(rows)) for name in names}
+    for i in np.flatnonzero(solved):
+        for name in names:
+            there, reference = (np.asarray(g[name][r]) for g, r in ((root, int(rows[i])), (group, int(i))))
+            errors[name][i] = relative_error(name, there, reference)
+    if prepared.layout.learned:
+        verdict = by_bands(_inside(prepared, rows, group, names, solved))
+    else:
+        verdict = by_tolerance(prepared.plan.config.engine.tolerance, errors)  # type: ignore[union-attr]
+    _write_verification(prepared, rows, errors, verdict, solved)
+    passed = solved & verdict.passed
+    prepared.ledger.mark(rows[passed], VERIFIED)
+    prepared.ledger.mark(rows[~passed], DONE)
+    return [
+        f"{point_name(prepared.plan, int(rows[i]))}: {verdict.why[i]}"
+        for i in np.flatnonzero(solved & ~passed).tolist()
+    ]
+
+
+def _inside(
+    prepared: Prepared, rows: np.ndarray, group: Any, names: Sequence[str], solved: np.ndarray
+) -> dict[str, np.ndarray]:
+    """QoI -> share of the reference's values inside the bands, (point, realization); NaN where not solved."""
+    root: Any = prepared.root
+    found = {name: np.full((len(rows), prepared.layout.realizations), np.nan) for name in names if name != "field"}
+    for name, shares in found.items():
+        for i in np.flatnonzero(solved):
+            low, high = (np.asarray(root[f"{name}_{end}"][int(rows[i])]) for end in ("low", "high"))
+            shares[i] = share_inside(low, high, np.asarray(group[name][int(i)]))
+    return found
+
+
+def _empty_errors(layout: Layout, name: str, points: int) -> np.ndarray:
+    shape = (points, layout.realizations)
+    return np.full((*shape, len(layout.field_index)) if name == "field" else shape, np.nan)
+
+
+def _write_verification(
+    prepared: Prepared,
+    rows: np.ndarray,
+    errors: dict[str, np.ndarray],
+    verdict: Verdict,
+    solved: np.ndarray,
+) -> None:
+    root, (plan, layout) = prepared.root, _part(prepared.plan, prepared.layout, rows)
+    group: Any = root.create_group(VERIFICATION, overwrite=True)
+    dims = ("point", "realization")
+    for name, values in errors.items():
+        over = (*dims, layout.time_field_dim) if name == "field" else dims
+        about = {"units": "1", "long_name": f"relative error of {name} against the reference"}
+        variable = Variable(over, "float64", np.nan, values.shape, None, about)
+        create_variables(group, {name: variable}, layout.sizes)
+        group[name][...] = values
+    for name, values in verdict.inside.items():
+        about = {"units": "1", "long_name": f"share of the reference's {name} inside the bands"}
+        create_variables(
+            group, {f"{name}_inside": Variable(dims, "float64", np.nan, values.shape, None, about)}, layout.sizes
+        )
+        group[f"{name}_inside"][...] = values
+    about_flag: dict[str, Any] = {
+        "units": "1",
+        "long_name": verdict.meaning,
+        "flag_values": [-1, 0, 1],
+        "flag_meanings": "not_solved missed within",
+    }
+    about_point = {**about_flag, "long_name": "whether the point passed, all its realizations together"}
+    create_variables(group, {"passed": Variable(("point",), "int8", -1, (len(rows),), None, about_point)}, layout.sizes)
+    group["passed"][...] = np.where(solved, verdict.passed, -1).astype(np.int8)
+    flag = {verdict.name: Variable(dims, "int8", -1, verdict.good.shape, None, about_flag)}
+    create_variables(group, flag, layout.sizes)
+    group[verdict.name][...] = np.where(solved[:, None], verdict.good, -1).astype(np.int8)
+    write_coordinates(group, plan, layout)
+    tolerance = getattr(plan.config.engine, "tolerance", None)
+    about_group: dict[str, Any] = {"long_name": "errors found by the spot checks", "tolerance": tolerance}
+    if verdict.inside and solved.any():
+        about_group["inside"] = {name: float(np.mean(shares[solved])) for name, shares in verdict.inside.items()}
+    group.update_attributes({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})
+    update_attributes(root, {})
+
+
+def check_something_done(prepared: Prepared) -> None:
+    """Refuse to verify a store without results.
+
+    Raises:
+        InputError: saying what to do.
+    """
+    if not np.isin(prepared.ledger.status, (DONE, VERIFIED)).any():
+        raise InputError(f"{prepared.url}: nothing in it is done yet; run the sweep first")

@@ -1,0 +1,159 @@
+"""One batch on a worker: copy what is known, compute the rest, write one shard, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sweeps.config.sweep import SweepConfig
+from sweeps.engines.solver import Engine, build_engine, reference_engine
+from sweeps.execution.batch_report import BatchOutcome
+from sweeps.execution.trajectories import Filling, compute_rows
+from sweeps.execution.worker_environment import check_here
+from sweeps.store.layout import DONE, PENDING, Layout
+from sweeps.store.store import empty_shard, open_store, read_shard, write_shard
+
+# What reading a damaged or vanished store raises.
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Rows to copy from another store: ``source[i]`` there becomes ``target[i]`` of the batch."""
+
+    url: str
+    source: np.ndarray
+    target: np.ndarray
+
+
+@dataclass(frozen=True)
+class BatchTask:
+    """All a worker needs for one batch; small and picklable.
+
+    Attributes:
+        url: the store.
+        config: the resolved configuration.
+        layout: of the store.
+        number: of the batch.
+        start, stop: its rows in storage order.
+        parameters: name -> float64 (row,).
+        rollout: int64 (row,), equal where a trajectory is shared.
+        compute: bool (row,), rows to compute; rows neither here nor in ``reuse`` stay as they are in the
+            store.
+        reuse: rows to copy.
+        group: sub-group of the store to write to.
+        reference: compute with the reference solver instead of the configured engine.
+        environment: what a worker must be like, see :mod:`sweeps.execution.worker_environment`; empty for not to be
+            checked.
+    """
+
+    url: str
+    config: SweepConfig
+    layout: Layout
+    number: int
+    start: int
+    stop: int
+    parameters: dict[str, np.ndarray]
+    rollout: np.ndarray
+    compute: np.ndarray
+    reuse: tuple[Reuse, ...] = ()
+    group: str = ""
+    reference: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Points of the batch."""
+        return self.stop - self.start
+
+
+def compute_batch(task: BatchTask) -> BatchOutcome:
+    """Compute a batch, write its shard, report. Doing it twice writes the same numbers.
+
+    Raises:
+        InputError: if the store cannot be written. What goes wrong with single points is reported, not
+            raised.
+    """
+    started = time.perf_counter()
+    check_here(task.environment, task.config.engine)
+    # One task has one core: torch's own threads would fight with the other workers for it.
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+    status = np.full((task.rows, task.layout.realizations), PENDING, dtype=np.int8)
+    build: Callable[..., Engine] = reference_engine if task.reference else build_engine
+    batch = Filling(task, build(task.config), empty_shard(task.layout, task.rows), status)
+    compute, copied = _copy_known_rows(batch)
+    with torch.inference_mode():
+        compute_rows(batch, compute)
+    write_shard(task.url, task.start, batch.shard, task.group)
+    return BatchOutcome(
+        number=task.number,
+        start=task.start,
+        stop=task.stop,
+        computed=compute | copied,
+        status=batch.status,
+        errors=batch.errors,
+        wall_s=time.perf_counter() - started,
+        engine=batch.engine.name,
+        engine_of=batch.engine_of,
+        reused=int(copied.sum()),
+    )
+
+
+def probe_batch(task: BatchTask) -> None:
+    """Compute the rows of a batch that killed workers, and write nothing: only whether it is survived counts."""
+    torch.set_num_threads(1)
+    status = np.full((task.rows, task.layout.realizations), PENDING, dtype=np.int8)
+    build: Callable[..., Engine] = reference_engine if task.reference else build_engine
+    with torch.inference_mode():
+        compute_rows(Filling(task, build(task.config), empty_shard(task.layout, task.rows), status), task.compute)
+
+
+def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:
+    """Fill in rows that need no computing; what cannot be read after all is computed.
+
+    Returns:
+        bool (row,) rows to compute, and bool (row,) rows copied from other stores.
+    """
+    task = batch.task
+    compute, copied = task.compute.copy(), np.zeros(task.rows, dtype=bool)
+    for reuse in task.reuse:
+        copied[reuse.target] = _copied(batch, reuse)
+        compute[reuse.target] |= ~copied[reuse.target]
+    keep = ~(compute | copied)
+    if keep.any():
+        try:
+            there = read_shard(open_store(task.url), batch.shard, task.start, task.stop)
+        except UNREADABLE:
+            return compute | keep, copied
+        kept = {name: values[keep] for name, values in there.items()}
+        if not _was_written(kept):
+            return compute | keep, copied
+        for name, values in kept.items():
+            batch.shard[name][keep] = values
+    return compute, copied
+
+
+def _was_written(rows: Mapping[str, Any]) -> bool:
+    """Whether results of finished points were on disk: an emptied shard of fields reads as never written, no error."""
+    fields = rows.get("field")
+    return fields is None or not np.isnan(fields).all(axis=tuple(range(1, fields.ndim))).any()
+
+
+def _copied(batch: Filling, reuse: Reuse) -> bool:
+    try:
+        source = open_store(reuse.url)
+        found = {name: source[name].oindex[reuse.source] for name in batch.shard}  # type: ignore[union-attr]
+    except UNREADABLE:
+        return False
+    if not _was_written(found):
+        return False
+    for name, values in found.items():
+        batch.shard[name][reuse.target] = values
+    batch.status[reuse.target] = DONE
+    return True

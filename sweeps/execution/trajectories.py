@@ -1,0 +1,211 @@
+"""The trajectories of a batch: what is integrated together, and how every point is read off its own trajectory.
+
+Nothing here depends on how many workers there are: what is integrated together follows from the batch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sweeps.engines.solver import Engine, Request, resolve_device
+from sweeps.plan.problems import build_problem, build_start
+from sweeps.store.layout import DIVERGED, DONE, FAILED, Layout
+from sweeps.store.store import Shard
+
+if TYPE_CHECKING:
+    from sweeps.engines.solver import Answer
+    from sweeps.execution.task import BatchTask
+
+# Samples integrated together: their states fit the cache, beyond which transforms slow down 3 to 10 times.
+STATE_BYTES = 2 * 2**20
+# Frames held at once, float64; the shard itself comes on top.
+FRAME_BYTES = 384 * 2**20
+# On a GPU the more samples the better: as many as a share of its free memory holds, a sample being its frames and some
+# tens of arrays that an integrator or a network works with.
+GPU_SHARE = 0.5
+GPU_WORK = 64
+ERROR_LENGTH = 300
+# A free energy rises where it does by more than this share: rounding and sampling, not dynamics.
+RISE = 1e-4
+
+
+@dataclass
+class Filling:
+    """A batch being filled."""
+
+    task: BatchTask
+    engine: Engine
+    shard: Shard
+    status: np.ndarray
+    errors: dict[tuple[int, int], str] = field(default_factory=dict)
+    engine_of: dict[tuple[int, int], str] = field(default_factory=dict)
+
+
+def compute_rows(batch: Filling, compute: np.ndarray) -> None:
+    """Everything at once; if that raises, point by point, so that one bad point does not spoil its batch."""
+    rows = np.flatnonzero(compute)
+    realizations = np.arange(batch.task.layout.realizations)
+    try:
+        _simulate(batch, rows, realizations)
+    except Exception:  # noqa: BLE001 whatever an engine raises belongs to a point; the point is found below
+        for row in rows:
+            for realization in realizations:
+                _compute_alone(batch, int(row), int(realization))
+
+
+def _compute_alone(batch: Filling, row: int, realization: int) -> None:
+    batch.errors.pop((row, realization), None)
+    try:
+        _simulate(batch, np.array([row]), np.array([realization]))
+    except Exception as error:  # noqa: BLE001 recorded with the point, the sweep goes on
+        batch.status[row, realization] = FAILED
+        batch.errors[row, realization] = one_line(error)
+        for name, variable in batch.task.layout.results().items():
+            batch.shard[name][row, realization] = variable.fill
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one short line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:ERROR_LENGTH]
+
+
+def _simulate(batch: Filling, rows: np.ndarray, realizations: np.ndarray) -> None:
+    """Run the trajectories of some rows and fill in what they give."""
+    task = batch.task
+    rollouts = [rows[task.rollout[rows] == number] for number in np.unique(task.rollout[rows])]
+    unions = [_union_times(task, points) for points in rollouts]
+    samples = [(i, int(r)) for i in range(len(rollouts)) for r in realizations]
+    longest = max((len(u) for u in unions), default=0)
+    for part in _portions(task.layout, samples, longest, device_of(batch.engine)):
+        _simulate_together(batch, [(rollouts[i], unions[i], r) for i, r in part])
+
+
+def _union_times(task: BatchTask, points: np.ndarray) -> np.ndarray:
+    """Scaled times M t at which some point of a rollout is wanted, float64, increasing."""
+    return np.unique(np.multiply.outer(task.parameters["mobility"][points], task.layout.times))
+
+
+def device_of(engine: Engine) -> str:
+    """Where an engine computes, ``cpu`` or ``cuda...``."""
+    return resolve_device(str(getattr(getattr(engine, "model", engine), "device", "cpu")))
+
+
+def _portions(
+    layout: Layout, samples: list[tuple[int, int]], frames: int, device: str = "cpu"
+) -> Iterator[list[tuple[int, int]]]:
+    """Cut samples into groups that fit the cache (states) and the memory (frames), or the memory of a GPU."""
+    state = 8 * layout.shape[0] * layout.shape[1]
+    if device.startswith("cuda"):
+        size = max(1, int(GPU_SHARE * torch.cuda.mem_get_info(device)[0]) // (state * (GPU_WORK + max(1, frames))))
+    else:
+        size = max(1, min(STATE_BYTES // state, FRAME_BYTES // (state * max(1, frames))))
+    for start in range(0, len(samples), size):
+        yield samples[start : start + size]
+
+
+_Sample = tuple[np.ndarray, np.ndarray, int]
+
+
+def _simulate_together(batch: Filling, samples: list[_Sample]) -> None:
+    """Integrate samples (points, their union of times, realization) as one batch."""
+    task, layout = batch.task, batch.task.layout
+    first = np.array([points[0] for points, _, _ in samples])
+    parameters = {n: torch.from_numpy(v[first]) for n, v in task.parameters.items() if n != "mobility"}
+    problem = build_problem(task.config, parameters)
+    start = build_start(task.config, parameters, torch.tensor([r for _, _, r in samples]))
+    longest = max(len(union) for _, union, _ in samples)
+    # Shorter rows repeat their last time.
+    times = np.stack([np.pad(union, (0, longest - len(union)), mode="edge") for _, union, _ in samples])
+    slab = max(1, FRAME_BYTES // (8 * layout.shape[0] * layout.shape[1] * len(samples)))
+    wants_fields = bool(len(layout.field_index))
+    parts = []
+    for begin in range(0, longest, slab):
+        # More than one slab only where one trajectory alone exceeds the memory: it then starts over for each,
+        # which gives the same numbers because steps do not depend on the times asked for.
+        asked = torch.from_numpy(times[:, begin : begin + slab])
+        answer = batch.engine.answer(Request(problem, start, asked, parameters, wants_fields))
+        _scatter(batch, samples, begin, answer.values, answer.fields)
+        answer.fields = {}
+        parts.append(answer)
+    _judge(batch, samples, np.concatenate([a.finite for a in parts], axis=1))
+    if layout.learned and parts[0].trust is not None:
+        _judge_model(batch, samples, parts)
+
+
+def _wanted(task: BatchTask, point: int, union: np.ndarray) -> np.ndarray:
+    """Where the times of a point are in its rollout's union, int64 (time,)."""
+    return np.searchsorted(union, task.parameters["mobility"][point] * task.layout.times)
+
+
+def _scatter(
+    batch: Filling,
+    samples: list[_Sample],
+    begin: int,
+    qois: dict[str, np.ndarray],
+    fields: dict[str, np.ndarray],
+) -> None:
+    """Copy the frames of one slab of union times to the points that asked for them."""
+    index = batch.task.layout.field_index
+    for s, (points, union, realization) in enumerate(samples):
+        for point in points:
+            wanted = _wanted(batch.task, point, union) - begin
+            _copy(batch.shard, qois, s, (point, realization), wanted)
+            _copy(batch.shard, fields, s, (point, realization), wanted[index])
+
+
+def _copy(shard: Shard, values: dict[str, np.ndarray], sample: int, row: tuple[int, int], wanted: np.ndarray) -> None:
+    for name, of_samples in values.items():
+        here = (wanted >= 0) & (wanted < of_samples.shape[1])
+        shard[name][row][here] = of_samples[sample, wanted[here]]
+
+
+def _judge(batch: Filling, samples: list[_Sample], finite: np.ndarray) -> None:
+    """Set the status: done, or diverged where a frame is not finite."""
+    times = batch.task.layout.times
+    for s, (points, union, realization) in enumerate(samples):
+        for point in points:
+            good = finite[s, _wanted(batch.task, point, union)]
+            batch.status[point, realization] = DONE if good.all() else DIVERGED
+            batch.errors.pop((int(point), realization), None)
+            if not good.all():
+                when = times[int(np.argmin(good))]
+                batch.errors[int(point), realization] = f"not finite from t = {when:g} on"
+
+
+def _judge_model(batch: Filling, samples: list[_Sample], parts: list[Answer]) -> None:
+    """Trust and counters, one a point and realization, from the frames at the point's own times."""
+    shard = batch.shard
+    modelled = np.concatenate([np.asarray(a.modelled) for a in parts], axis=1)
+    # A slab that ends before the hand-over says nothing of the model; the last one reaches furthest.
+    last = parts[-1]
+    for s, (points, union, realization) in enumerate(samples):
+        for point in points:
+            row = (int(point), realization)
+            # What the solver did to its end needs no trust in a model.
+            used = bool(modelled[s, _wanted(batch.task, point, union)].any())
+            shard["trust"][row] = last.trust[s] if used else 1.0  # type: ignore[index]
+            shard["energy_rises"][row] = _rises(shard["free_energy"][row])
+            if "mass_drift" in shard:
+                shard["mass_drift"][row] = _drift(batch.task, shard["mean"][row])
+            if used and last.reasons[s] and row not in batch.errors:
+                batch.errors[row] = f"not trusted: {last.reasons[s]}"[:ERROR_LENGTH]
+            if s in last.engine_of:
+                batch.engine_of[row] = last.engine_of[s]
+
+
+def _rises(energy: np.ndarray) -> int:
+    """Frames (time,) above the one before."""
+    return int((energy[1:] > energy[:-1] * (1.0 + RISE)).sum())
+
+
+def _drift(task: BatchTask, mean: np.ndarray) -> float:
+    """Largest change of a mean (time,) from its first value, where half the distance of the two phases is 1."""
+    well = task.config.well
+    half = 0.5 * (well.cb - well.ca) if well else 1.0
+    return float(np.abs(mean - mean[0]).max() / half)

@@ -1,0 +1,106 @@
+"""Whether every worker runs the same program and models as the driver, found out before anything is computed."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from solvers.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from sweeps.config.sweep import SweepConfig
+
+#: Packages that decide numbers or what a worker and a driver say to each other.
+PACKAGES = ("phasetwin", "torch", "numpy", "numba", "zarr", "distributed")
+ROOMS = ("solvers", "surrogate", "sweeps")
+
+
+@lru_cache(maxsize=1)
+def program() -> dict[str, str]:
+    """Versions of what computes here, and a hash of this program's source."""
+    found = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for name in PACKAGES:
+        try:
+            # 2.13.0+cpu and 2.13.0+cu130 are builds of the same version.
+            found[name] = metadata.version(name).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return {**found, "source": source_hash()}
+
+
+def source_hash() -> str:
+    """Hash of the source files of this program, 16 hexadecimal digits."""
+    digest, root = hashlib.blake2b(digest_size=8), Path(__file__).resolve().parents[2]
+    for room in ROOMS:
+        for path in sorted((root / room).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def environment(engine: Any) -> dict[str, str]:
+    """What must be the same everywhere: the program, and the model of a learned engine.
+
+    Args:
+        engine: block of the configuration.
+    """
+    return {**program(), "weights": _fingerprint(engine)}
+
+
+def _fingerprint(engine: Any) -> str:
+    from types import SimpleNamespace
+
+    from sweeps.plan.point_keys import model_fingerprint
+
+    try:
+        return model_fingerprint(SimpleNamespace(engine=engine))  # type: ignore[arg-type]
+    except (InputError, OSError) as error:
+        return f"not there ({error})"
+
+
+def check_workers(client: Client, config: SweepConfig) -> None:
+    """Compare all workers that are there with this process.
+
+    Raises:
+        InputError: naming the worker and what differs.
+    """
+    from distributed.comm import CommClosedError
+
+    here = environment(config.engine)
+    for worker, there in client.run(environment, config.engine, on_error="return").items():
+        if isinstance(there, CommClosedError):
+            continue  # it has just gone; the one that takes its place compares itself (:func:`check_here`)
+        if isinstance(there, BaseException):
+            what = " ".join(str(there).split())[:200]
+            raise InputError(f"cluster: worker {worker} cannot run this program ({type(there).__name__}: {what})")
+        refuse_other(worker, here, there)
+
+
+def refuse_other(worker: str, here: dict[str, str], there: dict[str, str]) -> None:
+    """Raises InputError for a worker that differs."""
+    different = [
+        f"{name} {there.get(name)} there, {value} here" for name, value in here.items() if there.get(name) != value
+    ]
+    if different:
+        raise InputError(f"cluster: worker {worker} runs something else than this driver: {'; '.join(different)}")
+
+
+@lru_cache(maxsize=8)
+def _same_as(expected: tuple[tuple[str, str], ...], engine: Any) -> None:
+    refuse_other(platform.node() or "?", dict(expected), environment(engine))
+
+
+def check_here(expected: tuple[tuple[str, str], ...], engine: Any) -> None:
+    """On a worker, once in each process: workers may join after the driver looked.
+
+    Raises:
+        InputError: if this process differs from the driver's.
+    """
+    if expected:
+        _same_as(expected, engine)

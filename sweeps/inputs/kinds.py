@@ -1,0 +1,87 @@
+"""The kinds of YAML file: their models, how to tell them apart, and their JSON Schema.
+
+Rooms above this one add their kinds with :func:`register`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from solvers.errors import InputError
+from sweeps.inputs.strict_model import suggestion
+
+if TYPE_CHECKING:
+    from sweeps.inputs.yaml_source import Source
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of YAML file.
+
+    Attributes:
+        name: what `phasetwin schema NAME` calls it.
+        model: ``module:Class`` of its pydantic model, imported when it is needed.
+        marker: a key that only files of this kind have.
+        checker: ``module:function`` that checks what the model alone cannot and says in a few words what the file is;
+            it gets the model and the :class:`~sweeps.inputs.yaml_source.Source`. Empty for none.
+    """
+
+    name: str
+    model: str
+    marker: str
+    checker: str = ""
+
+    def load(self) -> type[BaseModel]:
+        """The model."""
+        model: type[BaseModel] = _imported(self.model)
+        return model
+
+    def describe(self, config: BaseModel, source: Source) -> str:
+        """What a file is, in a few words.
+
+        Raises:
+            InputError: for what only the checker finds.
+        """
+        return str(_imported(self.checker)(config, source)) if self.checker else self.name
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+_KINDS: dict[str, Kind] = {}
+
+
+def register(kind: Kind) -> None:
+    """Make a kind of file known to ``lint`` and ``schema``."""
+    _KINDS[kind.name] = kind
+
+
+register(Kind("sweep", "sweeps.config.sweep:SweepConfig", "design"))
+register(Kind("recipe", "surrogate.training.recipe:Recipe", "training"))
+
+
+def kind_of(data: Any) -> Kind:
+    """The kind of a file's content; a sweep where nothing marks it as another."""
+    keys = data if isinstance(data, Mapping) else ()
+    return next((k for k in _KINDS.values() if k.marker in keys), _KINDS["sweep"])
+
+
+def json_schema(name: str = "sweep") -> dict[str, Any]:
+    """JSON Schema of a kind of file, for editors.
+
+    Raises:
+        InputError: for a kind that does not exist.
+    """
+    if name not in _KINDS:
+        raise InputError(f"schema: found {name!r}, allowed {', '.join(_KINDS)}{suggestion(name, _KINDS)}")
+    schema = _KINDS[name].load().model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"phasetwin {name}"} | {
+        k: v for k, v in schema.items() if k != "title"
+    }

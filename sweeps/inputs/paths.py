@@ -1,0 +1,81 @@
+"""Paths and addresses in a YAML file: relative to it, and of kinds that cannot run anything."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, ValidationInfo
+
+from solvers.errors import InputError
+from sweeps.inputs.strict_model import problem, suggestion
+
+#: What an address may begin with. fsspec knows more, some of which do things when opened: ``reference`` renders
+#: templates found in a file, ``dask`` and ``jupyter`` talk to servers that run code; a chain (``a::b``) hides another.
+REMOTE = ("file", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "sftp", "ssh", "hdfs")
+
+
+def check_address(url: str) -> None:
+    """Refuse an address of another kind than those in :data:`REMOTE`.
+
+    Raises:
+        InputError: naming the kind and what is allowed.
+    """
+    found, separator, _ = str(url).partition("://")
+    if "::" in str(url):
+        raise InputError(f"{url}: found a chain of addresses, allowed a single one")
+    if separator and found not in REMOTE:
+        hint = suggestion(found, REMOTE)
+        raise InputError(f"{url}: found an address of kind {found!r}, allowed {', '.join(REMOTE)}{hint}")
+
+
+def _known_address(path: str) -> str:
+    try:
+        check_address(path)
+    except InputError as error:
+        found, _, allowed = str(error).partition(": found ")[2].partition(", allowed ")
+        raise problem(found, allowed) from None
+    return path
+
+
+def _beside_the_file(path: str, info: ValidationInfo) -> str:
+    """A path written in a YAML file is relative to that file; without a file, to the current directory."""
+    if not path:
+        raise problem("an empty path", "the path of a file")
+    _known_address(path)
+    if "://" in path:
+        return path
+    base = (info.context or {}).get("base")
+    resolved = (Path(base) if base else Path()) / Path(path).expanduser()
+    if not resolved.exists():
+        raise problem(f"{path!r}, which is not there ({resolved})", "an existing file, relative to the YAML file")
+    return str(resolved.absolute())
+
+
+def _store_path(path: str, info: ValidationInfo) -> str:
+    """A store to reuse: beside the YAML file or, like ``output.path``, under the current directory."""
+    base = (info.context or {}).get("base")
+    if base and "://" not in path and not (Path(base) / path).exists() and Path(path).exists():
+        return str(Path(path).absolute())
+    return _beside_the_file(path, info)
+
+
+InputFile = Annotated[str, AfterValidator(_beside_the_file)]
+InputStore = Annotated[str, AfterValidator(_store_path)]
+OutputPath = Annotated[str, AfterValidator(_known_address)]
+
+
+def occupied(path: Path, begun: str) -> bool:
+    """Whether something is at a place where a folder is to be made.
+
+    The first file of such a folder, which a killed writer left under its temporary name, is nothing: what was begun
+    there may begin again.
+
+    Args:
+        path: of the folder.
+        begun: regular expression of that temporary name.
+    """
+    if not path.exists():
+        return False
+    return not path.is_dir() or not all(re.fullmatch(begun, entry.name) for entry in path.iterdir())

@@ -1,0 +1,46 @@
+"""The facts of sweeps for Prometheus, beside Dask's own at ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from prometheus_client import REGISTRY
+from prometheus_client.core import GaugeMetricFamily
+
+
+class SweepCollector:
+    """Gauges of all sweeps that the schedulers of a process have heard of. Prometheus knows one of each name a process.
+
+    Attributes:
+        plugins: see :class:`sweeps.monitoring.scheduler_plugin.WatchPlugin`; one for each scheduler.
+    """
+
+    def __init__(self) -> None:
+        self.plugins: list[Any] = []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called by Prometheus's handler."""
+        points = GaugeMetricFamily("phasetwin_points", "Points of a sweep in a state", labels=["sweep", "state"])
+        rate = GaugeMetricFamily("phasetwin_points_per_second", "Points finished per second", labels=["sweep"])
+        left = GaugeMetricFamily("phasetwin_seconds_left", "Seconds until all points are done", labels=["sweep"])
+        failed = GaugeMetricFamily("phasetwin_failed_samples", "Samples that failed or diverged", labels=["sweep"])
+        for facts in [facts for plugin in self.plugins for facts in plugin.sweeps.values()]:
+            for state, count in facts["states"].items():
+                points.add_metric([facts["name"], state], count)
+            rate.add_metric([facts["name"]], facts["rate_points_per_s"])
+            if facts["seconds_left"] is not None:
+                left.add_metric([facts["name"]], facts["seconds_left"])
+            failed.add_metric([facts["name"]], facts["failure_count"])
+        yield from (points, rate, left, failed)
+        lost = sum(plugin.workers_lost for plugin in self.plugins)
+        yield GaugeMetricFamily("phasetwin_workers_lost", "Workers that went without being told to", value=lost)
+
+
+@cache
+def collector() -> SweepCollector:
+    """The one of this process, registered when it is first asked for."""
+    found = SweepCollector()
+    REGISTRY.register(found)
+    return found

@@ -1,0 +1,221 @@
+"""How far a sweep is and what went wrong in it, from its store alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import zarr
+
+from sweeps.monitoring.facts import Curves, count_states, parameter_map, point_states
+from sweeps.store.integrity import find_damage
+from sweeps.store.layout import DIVERGED, FAILED, PENDING, STATUS_FLAGS
+from sweeps.store.lock import lock_holder
+from sweeps.store.store import open_store, read, stored_config
+
+# Failures listed one by one; `failure_count` counts them all.
+FAILURES_LISTED = 1000
+FAILURES_SHOWN = 20
+REASONS_LISTED, REASONS_SHOWN = 100, 5
+
+
+def status(url: str) -> dict[str, Any]:
+    """Counts, failures, times.
+
+    Args:
+        url: of the store.
+
+    Returns:
+        A dictionary fit for JSON: ``name``, ``store``, ``config_hash``, ``points``, ``realizations``,
+            ``states``
+        (points in each state), ``batches`` (total, done), ``failures`` (point, realization, parameters,
+        status, error), ``failure_count``, ``computing_s`` (summed over workers), ``wall_time_s``,
+        ``samples_per_core_s``, ``running`` (who writes to it now, or None), ``phase``, ``rate_points_per_s``,
+        ``seconds_left`` (of that run, None otherwise), ``map`` (axes, every, x, y, state), ``curves`` (time, rows and
+        some quantities), ``verification`` (points, within, judged_by; or None), ``trust`` (samples, trusted, reasons,
+        largest_mass_drift, energy_rises; or None without a learned engine), ``engine_choice`` (with ``engine: auto``:
+        what was chosen and why), ``history``.
+
+    Raises:
+        InputError: if there is no store.
+    """
+    root = open_store(url)
+    values = read(root, "status")
+    state = point_states(values)
+    failures = _failures(root, values)
+    running = lock_holder(url)
+    seconds = float(np.nansum(read(root, "wall_s").astype(np.float64)))
+    samples = int((values != PENDING).sum())
+    return {
+        "name": str(root.attrs.get("title", "")),
+        "store": str(url),
+        "config_hash": str(root.attrs.get("config_hash", "")),
+        "points": len(values),
+        "realizations": values.shape[1],
+        "states": count_states(state),
+        "batches": _batches(root, state),
+        "failure_count": int(np.isin(values, (FAILED, DIVERGED)).sum()),
+        "failures": failures,
+        "computing_s": round(seconds, 3),
+        "wall_time_s": float(root.attrs.get("wall_time_s", 0.0)),  # type: ignore[arg-type]
+        "samples_per_core_s": round(samples / seconds, 4) if seconds > 0 else None,
+        "running": running,
+        "phase": (running or {}).get("phase"),
+        "rate_points_per_s": (running or {}).get("rate_points_per_s"),
+        "seconds_left": (running or {}).get("seconds_left"),
+        "map": parameter_map({name: read(root, name) for name in parameter_names(root)}, state),
+        "curves": _curves(root, state),
+        "verification": verification_of(root),
+        "trust": _trust(root),
+        "engine_choice": _choice(root),
+        "history": str(root.attrs.get("history", "")).splitlines(),
+    }
+
+
+def _batches(root: zarr.Group, state: np.ndarray) -> dict[str, int]:
+    array: Any = root["free_energy"]
+    starts = np.arange(0, len(state), array.chunks[0])
+    pending = np.add.reduceat((state == PENDING).astype(int), starts)
+    return {"total": len(starts), "done": int((pending == 0).sum())}
+
+
+def _curves(root: zarr.Group, state: np.ndarray) -> dict[str, Any] | None:
+    """The course of a few samples; None where they cannot be read (`--check` tells why)."""
+    try:
+        return Curves(root, str(stored_config(root)["process"]), read(root, "time"), len(state)).read(state)
+    except (OSError, ValueError, KeyError, RuntimeError):
+        return None
+
+
+def _failures(root: zarr.Group, values: np.ndarray) -> list[dict[str, Any]]:
+    found = np.argwhere(np.isin(values, (FAILED, DIVERGED)))[:FAILURES_LISTED]
+    if not len(found):
+        return []
+    names = {number: name for name, number in STATUS_FLAGS.items()}
+    errors = read(root, "error")
+    design = read(root, "point")
+    parameters = {name: read(root, name) for name in parameter_names(root)}
+    return [
+        {
+            "point": int(design[row]),
+            "realization": int(realization),
+            "parameters": {name: float(v[row]) for name, v in parameters.items()},
+            "status": names[int(values[row, realization])],
+            "error": str(errors[row, realization]),
+        }
+        for row, realization in found
+    ]
+
+
+def parameter_names(root: zarr.Group) -> list[str]:
+    """The parameters of a store, in storage order."""
+    return [name for name in str(root.attrs["coordinates"]).split() if name != "key"]
+
+
+def verification_of(root: zarr.Group) -> dict[str, Any] | None:
+    """What the spot checks found; None where there were none."""
+    found = next((name for name in ("within_tolerance", "inside_band") if f"verification/{name}" in root), None)
+    if found is None:
+        return None
+    within = read(root, f"verification/{found}")
+    # Stores of earlier versions have no verdict for points as a whole.
+    passed = read(root, "verification/passed") if "verification/passed" in root else within.min(axis=1)
+    attributes: Any = root["verification"].attrs
+    return {
+        "points": int((within >= 0).all(axis=1).sum()),
+        "within": int((passed == 1).sum()),
+        "inside": attributes.get("inside"),
+        "judged_by": "tolerance" if found == "within_tolerance" else "bands",
+        "tolerance": attributes.get("tolerance"),
+    }
+
+
+def _trust(root: zarr.Group) -> dict[str, Any] | None:
+    """Of a learned engine: how many samples are trusted, and why others are not."""
+    if "trust" not in root:
+        return None
+    trust = read(root, "trust")
+    known = np.isfinite(trust)
+    reasons = sorted({str(text) for text in read(root, "error")[known & (trust < 1)]})
+    drift = read(root, "mass_drift")[known] if "mass_drift" in root else np.zeros(0)
+    rises = read(root, "energy_rises")[known]
+    return {
+        "samples": int(known.sum()),
+        "trusted": int((trust[known] >= 1).sum()),
+        "reasons": [r.removeprefix("not trusted: ") for r in reasons if r][:REASONS_LISTED],
+        "largest_mass_drift": float(drift.max()) if drift.size else None,
+        "energy_rises": int(rises.sum()),
+    }
+
+
+def describe_status(found: dict[str, Any]) -> str:
+    """The status as text for a terminal."""
+    states = ", ".join(f"{count} {name}" for name, count in found["states"].items() if count)
+    batches = found["batches"]
+    lines = [
+        f"{found['name']}: {found['points']} points x {found['realizations']} realizations in {found['store']}",
+        f"  {states}; {batches['done']} of {batches['total']} batches",
+    ]
+    if found["samples_per_core_s"]:
+        lines.append(
+            f"  {found['wall_time_s']:.0f} s so far; {found['computing_s']:.0f} s of computing, "
+            f"{found['samples_per_core_s']:.3g} samples per second and core"
+        )
+    if found["running"]:
+        lines.append(f"  running: {found['running'].get('owner')} since {found['running'].get('since')}")
+    if found["verification"]:
+        checked = found["verification"]
+        where = "within the tolerance" if checked["judged_by"] == "tolerance" else "inside the bands"
+        lines.append(f"  spot checks: {checked['within']} of {checked['points']} {where}")
+        if checked["inside"]:
+            shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in checked["inside"].items())
+            lines.append(f"  reference inside the bands: {shares}")
+    if found["engine_choice"]:
+        lines.append(f"  auto: {found['engine_choice']['reason']}")
+    if found["trust"]:
+        lines += _trust_lines(found["trust"])
+    lines += [_failure_line(failure) for failure in found["failures"][:FAILURES_SHOWN]]
+    if found["failure_count"] > FAILURES_SHOWN:
+        lines.append(f"  ... and {found['failure_count'] - FAILURES_SHOWN} more")
+    return "\n".join(lines)
+
+
+def _trust_lines(trust: dict[str, Any]) -> list[str]:
+    drift = trust["largest_mass_drift"]
+    mass = f", mass drift at most {drift:.1e}" if drift is not None else ""
+    head = f"  model: {trust['trusted']} of {trust['samples']} samples inside its domain"
+    lines = [f"{head}{mass}, {trust['energy_rises']} energy rises"]
+    return lines + [f"  not trusted: {reason}" for reason in trust["reasons"][:REASONS_SHOWN]]
+
+
+def _choice(root: zarr.Group) -> dict[str, Any] | None:
+    text = root.attrs.get("engine_choice")
+    return json.loads(str(text)) if text else None
+
+
+def _failure_line(failure: dict[str, Any]) -> str:
+    values = ", ".join(f"{name} {value:.6g}" for name, value in failure["parameters"].items())
+    where = f"point {failure['point']} realization {failure['realization']} ({values})"
+    return f"  {failure['status']}: {where}: {failure['error']}"
+
+
+def check_store(url: str) -> list[dict[str, Any]]:
+    """Read every object of a store; the checksums tell damaged ones.
+
+    Returns:
+        One dictionary for each bad object: ``variable``, ``object`` (its path below the store), ``rows`` (of the
+        variable, first and one past the last), ``error``. Running the sweep again repairs them.
+
+    Raises:
+        InputError: if there is no store, or its root is damaged beyond reading.
+    """
+    return [item.as_dict() for item in find_damage(url)]
+
+
+def describe_damage(bad: list[dict[str, Any]]) -> str:
+    """What a check found, as text for a terminal."""
+    if not bad:
+        return "  every object was read and its checksum holds"
+    lines = [f"  damaged: {item['object']}: {item['error']}" for item in bad]
+    return "\n".join([*lines, "  run the sweep again: what these held is computed anew, nothing else"])

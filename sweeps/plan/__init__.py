@@ -1,0 +1,1 @@
+"""From a configuration to points, trajectories, batches, keys and cost."""

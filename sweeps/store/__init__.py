@@ -1,0 +1,1 @@
+"""The store on disk: locations, layout, status table, lock, integrity and repair."""

@@ -1,0 +1,214 @@
+"""What a sweep's store holds: dimensions, variables, units, chunks. No input or output here.
+
+One batch of points is one task and one object (chunk, or shard of chunks) of every variable that workers
+write, so two writers never meet in an object. Status, errors and times are written by the driver alone, many
+batches to an object.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from solvers.processes.registry import process_named
+from solvers.qois.registry import extra_axes, extra_coordinates, qois_of
+from sweeps.plan.plan import Plan
+
+STATUS_FLAGS = {"pending": 0, "done": 1, "failed": 2, "diverged": 3, "verified": 4}
+PENDING, DONE, FAILED, DIVERGED, VERIFIED = STATUS_FLAGS.values()
+
+# Chunks of fields: large enough that a store of 100 GB has 10^5 of them, small enough to read a few frames
+# cheaply.
+INNER_CHUNK_BYTES = 2**20
+# Points to an object of the driver's own variables: rewritten whole when one of its batches ends.
+LEDGER_POINTS = 8192
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of the store.
+
+    Attributes:
+        dims: names of its axes.
+        dtype: numpy dtype name, or ``"str"``.
+        fill: value where nothing was written.
+        chunks, shards: along ``dims``; shards None where a chunk is an object.
+        attributes: units, long_name and more.
+    """
+
+    dims: tuple[str, ...]
+    dtype: str
+    fill: Any
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sizes that fix a store.
+
+    Attributes:
+        process: ``cahn_hilliard`` or ``grain_growth``.
+        points, realizations: counts.
+        times: stored times, (time,).
+        field_index: positions in ``times`` at which fields are kept; empty with ``retain: qoi``.
+        shape: cells (y, x).
+        extra: coordinate values of the extra axes of QoIs, ``k`` and ``quantile`` where the process has them.
+        batch: points to a batch.
+        learned: whether a learned engine adds bands, trust and counters.
+    """
+
+    process: str
+    points: int
+    realizations: int
+    times: np.ndarray
+    field_index: np.ndarray
+    shape: tuple[int, int]
+    extra: dict[str, np.ndarray]
+    batch: int
+    learned: bool = False
+
+    @property
+    def time_field_dim(self) -> str:
+        """Axis of the kept fields: ``time`` when all are kept, else ``time_field``."""
+        return "time" if len(self.field_index) == len(self.times) else "time_field"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Length of every dimension."""
+        sizes = {"point": self.points, "realization": self.realizations, "time": len(self.times)}
+        sizes.update({name: len(values) for name, values in self.extra.items()})
+        if len(self.field_index):
+            sizes.update({self.time_field_dim: len(self.field_index), "y": self.shape[0], "x": self.shape[1]})
+        return sizes
+
+    @property
+    def batches(self) -> np.ndarray:
+        """int64 (batch, 2): [start, stop) of every batch in storage order."""
+        start = np.arange(0, self.points, self.batch)
+        return np.stack([start, np.minimum(start + self.batch, self.points)], axis=1)
+
+    def results(self) -> dict[str, Variable]:
+        """The variables that workers write: QoIs, fields where they are kept, and what a learned engine adds."""
+        qois = self._qois()
+        if not self.learned:
+            return {**self._fields(), **qois}
+        return {**self._fields(), **qois, **_bands(qois), **self._trust()}
+
+    def ledger(self) -> dict[str, Variable]:
+        """The variables that the driver writes while points finish."""
+        rows = self.batch * max(1, LEDGER_POINTS // self.batch)
+        chunks = (min(rows, self.points), self.realizations)
+        flags = {
+            "long_name": "state of the sample",
+            "units": "1",
+            "flag_values": list(STATUS_FLAGS.values()),
+            "flag_meanings": " ".join(STATUS_FLAGS),
+        }
+        dims = ("point", "realization")
+
+        def variable(dtype: str, fill: Any, attributes: dict[str, Any]) -> Variable:
+            return Variable(dims, dtype, fill, chunks, None, attributes)
+
+        return {
+            "status": variable("int8", PENDING, flags),
+            "error": variable("str", "", {"long_name": "why the sample failed, or is not to be trusted", "units": "1"}),
+            "wall_s": variable("float32", np.nan, {"long_name": "computing time of the sample", "units": "s"}),
+            "engine": variable("str", "", {"long_name": "engine that computed the sample", "units": "1"}),
+        }
+
+    def _qois(self) -> dict[str, Variable]:
+        found = {}
+        for name, info in qois_of(self.process).items():
+            dims = ("point", "realization", "time") + ((info.extra_dim,) if info.extra_dim else ())
+            chunks = (self.batch, *(self.sizes[d] for d in dims[1:]))
+            attributes = {"long_name": info.long_name, "units": info.units}
+            found[name] = Variable(dims, "float64", np.nan, chunks, None, attributes)
+        return found
+
+    def _trust(self) -> dict[str, Variable]:
+        """One value a sample."""
+
+        def variable(dtype: str, fill: Any, long_name: str) -> Variable:
+            chunks = (self.batch, self.realizations)
+            return Variable(("point", "realization"), dtype, fill, chunks, None, {"long_name": long_name, "units": "1"})
+
+        found = {
+            "trust": variable("float32", np.nan, "1 inside the model's domain, 0 outside"),
+            "energy_rises": variable("int32", -1, "frames at which the free energy is above that of the one before"),
+        }
+        if process_named(self.process).conserves_mean:
+            what = "largest change of the mean from its first value, over half the distance of the two phases"
+            found["mass_drift"] = variable("float64", np.nan, what)
+        return found
+
+    def _fields(self) -> dict[str, Variable]:
+        if not len(self.field_index):
+            return {}
+        dims = ("point", "realization", self.time_field_dim, "y", "x")
+        chunks, shards = self._field_chunks()
+        return {
+            info.name: Variable(
+                dims, info.dtype, info.fill, chunks, shards, {"long_name": info.long_name, "units": info.units}
+            )
+            for info in process_named(self.process).fields
+        }
+
+    def _field_chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Chunk and shard of a field: a shard is one batch, a chunk some times of one point or several points."""
+        frames = len(self.field_index)
+        block = 4 * math.prod(self.shape) * self.realizations
+        slabs = math.ceil(frames / max(1, INNER_CHUNK_BYTES // block))
+        # Even slabs, so that the last one is not mostly padding.
+        slab = math.ceil(frames / min(slabs, frames))
+        points = 1
+        if slabs <= 1:
+            room = max(1, INNER_CHUNK_BYTES // (block * frames))
+            points = max(d for d in range(1, self.batch + 1) if self.batch % d == 0 and d <= room)
+        rest = (self.realizations, slab, *self.shape)
+        padded = slab * math.ceil(frames / slab)
+        return (points, *rest), (self.batch, self.realizations, padded, *self.shape)
+
+
+def layout_of(plan: Plan, batch: int | None = None) -> Layout:
+    """The layout of a plan's store; ``batch`` overrides the plan's batch size (that of a store already there)."""
+    config = plan.config
+    times = config.time_values()
+    extra = {n: v.numpy() for n, v in extra_coordinates(config.process, config.grid.build()).items()}
+    return Layout(
+        process=config.process,
+        points=len(plan.keys),
+        realizations=config.realizations.count,
+        times=times,
+        field_index=config.field_time_indices(),
+        shape=config.grid.shape,
+        extra=extra,
+        batch=batch or int(plan.batches[0, 1] - plan.batches[0, 0]),
+        learned=config.engine.kind in ("surrogate", "emulator"),
+    )
+
+
+def _bands(qois: dict[str, Variable]) -> dict[str, Variable]:
+    """``<qoi>_low`` and ``<qoi>_high`` of every QoI."""
+    found = {}
+    for name, variable in qois.items():
+        for end, word in (("low", "lower"), ("high", "upper")):
+            about = {**variable.attributes, "long_name": f"{variable.attributes['long_name']}, {word} end of the band"}
+            found[f"{name}_{end}"] = replace(variable, attributes=about)
+    return found
+
+
+def parameter_attributes(process: str, name: str) -> dict[str, str]:
+    """units and long_name of a parameter."""
+    info = process_named(process).parameter(name)
+    return {"units": info.units, "long_name": info.long_name}
+
+
+def extra_attributes(process: str, name: str) -> dict[str, str]:
+    """units and long_name of the axis after time of a quantity."""
+    axis = extra_axes(process)[name]
+    return {"units": axis.units, "long_name": axis.long_name}

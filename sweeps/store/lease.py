@@ -1,0 +1,221 @@
+"""One driver to a store where there are no locks: a small object beside it says who holds it, with a heartbeat.
+
+A holder that dies leaves its lease. It is taken over when its heartbeat is a minute old *and* it has been seen not to
+change for a few beats, so that clocks that differ do no harm. Services that write on condition (S3) decide between two
+that come at once, and tell a holder that was silent for too long that it has lost the store: it stops then. Elsewhere
+the last of two writers stands and the other sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import fsspec
+
+from solvers.errors import InputError
+from sweeps.store.locations import as_os_errors, bucket, is_s3
+
+HEARTBEAT_SECONDS = 10.0
+ABANDONED_SECONDS = 60.0
+#: A lease with an old heartbeat is looked at for so long before it is taken over: some beats of a living holder.
+LOOK_SECONDS = 25.0
+#: A holder that could not renew its lease for so long stops: another may take it from now on.
+LOST_SECONDS = 45.0
+FREE = "free"
+
+Lease = dict[str, Any]
+
+
+class Slot(Protocol):
+    """The object that holds a lease."""
+
+    def read(self) -> tuple[Lease | None, Any]:
+        """The lease and its version; None where there is none or it cannot be understood."""
+        ...
+
+    def write(self, lease: Lease, version: Any) -> Any:
+        """Replace the version last read (None: nothing was there); the new version, None if another was faster."""
+        ...
+
+
+class _S3Slot:
+    """Written only if nothing has changed since it was read."""
+
+    def __init__(self, url: str) -> None:
+        folder, _, name = url.rstrip("/").rpartition("/")
+        self._store, self._name = bucket(folder), f"{name}.lease"
+
+    def read(self) -> tuple[Lease | None, Any]:
+        import obstore
+
+        try:
+            with as_os_errors():
+                found = obstore.get(self._store, self._name)
+                text, about = bytes(found.bytes()), found.meta
+        except FileNotFoundError:
+            return None, None
+        return _parsed(text), _version(about)
+
+    def write(self, lease: Lease, version: Any) -> Any:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        content = json.dumps(lease).encode()
+        with as_os_errors():
+            try:
+                done = obstore.put(self._store, self._name, content, mode="create" if version is None else version)
+            except (AlreadyExistsError, PreconditionError):
+                return None
+        return _version(done)
+
+
+def _version(about: Any) -> dict[str, str]:
+    """What a later write is conditional on."""
+    return {name: about[name] for name in ("e_tag", "version") if about[name] is not None}
+
+
+class _PlainSlot:
+    """Written and read again: of two that write at once the last stands, and the other sees it here."""
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url.rstrip('/')}.lease"
+
+    def read(self) -> tuple[Lease | None, Any]:
+        try:
+            with fsspec.open(self._url, "rb") as file:
+                text = file.read()
+        except FileNotFoundError:
+            return None, None
+        return _parsed(text), text
+
+    def write(self, lease: Lease, version: Any) -> Any:
+        if version is not None and self.read()[1] != version:
+            return None
+        content = json.dumps(lease).encode()
+        with fsspec.open(self._url, "wb") as file:
+            file.write(content)
+        return content if self.read()[1] == content else None
+
+
+def slot_of(url: str) -> Slot:
+    """The slot beside a store."""
+    return _S3Slot(url) if is_s3(url) else _PlainSlot(url)
+
+
+def _parsed(text: bytes) -> Lease | None:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        return None
+
+
+def holder_of(url: str) -> Lease | None:
+    """Whose lease a store is under; None if it is free or abandoned."""
+    lease, _ = slot_of(url).read()
+    return lease if lease and _is_fresh(lease) else None
+
+
+def _is_fresh(lease: Lease) -> bool:
+    return not lease.get(FREE) and abs(time.time() - float(lease.get("heartbeat", 0))) < ABANDONED_SECONDS
+
+
+class Hold:
+    """A lease that is held: call it to add facts, which go with the next beat."""
+
+    def __init__(self, slot: Slot, mine: Lease, version: Any) -> None:
+        self._slot, self._mine, self._version = slot, mine, version
+        self._renewed, self._taken = time.monotonic(), False
+
+    def __call__(self, facts: dict[str, Any]) -> None:
+        self._mine.update(facts)
+
+    def check(self) -> None:
+        """Raises InputError if another may be writing by now."""
+        if self._taken or time.monotonic() - self._renewed > LOST_SECONDS:
+            why = "another driver has taken the store over" if self._taken else "its lease could not be renewed"
+            raise InputError(f"the store was lost: {why}; the same command goes on")
+
+    def beat(self) -> None:
+        """Renew the lease."""
+        # A missed beat is made up for by the next.
+        with contextlib.suppress(OSError):
+            version = self._slot.write({**self._mine, "heartbeat": time.time()}, self._version)
+            if version is None:
+                self._taken = not self._is_mine()
+                return
+            self._version, self._renewed = version, time.monotonic()
+
+    def _is_mine(self) -> bool:
+        """After an answer that was lost: was it our own write that came first?"""
+        lease, version = self._slot.read()
+        if lease is None or lease.get("token") != self._mine["token"]:
+            return False
+        self._version = version
+        return True
+
+    def release(self) -> None:
+        """Say that the store is free. The object stays: deleting it could hit the lease of whoever comes next."""
+        with contextlib.suppress(OSError):
+            self._slot.write({**self._mine, FREE: True}, self._version)
+
+
+@contextlib.contextmanager
+def leased(url: str, owner: Lease) -> Iterator[Hold | Lease]:
+    """Hold a store while the block runs.
+
+    Args:
+        url: of the store.
+        owner: what others are told.
+
+    Yields:
+        The hold; or, where another has the store, its lease.
+
+    Raises:
+        InputError: if the lease cannot be written.
+    """
+    mine = {**owner, "token": uuid.uuid4().hex}
+    try:
+        hold = _take(slot_of(url), mine)
+    except (OSError, ImportError, ValueError) as error:
+        raise InputError(f"{url}: cannot be written: {' '.join(str(error).split())[:300]}") from None
+    if not isinstance(hold, Hold):
+        yield hold
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_keep, args=(hold, stop), daemon=True, name="store-lease")
+    thread.start()
+    try:
+        yield hold
+    finally:
+        stop.set()
+        thread.join()
+        hold.release()
+
+
+def _take(slot: Slot, mine: Lease) -> Hold | Lease:
+    """Write the lease; another's if it is another's."""
+    held, version = slot.read()
+    if held and _is_fresh(held):
+        return held
+    if held and not held.get(FREE):
+        until = time.monotonic() + LOOK_SECONDS
+        while time.monotonic() < until:
+            time.sleep(min(1.0, LOOK_SECONDS / 5))
+            again, seen = slot.read()
+            if seen != version:
+                return again or held
+    written = slot.write({**mine, "heartbeat": time.time()}, version)
+    if written is None:
+        return slot.read()[0] or {"owner": "another driver", "since": "this moment"}
+    return Hold(slot, mine, written)
+
+
+def _keep(hold: Hold, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
+        hold.beat()

@@ -1,0 +1,75 @@
+"""Where numbers come from: versions, commit, device, host."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.config.sweep import SweepConfig
+
+PACKAGES = ("phasetwin", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
+
+
+def provenance(config: SweepConfig) -> dict[str, Any]:
+    """Root attributes of a store that tell what made it."""
+    from sweeps.engines.solver import resolve_device
+    from sweeps.plan.point_keys import model_sha256
+
+    engine = config.engine
+
+    return {
+        "versions": {"python": platform.python_version(), **versions()},
+        "git_commit": git_commit(),
+        "device": device_name(resolve_device(getattr(engine, "device", "auto"))),
+        "host_cores": os.cpu_count() or 1,
+        "weights_sha256": model_sha256(config),
+    }
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of what computes and writes the numbers, as found when first asked for."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@lru_cache(maxsize=1)
+def git_commit() -> str:
+    """Commit of the running program, with ``+`` when files were changed since; empty outside a checkout.
+
+    As found when first asked for: later changes of the files do not reach a program that runs.
+    """
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return ""
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit + ("+" if changed else "")
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def device_name(device: str) -> str:
+    """``cpu`` with its model, or the GPU's name."""
+    if device.startswith("cuda"):
+        import torch
+
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({platform.processor() or platform.machine()})"

@@ -1,0 +1,111 @@
+"""The driver's book: status, error, computing time and engine of every sample, kept in memory, written in blocks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import zarr
+
+from sweeps.execution.batch_report import BatchOutcome
+from sweeps.plan.plan import Plan
+from sweeps.store.layout import DIVERGED, FAILED, PENDING
+from sweeps.store.store import cannot_write
+
+# Between two writes at most this long passes: what a killed driver may have to compute again.
+FLUSH_SECONDS = 1.0
+# status is written last: once it says done, all else is on disk.
+NAMES = ("error", "wall_s", "engine", "status")
+
+
+class Ledger:
+    """Status and the like of every sample, (point, realization), in storage order.
+
+    Only one driver may have one open on a store (:mod:`sweeps.store.lock`).
+
+    Args:
+        root: group with the variables of ``Layout.ledger``.
+    """
+
+    def __init__(self, root: zarr.Group) -> None:
+        self._arrays: dict[str, Any] = {name: root[name] for name in NAMES}
+        self._values = {name: np.array(array[:]) for name, array in self._arrays.items()}
+        self._rows = int(self._arrays["status"].chunks[0])
+        self._dirty: set[int] = set()
+        self._written = time.monotonic()
+
+    @property
+    def values(self) -> dict[str, np.ndarray]:
+        """``status``, ``error``, ``wall_s`` and ``engine`` as kept in memory; :meth:`touch` what you change."""
+        return self._values
+
+    @property
+    def status(self) -> np.ndarray:
+        """int8 (point, realization)."""
+        return self._values["status"]
+
+    def record(self, outcome: BatchOutcome) -> None:
+        """Take over what a finished batch reports, and write it when the last write is long enough ago."""
+        rows = np.arange(outcome.start, outcome.stop)[outcome.computed]
+        values = self._values
+        values["status"][rows] = outcome.status[outcome.computed]
+        values["error"][rows] = ""
+        for (row, realization), text in outcome.errors.items():
+            values["error"][outcome.start + row, realization] = text
+        values["wall_s"][rows] = outcome.wall_s / max(1, len(rows) * self.status.shape[1])
+        values["engine"][rows] = outcome.engine
+        for (row, realization), text in outcome.engine_of.items():
+            values["engine"][outcome.start + row, realization] = text
+        self.touch(rows)
+        if time.monotonic() - self._written > FLUSH_SECONDS:
+            self.flush()
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Mark points as pending, on disk at once."""
+        self._values["status"][rows] = PENDING
+        self._values["error"][rows] = ""
+        self._values["wall_s"][rows] = np.nan
+        self._values["engine"][rows] = ""
+        self.touch(rows)
+        self.flush()
+
+    def mark(self, rows: np.ndarray, status: int) -> None:
+        """Set the status of points, on disk at once."""
+        self._values["status"][rows] = status
+        self.touch(rows)
+        self.flush()
+
+    def failures(self, plan: Plan) -> tuple[str, ...]:
+        """A line for each sample that failed or diverged."""
+        found = np.argwhere(np.isin(self.status, (FAILED, DIVERGED)))
+        return tuple(
+            f"{point_name(plan, int(row))} realization {realization}: {self._values['error'][row, realization]}"
+            for row, realization in found
+        )
+
+    def flush(self) -> None:
+        """Write what changed.
+
+        Raises:
+            InputError: if the store cannot be written; what was to be written is kept for the next time.
+        """
+        try:
+            for block in sorted(self._dirty):
+                rows = slice(block * self._rows, (block + 1) * self._rows)
+                for name in NAMES:
+                    self._arrays[name][rows] = self._values[name][rows]
+        except OSError as error:
+            raise cannot_write(str(self._arrays["status"].store), error) from None
+        self._dirty.clear()
+        self._written = time.monotonic()
+
+    def touch(self, rows: np.ndarray) -> None:
+        """Have rows written with the next :meth:`flush`."""
+        self._dirty.update(np.unique(np.asarray(rows) // self._rows).tolist())
+
+
+def point_name(plan: Plan, row: int) -> str:
+    """A point as users know it: its row in the design and its parameters."""
+    values = ", ".join(f"{name} {v[row]:.6g}" for name, v in plan.parameters.items())
+    return f"point {int(plan.design_index[row])} ({values})"
