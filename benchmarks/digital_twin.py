@@ -23,8 +23,8 @@ from solvers.initial.starts import noise, voronoi
 from studies import Twin
 from studies.twin.config import TwinConfig
 from studies.twin.inference.estimate import first_start
-from studies.twin.inference.variational import Problem, Smoother
-from studies.twin.observations.frames import Frames, make_frames
+from studies.twin.inference.variational import AssimilationProblem, VariationalProblem
+from studies.twin.observations.frames import ObservedFrames, make_frames
 from studies.twin.quantiles import quantiles
 
 FRAMES, LATER = 10, 10
@@ -59,7 +59,7 @@ class Truth:
     clean: np.ndarray
     values: dict[str, float]
 
-    def frames(self, sigma: float, seed: int) -> Frames:
+    def frames(self, sigma: float, seed: int) -> ObservedFrames:
         """The first frames as a camera sees them."""
         grey = self.clean[:FRAMES] + sigma * np.random.default_rng([seed, 9]).standard_normal(self.clean[:FRAMES].shape)
         return make_frames(self.times[:FRAMES], grey, "benchmark")
@@ -173,7 +173,7 @@ def wider(rows: list[dict[str, Any]]) -> float:
 
 def _covered(twin: Twin, truth: Truth) -> list[bool]:
     """Whether forecast bands of statistics hold the truth's, at twice the observed time."""
-    from solvers.frames import Frames as SolverFrames
+    from solvers.frames import Frames
     from solvers.qois import evaluate_qois
 
     when = truth.times[-1:]
@@ -183,10 +183,10 @@ def _covered(twin: Twin, truth: Truth) -> list[bool]:
     energy = torch.full((1, 1), torch.nan, dtype=torch.float64)
     if truth.process == "cahn_hilliard":
         names: tuple[str, ...] = ("domain_size", "interface_density")
-        true = evaluate_qois(CahnHilliard(grid, kappa=truth.values["kappa"]), SolverFrames(2 * clean - 1, energy))
+        true = evaluate_qois(CahnHilliard(grid, kappa=truth.values["kappa"]), Frames(2 * clean - 1, energy))
     else:
         names = ("mean",)
-        true = evaluate_qois(GrainGrowth(grid, kappa=truth.values["kappa"]), SolverFrames(clean, energy))
+        true = evaluate_qois(GrainGrowth(grid, kappa=truth.values["kappa"]), Frames(clean, energy))
     found = []
     for name in names:
         low, high = quantiles(forecast.qois[name][:, 0], (0.05, 0.95))
@@ -212,7 +212,7 @@ def cost(process: str, cells: int, members: tuple[int, ...], frames: tuple[int, 
     found = {}
     for count, last in settings:
         twin = twin_for(process, folder, count)
-        twin.assimilate(Frames(seen.times[: last - 1], seen.grey[: last - 1]))
+        twin.assimilate(ObservedFrames(seen.times[: last - 1], seen.grey[: last - 1]))
         before = time.process_time()
         twin.update(seen.grey[last - 1], float(seen.times[last - 1]))
         found[count, last] = (time.process_time() - before, twin.history[-1].calls)
@@ -264,27 +264,27 @@ def _direct_row(name: str, sigma: float, rows: list[tuple[Found, Truth]]) -> str
 MODES = 200
 
 
-def _fit_with_start(problem: Problem, frames: Frames) -> Found:
+def _fit_with_start(problem: AssimilationProblem, frames: ObservedFrames) -> Found:
     """Levenberg and Marquardt's (trust-region form) over material, grey levels and modes of the start."""
     start = first_start(problem, frames)
     names = len(problem.names)
-    rough = Smoother(problem, frames, start, 1.0, 1.0, coarse=True)
+    rough = VariationalProblem(problem, frames, start, 1.0, 1.0, coarse=True)
     best = rough.scan(1)[0]
     values = problem.values(torch.from_numpy(best)[None])
-    smoother = Smoother(problem, frames, start, float(values["mobility"][0]), float(values["kappa"][0]))
-    modes = torch.argsort(smoother.spread.flatten(), descending=True, stable=True)[:MODES]
-    weight = smoother.weight.sqrt()
+    variational = VariationalProblem(problem, frames, start, float(values["mobility"][0]), float(values["kappa"][0]))
+    modes = torch.argsort(variational.spread.flatten(), descending=True, stable=True)[:MODES]
+    weight = variational.weight.sqrt()
 
     def misses(points: np.ndarray) -> np.ndarray:
         """Residuals and priors (point, number) of points (point, unknown)."""
         rows = []
         with torch.no_grad():
             for part in np.array_split(points, max(1, len(points) // 32)):
-                w = torch.zeros(len(part), smoother.base.numel())
+                w = torch.zeros(len(part), variational.base.numel())
                 w[:, modes] = torch.from_numpy(part[:, names:]).float()
-                begin = smoother.begin(w.reshape(len(part), *smoother.base.shape))
-                seen, _ = smoother.predict(torch.from_numpy(part[:, :names].copy()), begin)
-                rows.append(np.hstack([(weight * (seen - smoother.data)).flatten(1).double().numpy(), part]))
+                begin = variational.begin(w.reshape(len(part), *variational.base.shape))
+                seen, _ = variational.predict(torch.from_numpy(part[:, :names].copy()), begin)
+                rows.append(np.hstack([(weight * (seen - variational.data)).flatten(1).double().numpy(), part]))
         return np.vstack(rows)
 
     def jacobian(x: np.ndarray) -> np.ndarray:
@@ -296,10 +296,10 @@ def _fit_with_start(problem: Problem, frames: Frames) -> Found:
     # Most of the last digits come in the first steps.
     x = least_squares(lambda p: misses(p[None])[0], begin, jac=jacobian, max_nfev=8, ftol=1e-4).x
     values = problem.values(torch.from_numpy(x[:names])[None])
-    return Found((float(values["mobility"][0]), float(values["kappa"][0])), rough.calls + smoother.calls)
+    return Found((float(values["mobility"][0]), float(values["kappa"][0])), rough.calls + variational.calls)
 
 
-def _fit(problem: Problem, frames: Frames) -> Found:
+def _fit(problem: AssimilationProblem, frames: ObservedFrames) -> Found:
     grid, calls = problem.camera.grid, 0
 
     def residual(p: np.ndarray) -> np.ndarray:

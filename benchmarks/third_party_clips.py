@@ -104,7 +104,7 @@ def rows(clip: np.ndarray, seen: int, forecast: Forecast, boundary: Boundary, fl
 
 def grain_rows(twin: Twin, clip: np.ndarray, seen: int, forecast: Forecast) -> dict[str, str]:
     """Grains at the end, counted alike in the clip and in the forecast."""
-    _, problem, _ = twin._known()
+    _, problem, _ = twin.current()
     grid = problem.camera.grid
     counted = [
         int(segment(problem.from_grey(image), grid).max()) + 1 for image in (clip[-1], forecast.grey.mean(0)[-1])
@@ -161,7 +161,7 @@ def main() -> None:
     )
     twin.assimilate(make_frames(np.arange(float(given.seen)), clip[: given.seen], str(given.clip)))
     forecast = twin.forecast()
-    _, _, found = twin._known()
+    _, _, found = twin.current()
     values = {row.name: f"{row.value:.4g} ({row.low:.4g} to {row.high:.4g})" for row in twin.identifiability()}
     floor = found.residuals.rms.mean()
     table = values | rows(clip, given.seen, forecast, boundary, float(floor))

@@ -15,7 +15,7 @@ from solvers.grains.neighbours import nearest_cells
 from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import basis_for
 from solvers.qois import evaluate_qois
-from studies.twin.model.start import Start
+from studies.twin.model.start import FirstGuess
 from studies.twin.observations.segmentation import owners, split_fields
 from sweeps.engines.solver import DTYPES, resolve_device
 
@@ -42,7 +42,7 @@ class Members:
     shape: tuple[int, ...]
     states: torch.Tensor
     values: dict[str, np.ndarray]
-    start: Start
+    start: FirstGuess
     time: float
 
     def part(self, rows: np.ndarray) -> Members:
@@ -52,7 +52,7 @@ class Members:
 
 
 @dataclass
-class Rolled:
+class MemberForecasts:
     """Members at the forecast times.
 
     Attributes:
@@ -66,7 +66,7 @@ class Rolled:
     engine: list[str]
 
 
-def roll(members: Members, times: np.ndarray, engine: Any, client: Any = None) -> Rolled:
+def roll(members: Members, times: np.ndarray, engine: Any, client: Any = None) -> MemberForecasts:
     """Forecast every member.
 
     Args:
@@ -88,7 +88,7 @@ def roll(members: Members, times: np.ndarray, engine: Any, client: Any = None) -
     else:
         futures = client.map(roll_here, parts, times=times, engine=engine, pure=False)
         rolled = client.gather(futures)
-    return Rolled(
+    return MemberForecasts(
         field=np.concatenate([r.field for r in rolled]),
         qois={name: np.concatenate([r.qois[name] for r in rolled]) for name in rolled[0].qois},
         engine=[name for r in rolled for name in r.engine],
@@ -110,7 +110,7 @@ def check_engine(engine: Any, process: str) -> None:
         raise InputError(f"engine.model: found {engine.model}, a model of {model.process}, allowed one of {process}")
 
 
-def roll_here(members: Members, times: np.ndarray, engine: Any) -> Rolled:
+def roll_here(members: Members, times: np.ndarray, engine: Any) -> MemberForecasts:
     """Forecast some members in this process."""
     lead = np.asarray(times, dtype=np.float64) - members.time
     if engine.kind == "surrogate":
@@ -130,7 +130,7 @@ def _fine(members: Members) -> Grid:
     return Grid(tuple(members.shape), grid.spacing * grid.shape[0] / members.shape[0], grid.boundary)
 
 
-def _by_solver(members: Members, lead: np.ndarray, engine: Any, name: str) -> Rolled:
+def _by_solver(members: Members, lead: np.ndarray, engine: Any, name: str) -> MemberForecasts:
     settings = {"tolerance": engine.tolerance, "dtype": DTYPES[engine.dtype], "device": resolve_device(engine.device)}
     if members.process == "cahn_hilliard":
         frames = _compositions(members, lead, settings)
@@ -139,9 +139,9 @@ def _by_solver(members: Members, lead: np.ndarray, engine: Any, name: str) -> Ro
     return _rolled(members, frames, [name] * len(members.states))
 
 
-def _rolled(members: Members, frames: Frames, engine: list[str]) -> Rolled:
+def _rolled(members: Members, frames: Frames, engine: list[str]) -> MemberForecasts:
     qois = {n: q.cpu().numpy() for n, q in evaluate_qois(_problem(members, members.grid), frames).items()}
-    return Rolled(frames.field.float().cpu().numpy(), qois, engine)
+    return MemberForecasts(frames.field.float().cpu().numpy(), qois, engine)
 
 
 def _compositions(members: Members, lead: np.ndarray, settings: dict[str, Any]) -> Frames:
@@ -171,7 +171,7 @@ def _grains(members: Members, lead: np.ndarray, settings: dict[str, Any]) -> Fra
     return Frames(torch.stack(fields), torch.stack(energies), torch.stack(labels))
 
 
-def _by_model(members: Members, lead: np.ndarray, engine: Any) -> Rolled:
+def _by_model(members: Members, lead: np.ndarray, engine: Any) -> MemberForecasts:
     """The surrogate where it is trusted, the solver elsewhere."""
     from surrogate import load_surrogate
 
@@ -183,7 +183,7 @@ def _by_model(members: Members, lead: np.ndarray, engine: Any) -> Rolled:
         raise InputError(f"engine.model: {error}") from None
     trusted = _trusted(model, problem, members)
     fallback = _fallback() if isinstance(engine.outside, str) else engine.outside
-    parts: list[tuple[np.ndarray, Rolled]] = []
+    parts: list[tuple[np.ndarray, MemberForecasts]] = []
     if trusted.any():
         rows = np.flatnonzero(trusted)
         parts.append((rows, _model_frames(model, members.part(rows), lead)))
@@ -193,7 +193,7 @@ def _by_model(members: Members, lead: np.ndarray, engine: Any) -> Rolled:
         parts.append((rows, _by_solver(members.part(rows), lead, fallback, name)))
     back = np.argsort(np.concatenate([rows for rows, _ in parts]))
     names = [name for _, part in parts for name in part.engine]
-    return Rolled(
+    return MemberForecasts(
         field=np.concatenate([part.field for _, part in parts])[back],
         qois={n: np.concatenate([part.qois[n] for _, part in parts])[back] for n in parts[0][1].qois},
         engine=[names[i] for i in back],
@@ -203,21 +203,21 @@ def _by_model(members: Members, lead: np.ndarray, engine: Any) -> Rolled:
 def _trusted(model: Any, problem: CahnHilliard | GrainGrowth, members: Members) -> np.ndarray:
     """bool (member,): whether the states lie in the model's domain."""
     from surrogate.rollout.dimensionless import age_rate, kappa_in_cells, scaled
-    from surrogate.rollout.solver_stage import Start as Handover
+    from surrogate.rollout.solver_stage import Start as SolverStart
     from surrogate.uncertainty.domain import frame_features
 
     seen = _seen(members)
     batch = len(seen)
     none = torch.zeros(batch, dtype=torch.float64)
     first = scaled(problem, seen)
-    begin = Handover(first, age_rate(problem, batch) * max(members.time, 1.0), none, seen[:, None], none)
+    begin = SolverStart(first, age_rate(problem, batch) * max(members.time, 1.0), none, seen[:, None], none)
     kappa = torch.from_numpy(kappa_in_cells(problem, batch))
     features = frame_features(members.process, first, kappa, members.grid.boundary).numpy()
     trust, _ = model.trusted(problem, begin, features)
     return np.asarray(trust > 0)
 
 
-def _model_frames(model: Any, members: Members, lead: np.ndarray) -> Rolled:
+def _model_frames(model: Any, members: Members, lead: np.ndarray) -> MemberForecasts:
     problem = _problem(members, members.grid)
     since = np.array([max(members.time, 0.0)])
     field = model.forecast(problem, _seen(members)[:, None], since, since + lead)

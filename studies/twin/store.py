@@ -23,10 +23,10 @@ from solvers.qois import qois_of
 from studies.twin.diagnostics.identifiability import Determined
 from studies.twin.diagnostics.model_check import ModelCheck
 from studies.twin.inference.ensemble import Posterior
-from studies.twin.inference.estimate import Estimate
+from studies.twin.inference.estimate import TwinEstimate
 from studies.twin.inference.residuals import look_at
-from studies.twin.inference.variational import Fit
-from studies.twin.model.start import Start
+from studies.twin.inference.variational import VariationalFit
+from studies.twin.model.start import FirstGuess
 from studies.twin.observations.frames import make_frames
 from studies.twin.quantiles import quantiles
 from studies.twin.twin import Forecast, Snapshot, Twin
@@ -68,7 +68,7 @@ def folder_for(twin: Twin) -> Path:
 
 def save_state(twin: Twin, folder: Path) -> None:
     """Write what a restart needs, atomically."""
-    frames, _, found = twin._known()
+    frames, _, found = twin.current()
     fit, start = found.fit, found.start
     arrays: dict[str, Any] = {
         "config": np.array(twin.config.model_dump_json()),
@@ -132,12 +132,12 @@ def load_state(twin: Twin, folder: Path) -> bool:
         raise InputError(f"output.path: found the twin of another file at {folder}, allowed a new path")
     frames = make_frames(arrays["times"], arrays["grey"], str(path))
     problem = twin.problem_for(frames)
-    start = Start(
+    start = FirstGuess(
         twin.config.process,
         float(arrays["amplitude"]),
         *(arrays.get(f"start_{name}") for name in ("composition", "labels", "field_of", "doubt")),
     )
-    fit = Fit(
+    fit = VariationalFit(
         arrays["z"],
         torch.from_numpy(arrays["increments"]),
         tuple(int(n) for n in arrays["shape"]),
@@ -150,7 +150,7 @@ def load_state(twin: Twin, folder: Path) -> bool:
     posterior = Posterior(arrays["member_z"], starts, lasts, predicted, arrays["covariance"])
     residuals = look_at(frames, fit.predicted, problem.sigma, problem.grey.span)
     twin.frames, twin.problem = frames, problem
-    twin.estimate = Estimate(fit, posterior, residuals, start, int(arrays["calls"][1]))
+    twin.estimate = TwinEstimate(fit, posterior, residuals, start, int(arrays["calls"][1]))
     twin.history = [
         Snapshot(s["time"], s["frames"], {n: np.array(v) for n, v in s["values"].items()}, s["wall_s"], s["calls"])
         for s in json.loads(str(arrays["history"]))
@@ -201,7 +201,7 @@ def _replace_group(dataset: xr.Dataset, folder: Path, name: str) -> None:
 
 def posterior_dataset(twin: Twin, check: ModelCheck, known: list[Determined]) -> xr.Dataset:
     """Members of parameters and states, residuals, the history of parameters, and verdicts."""
-    frames, problem, found = twin._known()
+    frames, problem, found = twin.current()
     data: dict[str, Any] = {}
     for name, values in twin.history[-1].values.items():
         data[name] = ("member", values, {"units": UNITS[name], "long_name": NAMES[name]})
@@ -250,7 +250,7 @@ def posterior_dataset(twin: Twin, check: ModelCheck, known: list[Determined]) ->
 
 def forecast_dataset(twin: Twin, forecast: Forecast) -> xr.Dataset:
     """Fields of all members, their mean and spread, quantities with bands, crossing times."""
-    grid = twin._known()[1].camera.grid
+    grid = twin.current()[1].camera.grid
     meaning = "composition" if twin.config.process == "cahn_hilliard" else "phi = sum of squared order parameters"
     one = {"units": "1"}
     data: dict[str, Any] = {

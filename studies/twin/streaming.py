@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from solvers.errors import InputError
-from studies.twin.observations.frames import Frames
+from studies.twin.observations.frames import ObservedFrames
 from studies.twin.observations.readers import TIMES_FILE, read_frames, read_image, read_times
 from studies.twin.quantiles import quantiles
 from studies.twin.store import folder_for, load_state, save_state
@@ -40,7 +40,7 @@ def run_batch(twin: Twin, say: Callable[[str], None]) -> Path:
         raise InputError(f"output.path: found a twin of other frames at {folder}, allowed a new path")
     for count in milestones(len(frames.times)):
         if count > done:
-            twin.assimilate(Frames(frames.times[:count], frames.grey[:count]))
+            twin.assimilate(ObservedFrames(frames.times[:count], frames.grey[:count]))
             save_state(twin, folder)
             say(_line(twin))
     return folder
@@ -106,7 +106,7 @@ def _whole_image(path: Path) -> np.ndarray:
     raise InputError(f"observations.path: {path}: cannot be read, allowed a whole TIFF or PNG image")
 
 
-def _begins(frames: Frames, earlier: Frames) -> bool:
+def _begins(frames: ObservedFrames, earlier: ObservedFrames) -> bool:
     count = len(earlier.times)
     if count > len(frames.times) or frames.grey.shape[1:] != earlier.grey.shape[1:]:
         return False

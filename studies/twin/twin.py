@@ -17,10 +17,17 @@ from solvers.errors import InputError
 from studies.twin.config import TwinConfig
 from studies.twin.diagnostics.identifiability import Determined, identifiability
 from studies.twin.diagnostics.model_check import ModelCheck, check_model
-from studies.twin.forecast import Members, Rolled, crossing_times, roll, states_of
-from studies.twin.inference.estimate import Estimate, estimate
-from studies.twin.inference.variational import Problem
-from studies.twin.observations.frames import Frames, Grey, camera_for, estimate_levels, estimate_noise, make_frames
+from studies.twin.forecast import MemberForecasts, Members, crossing_times, roll, states_of
+from studies.twin.inference.estimate import TwinEstimate, estimate
+from studies.twin.inference.variational import AssimilationProblem
+from studies.twin.observations.frames import (
+    GreyScale,
+    ObservedFrames,
+    camera_for,
+    estimate_levels,
+    estimate_noise,
+    make_frames,
+)
 from sweeps.inputs.yaml_source import load_yaml
 
 
@@ -79,9 +86,9 @@ class Twin:
 
     def __init__(self, config: TwinConfig) -> None:
         self.config = config
-        self.frames: Frames | None = None
-        self.problem: Problem | None = None
-        self.estimate: Estimate | None = None
+        self.frames: ObservedFrames | None = None
+        self.problem: AssimilationProblem | None = None
+        self.estimate: TwinEstimate | None = None
         self.history: list[Snapshot] = []
 
     @classmethod
@@ -93,7 +100,7 @@ class Twin:
         """
         return cls(load_yaml(path, TwinConfig, overrides))
 
-    def update(self, frame: np.ndarray, time: float) -> Estimate:
+    def update(self, frame: np.ndarray, time: float) -> TwinEstimate:
         """Take in one frame and estimate anew.
 
         Args:
@@ -114,7 +121,7 @@ class Twin:
         times = np.append(self.frames.times, time)
         return self.assimilate(make_frames(times, np.concatenate([self.frames.grey, frame[None]]), "update"))
 
-    def assimilate(self, frames: Frames) -> Estimate:
+    def assimilate(self, frames: ObservedFrames) -> TwinEstimate:
         """Estimate from these frames, all of them; continues from the last estimate where they begin alike.
 
         Raises:
@@ -135,7 +142,7 @@ class Twin:
         self.history.append(Snapshot(float(frames.times[-1]), len(frames.times), values, took, found.calls))
         return found
 
-    def problem_for(self, frames: Frames) -> Problem:
+    def problem_for(self, frames: ObservedFrames) -> AssimilationProblem:
         """Camera, priors, noise and levels for these frames.
 
         Raises:
@@ -151,11 +158,11 @@ class Twin:
             low, high, spread = estimate_levels(frames, config.process, noise)
         else:
             (low, high), spread = seen.levels, (0.0, 0.0)
-        grey = Grey(noise, low, high, spread, not isinstance(seen.noise, str))
+        grey = GreyScale(noise, low, high, spread, not isinstance(seen.noise, str))
         priors: dict[str, object] = dict(config.parameters)
-        return Problem(config.process, camera, priors, grey, config.assimilation.model_error)
+        return AssimilationProblem(config.process, camera, priors, grey, config.assimilation.model_error)
 
-    def _continues(self, frames: Frames, problem: Problem) -> bool:
+    def _continues(self, frames: ObservedFrames, problem: AssimilationProblem) -> bool:
         """Whether the last estimate's start is a start of these frames too.
 
         Levels and noise are estimated anew with every frame; the start is relative to its first guess, which is kept.
@@ -168,13 +175,13 @@ class Twin:
             and problem.camera == self.problem.camera
         )
 
-    def _derived(self, found: Estimate) -> dict[str, np.ndarray]:
+    def _derived(self, found: TwinEstimate) -> dict[str, np.ndarray]:
         """The members' mean compositions: coefficient 0 of their starts, conserved ever after."""
         if self.config.process != "cahn_hilliard":
             return {}
         return {"composition": found.posterior.starts[:, 0, 0].double().numpy()}
 
-    def _known(self) -> tuple[Frames, Problem, Estimate]:
+    def current(self) -> tuple[ObservedFrames, AssimilationProblem, TwinEstimate]:
         if self.frames is None or self.problem is None or self.estimate is None:
             raise InputError("twin: found no frame yet, allowed forecasts after the first update")
         return self.frames, self.problem, self.estimate
@@ -185,7 +192,7 @@ class Twin:
         Raises:
             InputError: before the first frame.
         """
-        frames, problem, found = self._known()
+        frames, problem, found = self.current()
         return check_model(problem, frames, found, self.config.assimilation.seed)
 
     def identifiability(self) -> list[Determined]:
@@ -194,12 +201,12 @@ class Twin:
         Raises:
             InputError: before the first frame.
         """
-        _, problem, found = self._known()
+        _, problem, found = self.current()
         return identifiability(problem, found.posterior.z)
 
     def forecast_times(self) -> np.ndarray:
         """Times that the file asks for: after the last frame, every so much, until the end."""
-        frames, _, _ = self._known()
+        frames, _, _ = self.current()
         wanted, last = self.config.forecast, float(frames.times[-1])
         count = int(np.floor((wanted.until - last) / wanted.every + 1e-9))
         if count < 1:
@@ -208,7 +215,7 @@ class Twin:
 
     def members(self, most: int | None = None) -> Members:
         """States to go on from."""
-        frames, problem, found = self._known()
+        frames, problem, found = self.current()
         count = len(found.posterior.z) if most is None else min(most, len(found.posterior.z))
         z = torch.from_numpy(found.posterior.z[:count])
         values = {n: v.numpy() for n, v in problem.values(z).items() if n in problem.priors}
@@ -227,7 +234,7 @@ class Twin:
         Raises:
             InputError: before the first frame, or for times before the last one.
         """
-        _, problem, found = self._known()
+        _, problem, found = self.current()
         when = self.forecast_times() if times is None else np.asarray(times, dtype=np.float64)
         members = self.members(self.config.forecast.members)
         with self._client(client, len(members.states)) as running, one_thread():
@@ -238,7 +245,7 @@ class Twin:
         ]
         return Forecast(when, rolled.field, grey, rolled.qois, rolled.engine, crossings)
 
-    def _grey(self, rolled: Rolled, problem: Problem, found: Estimate) -> np.ndarray:
+    def _grey(self, rolled: MemberForecasts, problem: AssimilationProblem, found: TwinEstimate) -> np.ndarray:
         values = problem.values(torch.from_numpy(found.posterior.z[: len(rolled.field)]))
         return problem.to_grey(problem.camera.view(torch.from_numpy(rolled.field)), values).numpy()
 

@@ -23,7 +23,7 @@ from studies import Twin
 from studies.twin.config import TwinConfig
 from studies.twin.forecast import crossing_times
 from studies.twin.model.forward import Material, Window, phi_functions
-from studies.twin.observations.frames import Frames, camera_for, estimate_noise, make_frames
+from studies.twin.observations.frames import ObservedFrames, camera_for, estimate_noise, make_frames
 from studies.twin.observations.readers import read_frames
 from studies.twin.observations.segmentation import segment
 from studies.twin.store import folder_for
@@ -38,7 +38,7 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def furnace() -> Frames:
+def furnace() -> ObservedFrames:
     """Five noisy frames of phase separation and two clean later ones."""
     grid = Grid((CELLS, CELLS), 1.0, "no_flux")
     times = 50.0 + 12.0 * np.arange(FRAMES + 2)
@@ -49,8 +49,8 @@ def furnace() -> Frames:
     return make_frames(times - times[0], grey, "test")
 
 
-def seen(furnace: Frames) -> Frames:
-    return Frames(furnace.times[:FRAMES], furnace.grey[:FRAMES].copy())
+def seen(furnace: ObservedFrames) -> ObservedFrames:
+    return ObservedFrames(furnace.times[:FRAMES], furnace.grey[:FRAMES].copy())
 
 
 def config(path: Path, **changes: object) -> TwinConfig:
@@ -71,7 +71,7 @@ def config(path: Path, **changes: object) -> TwinConfig:
 
 
 @pytest.fixture(scope="module")
-def twin(furnace: Frames, tmp_path_factory: pytest.TempPathFactory) -> Twin:
+def twin(furnace: ObservedFrames, tmp_path_factory: pytest.TempPathFactory) -> Twin:
     followed = Twin(config(tmp_path_factory.mktemp("twin")))
     followed.assimilate(seen(furnace))
     return followed
@@ -85,7 +85,7 @@ def test_recovers_the_material(twin: Twin) -> None:
         assert known[name].verdict == "determined"
 
 
-def test_forecast_beats_persistence(twin: Twin, furnace: Frames) -> None:
+def test_forecast_beats_persistence(twin: Twin, furnace: ObservedFrames) -> None:
     forecast = twin.forecast([60.0, 72.0])
     still = np.sqrt(np.mean((furnace.grey[FRAMES - 1] - furnace.grey[FRAMES:]) ** 2))
     error = np.sqrt(np.mean((forecast.grey.mean(0) - furnace.grey[FRAMES:]) ** 2))
@@ -104,14 +104,14 @@ def test_right_process_is_not_flagged(twin: Twin) -> None:
     assert not twin.check().flagged
 
 
-def test_one_frame_leaves_mobility_to_the_prior(furnace: Frames, tmp_path: Path) -> None:
+def test_one_frame_leaves_mobility_to_the_prior(furnace: ObservedFrames, tmp_path: Path) -> None:
     alone = Twin(config(tmp_path))
     alone.update(furnace.grey[0], 0.0)
     known = {row.name: row for row in alone.identifiability()}
     assert known["mobility"].verdict == "not determined"
 
 
-def test_half_the_pixels_and_a_dead_column_still_recover(furnace: Frames, tmp_path: Path) -> None:
+def test_half_the_pixels_and_a_dead_column_still_recover(furnace: ObservedFrames, tmp_path: Path) -> None:
     damaged = seen(furnace)
     hidden = np.random.default_rng(1).random(damaged.grey.shape) < 0.5
     damaged.grey[hidden] = np.nan
@@ -219,7 +219,7 @@ def test_crossings_are_interpolated() -> None:
     np.testing.assert_allclose(found, [15.0, np.nan, 0.0])
 
 
-def test_noise_is_estimated(furnace: Frames) -> None:
+def test_noise_is_estimated(furnace: ObservedFrames) -> None:
     """Interfaces add to it; a fifth is enough to weigh frames."""
     assert estimate_noise(seen(furnace)) == pytest.approx(SIGMA, rel=0.2)
 
@@ -362,7 +362,7 @@ def test_lint_and_schema_know_twins(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_assimilate_writes_store_and_report(
-    furnace: Frames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    furnace: ObservedFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From damaged frames: out of order, one missing, half the pixels of another masked, a dead column."""
     grey = furnace.grey[[1, 0, 2, 3]].copy()
@@ -384,7 +384,7 @@ def test_assimilate_writes_store_and_report(
     assert {"index.html", "animation.gif", "fans.png"} <= {p.name for p in report.iterdir()}
 
 
-def test_watch_survives_a_kill(furnace: Frames, tmp_path: Path) -> None:
+def test_watch_survives_a_kill(furnace: ObservedFrames, tmp_path: Path) -> None:
     """Killed after the first update and started again: the same posterior as without the kill."""
     grey = np.clip(furnace.grey[:2, :16, :16] * 200 + 25, 0, 255).astype(np.uint8)
     source = tmp_path / "source"

@@ -14,9 +14,9 @@ from solvers.initial.starts import noise
 from studies.twin import forecast
 from studies.twin.forecast import Members, roll
 from studies.twin.inference import ensemble
-from studies.twin.inference.variational import Fit, Problem, Smoother
+from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
 from studies.twin.model.start import first_guess
-from studies.twin.observations.frames import Grey, camera_for, make_frames
+from studies.twin.observations.frames import GreyScale, camera_for, make_frames
 from studies.twin.priors import DEFAULT_PRIORS
 from studies.twin.quantiles import quantiles
 from sweeps.config.sweep import SolverEngine, SurrogateEngine
@@ -77,16 +77,16 @@ def test_diverging_members_do_not_spoil_the_others(monkeypatch: pytest.MonkeyPat
     across = np.sin(np.linspace(0.0, 2.0 * np.pi, 16))
     image = np.tanh(3.0 * across[:, None] * across[None])
     priors: dict[str, object] = {name: DEFAULT_PRIORS[name] for name in ("mobility", "kappa")}
-    problem = Problem("cahn_hilliard", camera, priors, Grey(0.05, 0.0, 1.0), 0.003)
+    problem = AssimilationProblem("cahn_hilliard", camera, priors, GreyScale(0.05, 0.0, 1.0), 0.003)
     grey = 0.5 * (1.0 + np.repeat(image[None], 3, 0)) + 0.05 * np.random.default_rng(0).standard_normal((3, 16, 16))
     frames = make_frames(np.array([0.0, 2.0, 4.0]), grey, "test")
-    smoother = Smoother(problem, frames, first_guess("cahn_hilliard", image, camera.grid, 0.05), 1.0, 1.0)
-    z, w = smoother.minimise(torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, *smoother.base.shape), 10)
-    seen, _ = smoother.predict(z, smoother.begin(w))
-    fit = Fit(z[0].numpy(), w[0], (16, 16), 1.0, 0.0, seen[0].detach().double().numpy(), 0)
-    around = ensemble.linearise(smoother, fit, np.random.default_rng(1), 5)
+    variational = VariationalProblem(problem, frames, first_guess("cahn_hilliard", image, camera.grid, 0.05), 1.0, 1.0)
+    z, w = variational.minimise(torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, *variational.base.shape), 10)
+    seen, _ = variational.predict(z, variational.begin(w))
+    fit = VariationalFit(z[0].numpy(), w[0], (16, 16), 1.0, 0.0, seen[0].detach().double().numpy(), 0)
+    around = ensemble.linearise(variational, fit, np.random.default_rng(1), 5)
     limit = fit.z[1] + 0.5 * float(np.linalg.inv(np.eye(2) + around.information)[1, 1]) ** 0.5
-    whole = smoother.predict
+    whole = variational.predict
 
     def predict(z: torch.Tensor, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         found: tuple[Any, Any] = whole(z, start)
@@ -94,8 +94,8 @@ def test_diverging_members_do_not_spoil_the_others(monkeypatch: pytest.MonkeyPat
             part[z[:, 1] > limit] = torch.nan
         return found
 
-    monkeypatch.setattr(smoother, "predict", predict)
-    posterior = ensemble.draw(smoother, fit, around, 1.0, 16, 1, 0)
+    monkeypatch.setattr(variational, "predict", predict)
+    posterior = ensemble.draw(variational, fit, around, 1.0, 16, 1, 0)
     assert 0 < posterior.lost < 16
     assert np.isfinite(posterior.z).all()
     assert bool(torch.isfinite(posterior.lasts).all())

@@ -8,16 +8,16 @@ import torch
 
 from studies.twin.inference.ensemble import as_bright
 from studies.twin.inference.estimate import doubt_of, rank
-from studies.twin.inference.variational import Fit, Problem, Smoother
+from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
 from studies.twin.model.start import first_guess
 from studies.twin.model.tangent import Tangent
-from studies.twin.observations.frames import Grey, camera_for, make_frames
+from studies.twin.observations.frames import GreyScale, camera_for, make_frames
 from studies.twin.priors import DEFAULT_PRIORS
 
 CELLS = 16
 
 
-def smoother_for(process: str) -> Smoother:
+def variational_for(process: str) -> VariationalProblem:
     """A window of three frames; what the frames show does not matter to its derivatives."""
     torch.set_num_threads(1)
     camera = camera_for((CELLS, CELLS), 1.0, "no_flux")
@@ -26,38 +26,38 @@ def smoother_for(process: str) -> Smoother:
     image = wave if process == "cahn_hilliard" else np.abs(wave)
     names = ("mobility", "kappa") if process == "cahn_hilliard" else ("mobility", "kappa", "gamma")
     priors: dict[str, object] = {name: DEFAULT_PRIORS[name] for name in names}
-    problem = Problem(process, camera, priors, Grey(0.05, 0.0, 1.0), 0.003)
+    problem = AssimilationProblem(process, camera, priors, GreyScale(0.05, 0.0, 1.0), 0.003)
     frames = make_frames(np.array([0.0, 2.0, 4.0]), np.repeat(np.abs(wave)[None], 3, 0), "test")
-    return Smoother(problem, frames, first_guess(process, image, camera.grid, 0.05), 1.0, 1.0)
+    return VariationalProblem(problem, frames, first_guess(process, image, camera.grid, 0.05), 1.0, 1.0)
 
 
 @pytest.fixture(params=["cahn_hilliard", "grain_growth"])
-def point(request: pytest.FixtureRequest) -> tuple[Smoother, torch.Tensor, torch.Tensor, torch.Tensor]:
-    smoother = smoother_for(request.param)
+def point(request: pytest.FixtureRequest) -> tuple[VariationalProblem, torch.Tensor, torch.Tensor, torch.Tensor]:
+    variational = variational_for(request.param)
     generator = torch.Generator().manual_seed(1)
-    w = 0.3 * torch.randn(smoother.base.shape, generator=generator)
-    direction = torch.randn(smoother.base.shape, generator=generator)
-    return smoother, torch.zeros(2, dtype=torch.float64), w, direction
+    w = 0.3 * torch.randn(variational.base.shape, generator=generator)
+    direction = torch.randn(variational.base.shape, generator=generator)
+    return variational, torch.zeros(2, dtype=torch.float64), w, direction
 
 
-Point = tuple[Smoother, torch.Tensor, torch.Tensor, torch.Tensor]
+Point = tuple[VariationalProblem, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def test_tangent_is_the_derivative(point: Point) -> None:
-    smoother, z, w, direction = point
+    variational, z, w, direction = point
     step = 0.02
     with torch.no_grad():
-        starts = smoother.begin(torch.stack([w + step * direction, w - step * direction]))
-        ends, _ = smoother.predict(z.expand(2, -1), starts)
-        linear = Tangent(smoother, z, w).frames(direction[None])[0]
+        starts = variational.begin(torch.stack([w + step * direction, w - step * direction]))
+        ends, _ = variational.predict(z.expand(2, -1), starts)
+        linear = Tangent(variational, z, w).frames(direction[None])[0]
     quotient = (ends[0] - ends[1]) / (2.0 * step)
     # Single precision over a step of 0.02: 1e-5 of differences, and the third order of the expansion.
     assert float((linear - quotient).norm() / quotient.norm()) < 5e-3
 
 
 def test_transpose_and_solution(point: Point) -> None:
-    smoother, z, w, direction = point
-    tangent = Tangent(smoother, z, w)
+    variational, z, w, direction = point
+    tangent = Tangent(variational, z, w)
     with torch.no_grad():
         seen = tangent.frames(direction[None])
     other = torch.randn(seen.shape, generator=torch.Generator().manual_seed(2))
@@ -71,10 +71,10 @@ def test_transpose_and_solution(point: Point) -> None:
 
 
 def test_little_memory_changes_nothing(point: Point, monkeypatch: pytest.MonkeyPatch) -> None:
-    smoother, z, w, direction = point
+    variational, z, w, direction = point
     sides = torch.stack([direction, w])
-    seen = torch.randn((2, *smoother.data.shape), generator=torch.Generator().manual_seed(3))
-    tangent = Tangent(smoother, z, w)
+    seen = torch.randn((2, *variational.data.shape), generator=torch.Generator().manual_seed(3))
+    tangent = Tangent(variational, z, w)
     assert tangent.rows_at_once > 2
     before = tangent.solve(sides, 100, 1e-3), tangent.transposed(seen)
     monkeypatch.setattr("studies.twin.model.tangent._KEPT", 1)
@@ -99,8 +99,8 @@ def test_deviations_of_grains_do_not_brighten() -> None:
 def test_two_ways_to_cut_grains_widen_the_bands() -> None:
     frames = make_frames(np.arange(3.0), np.zeros((3, 8, 8)), "test")
 
-    def fit(z: float, cost: float) -> Fit:
-        return Fit(np.array([z, 0.1]), torch.zeros(1), (8, 8), 1.0, cost, np.zeros(0), 0)
+    def fit(z: float, cost: float) -> VariationalFit:
+        return VariationalFit(np.array([z, 0.1]), torch.zeros(1), (8, 8), 1.0, cost, np.zeros(0), 0)
 
     same = doubt_of(fit(0.3, 100.0), fit(-0.1, 100.0), frames)
     assert same == pytest.approx([0.4 / np.sqrt(2.0), 0.0])

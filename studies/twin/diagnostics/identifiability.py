@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from studies.twin.inference.variational import Problem
+from studies.twin.inference.variational import AssimilationProblem
 from studies.twin.quantiles import quantiles
 
 #: Posterior over prior spread: below the first a quantity is determined, below the second partly.
@@ -49,7 +49,7 @@ class Determined:
     verdict: str
 
 
-def identifiability(problem: Problem, z: np.ndarray) -> list[Determined]:
+def identifiability(problem: AssimilationProblem, z: np.ndarray) -> list[Determined]:
     """Parameters first, then groups.
 
     Args:

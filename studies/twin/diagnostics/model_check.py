@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from solvers import CahnHilliard, GrainGrowth
-from solvers import Frames as SolverFrames
+from solvers import CahnHilliard, Frames, GrainGrowth
 from solvers.qois import evaluate_qois
-from studies.twin.inference.estimate import Estimate
-from studies.twin.inference.variational import Problem
-from studies.twin.observations.frames import Frames
+from studies.twin.inference.estimate import TwinEstimate
+from studies.twin.inference.variational import AssimilationProblem
+from studies.twin.observations.frames import ObservedFrames
 
 #: Structured residuals above this share of the grey range are no matter of numerics: a twentieth.
 STRUCTURED_LIMIT = 0.05
@@ -46,7 +45,7 @@ class ModelCheck:
     deviations: dict[str, float]
 
 
-def check_model(problem: Problem, frames: Frames, estimate: Estimate, seed: int) -> ModelCheck:
+def check_model(problem: AssimilationProblem, frames: ObservedFrames, estimate: TwinEstimate, seed: int) -> ModelCheck:
     """Compare observed frames with the posterior's.
 
     Args:
@@ -66,7 +65,9 @@ def check_model(problem: Problem, frames: Frames, estimate: Estimate, seed: int)
     return ModelCheck(bool(reasons), reasons, structured, deviations)
 
 
-def _deviations(problem: Problem, frames: Frames, estimate: Estimate, rng: np.random.Generator) -> dict[str, float]:
+def _deviations(
+    problem: AssimilationProblem, frames: ObservedFrames, estimate: TwinEstimate, rng: np.random.Generator
+) -> dict[str, float]:
     predicted = estimate.posterior.predicted[:REPLICATES].double().numpy()
     replicates = predicted + _roughness(problem, estimate) * rng.standard_normal(predicted.shape)
     # What the camera did not see is the same everywhere and says nothing.
@@ -86,7 +87,7 @@ def _deviations(problem: Problem, frames: Frames, estimate: Estimate, rng: np.ra
     return deviations
 
 
-def _roughness(problem: Problem, estimate: Estimate) -> float:
+def _roughness(problem: AssimilationProblem, estimate: TwinEstimate) -> float:
     """Standard deviation, grey values, of what single pixels have to themselves: noise, or what no neighbour shares of
     the residuals where that is more. Statistics of slopes see both alike.
     """
@@ -95,7 +96,7 @@ def _roughness(problem: Problem, estimate: Estimate) -> float:
     return max(problem.grey.noise, problem.grey.span * max(own, 0.0) ** 0.5)
 
 
-def statistics(problem: Problem, estimate: Estimate, grey: np.ndarray) -> dict[str, np.ndarray]:
+def statistics(problem: AssimilationProblem, estimate: TwinEstimate, grey: np.ndarray) -> dict[str, np.ndarray]:
     """Statistics (set, time) of sets of frames (set, time, y, x) in grey values, with the fit's levels and material."""
     from studies.twin.observations.frames import camera_for
 
@@ -108,12 +109,12 @@ def statistics(problem: Problem, estimate: Estimate, grey: np.ndarray) -> dict[s
     kappa = float(values["kappa"][0])
     energy = torch.full(share.shape[:2], torch.nan, dtype=torch.float64)
     if problem.process == "cahn_hilliard":
-        found = evaluate_qois(CahnHilliard(grid, kappa=kappa), SolverFrames(2.0 * share - 1.0, energy))
+        found = evaluate_qois(CahnHilliard(grid, kappa=kappa), Frames(2.0 * share - 1.0, energy))
         names = ["mean", "domain_size", "interface_density"]
         # A mean near 0 has no per cent: it is judged against the distance of the phases.
         found["mean"] = 1.0 + 0.5 * (found["mean"] + 1.0)
     else:
         gamma = float(values["gamma"][0])
-        found = evaluate_qois(GrainGrowth(grid, kappa=kappa, gamma=gamma), SolverFrames(share, energy))
+        found = evaluate_qois(GrainGrowth(grid, kappa=kappa, gamma=gamma), Frames(share, energy))
         names = ["mean", "interface_density"]
     return {name: found[name].numpy() for name in names}

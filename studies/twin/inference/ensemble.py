@@ -24,7 +24,7 @@ import torch
 from scipy import ndimage
 
 from solvers.grids.grid import Grid
-from studies.twin.inference.variational import Fit, Smoother
+from studies.twin.inference.variational import VariationalFit, VariationalProblem
 from studies.twin.model.start import limited
 from studies.twin.model.tangent import Tangent
 
@@ -51,7 +51,7 @@ class Posterior:
 
     Attributes:
         z: float64 (member, name).
-        starts: float32 (member, component, F), coefficients on the smoother's internal grid.
+        starts: float32 (member, component, F), coefficients on the variational's internal grid.
         lasts: float32 (member, component, F), states at the last frame.
         predicted: float32 (member, time, pixel y, pixel x), grey values without noise.
         covariance: float64 (name, name), of z, linearised.
@@ -91,7 +91,9 @@ class Linearised:
         return replace(self, information=self.information / inflation, deviations=self.deviations * inflation**0.5)
 
 
-def linearise(smoother: Smoother, fit: Fit, rng: np.random.Generator, iterations: int) -> Linearised:
+def linearise(
+    variational: VariationalProblem, fit: VariationalFit, rng: np.random.Generator, iterations: int
+) -> Linearised:
     """Perturb each parameter, and the frames, around a fit; let the start adapt.
 
     Args:
@@ -99,12 +101,12 @@ def linearise(smoother: Smoother, fit: Fit, rng: np.random.Generator, iterations
     """
     count = len(fit.z)
     z, w = torch.from_numpy(fit.z), fit.increments
-    change = slopes(smoother, z, w)
-    tangent = Tangent(smoother, z, w)
-    residual = torch.from_numpy(fit.predicted).float() - smoother.data
-    noise = torch.from_numpy(rng.standard_normal((SAMPLES, *smoother.data.shape)).astype(np.float32))
+    change = slopes(variational, z, w)
+    tangent = Tangent(variational, z, w)
+    residual = torch.from_numpy(fit.predicted).float() - variational.data
+    noise = torch.from_numpy(rng.standard_normal((SAMPLES, *variational.data.shape)).astype(np.float32))
     pulled = tangent.transposed(
-        torch.cat([smoother.weight * residual[None], smoother.weight * change, smoother.weight.sqrt() * noise])
+        torch.cat([variational.weight * residual[None], variational.weight * change, variational.weight.sqrt() * noise])
     )
     right = torch.cat([-(pulled[:1] + w), -pulled[1 : 1 + count], pulled[1 + count :]])
     right[1 + count :] += torch.from_numpy(rng.standard_normal((SAMPLES, *w.shape)).astype(np.float32))
@@ -114,47 +116,47 @@ def linearise(smoother: Smoother, fit: Fit, rng: np.random.Generator, iterations
     adapted, sensitivity = found[1 : 1 + count], change + shown[1:]
     # Gauss and Newton's form of the Schur complement: what the frames see, and what it costs the start to adapt. An
     # error in the adaptation counts squared.
-    weighted = (smoother.weight * sensitivity).double()
+    weighted = (variational.weight * sensitivity).double()
     information = torch.einsum("ntyx,mtyx->nm", weighted, sensitivity.double())
     information += torch.einsum("ncf,mcf->nm", adapted.double(), adapted.double())
     return Linearised(information.numpy(), adapted, sensitivity, found[1 + count :], found[0], shown[0])
 
 
-def slopes(smoother: Smoother, z: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+def slopes(variational: VariationalProblem, z: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     """Derivatives of the frames (name, time, pixel y, pixel x) with respect to z at a given start, by differences."""
     count = len(z)
     offsets = STEP * torch.cat([torch.eye(count, dtype=torch.float64), -torch.eye(count, dtype=torch.float64)])
     with torch.no_grad():
-        predicted, _ = smoother.predict(z + offsets, smoother.begin(w[None]).expand(2 * count, -1, -1))
+        predicted, _ = variational.predict(z + offsets, variational.begin(w[None]).expand(2 * count, -1, -1))
     return (predicted[:count] - predicted[count:]) / (2.0 * STEP)
 
 
-def polished(smoother: Smoother, fit: Fit, around: Linearised) -> Fit:
+def polished(variational: VariationalProblem, fit: VariationalFit, around: Linearised) -> VariationalFit:
     """One step of Gauss and Newton's, for the start and the material together.
 
     L-BFGS settles the start within tens of iterations, but crawls where material and start trade off. The step is taken
     only where it lowers the cost.
     """
-    residual = torch.from_numpy(fit.predicted).float() - smoother.data + around.rest_seen
-    slope = torch.einsum("ntyx,tyx->n", (smoother.weight * around.sensitivity).double(), residual.double()).numpy()
+    residual = torch.from_numpy(fit.predicted).float() - variational.data + around.rest_seen
+    slope = torch.einsum("ntyx,tyx->n", (variational.weight * around.sensitivity).double(), residual.double()).numpy()
     at_rest = fit.increments + around.rest
     slope += torch.einsum("ncf,cf->n", around.adapted.double(), at_rest.double()).numpy()
     step = np.linalg.solve(np.eye(len(fit.z)) + around.information, -(slope + fit.z))
     for share in (1.0, 0.5, 0.2):
         z = torch.from_numpy(fit.z + share * step)[None]
         along = torch.einsum("n,ncf->cf", torch.from_numpy(step).float(), around.adapted) + around.rest
-        z, w = smoother.minimise(z, fit.increments[None] + share * along, 0, free_w=False)
-        if float(smoother.last_cost[0]) < fit.cost:
+        z, w = variational.minimise(z, fit.increments[None] + share * along, 0, free_w=False)
+        if float(variational.last_cost[0]) < fit.cost:
             with torch.no_grad():
-                predicted, _ = smoother.predict(z, smoother.begin(w))
-            cost = float(smoother.last_cost[0])
+                predicted, _ = variational.predict(z, variational.begin(w))
+            cost = float(variational.last_cost[0])
             return replace(fit, z=z[0].numpy(), increments=w[0], cost=cost, predicted=predicted[0].double().numpy())
     return fit
 
 
 def draw(
-    smoother: Smoother,
-    fit: Fit,
+    variational: VariationalProblem,
+    fit: VariationalFit,
     around: Linearised,
     inflation: float,
     members: int,
@@ -166,7 +168,7 @@ def draw(
     """The ensemble.
 
     Args:
-        inflation: residuals' variance over the smoother's sigma^2, correlations counted; ``around`` is widened by it.
+        inflation: residuals' variance over sigma^2, correlations counted; ``around`` is widened by it.
         members, steps: of the ensemble and of ES-MDA.
         seed: of all that is random here.
         doubt: deviation (name,) of z that the frames' noise does not explain.
@@ -182,18 +184,20 @@ def draw(
     mean = half @ (0.5 * (eye + around.information) @ fit.z)
     z = mean + _standard(rng, members, count) @ np.linalg.cholesky(half).T
     if count:
-        z = _second_half(smoother, fit, around, inflation, z, steps, rng)
+        z = _second_half(variational, fit, around, inflation, z, steps, rng)
         # Perturbations and gain of few members leave their mean off by a third of a deviation (32 members; 128: an
         # eighth), always to the same side. The runs give the spread, the fit the middle.
         z = fit.z + wider * (z - z.mean(0))
         z += _standard(rng, members, 1) * apart
-    starts = member_starts(smoother, fit, around, z, rng)
-    return _finite(smoother, fit, z, starts, covariance)
+    starts = member_starts(variational, fit, around, z, rng)
+    return _finite(variational, fit, z, starts, covariance)
 
 
-def _finite(smoother: Smoother, fit: Fit, z: np.ndarray, starts: torch.Tensor, covariance: np.ndarray) -> Posterior:
+def _finite(
+    variational: VariationalProblem, fit: VariationalFit, z: np.ndarray, starts: torch.Tensor, covariance: np.ndarray
+) -> Posterior:
     """Members and their runs; those that diverge are moved towards the fit until they do not."""
-    predicted, lasts = _run(smoother, z, starts)
+    predicted, lasts = _run(variational, z, starts)
     lost = ~torch.isfinite(lasts).flatten(1).all(1)
     count = int(lost.sum())
     for halving in range(HALVINGS):
@@ -202,17 +206,18 @@ def _finite(smoother: Smoother, fit: Fit, z: np.ndarray, starts: torch.Tensor, c
         # The window's steps suit the fit: a member too far from it may leave their stable range.
         share = 0.5 if halving + 1 < HALVINGS else 1.0
         z[lost.numpy()] += share * (fit.z - z[lost.numpy()])
-        starts[lost] += share * (smoother.begin(fit.increments[None]) - starts[lost])
-        predicted[lost], lasts[lost] = _run(smoother, z[lost.numpy()], starts[lost])
+        starts[lost] += share * (variational.begin(fit.increments[None]) - starts[lost])
+        predicted[lost], lasts[lost] = _run(variational, z[lost.numpy()], starts[lost])
         lost = ~torch.isfinite(lasts).flatten(1).all(1)
     return Posterior(z, starts, lasts, predicted, covariance, count)
 
 
-def _run(smoother: Smoother, z: np.ndarray, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _run(variational: VariationalProblem, z: np.ndarray, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Frames and last states of members."""
     with torch.no_grad():
         found = [
-            smoother.predict(torch.from_numpy(z[i : i + CHUNK]), starts[i : i + CHUNK]) for i in range(0, len(z), CHUNK)
+            variational.predict(torch.from_numpy(z[i : i + CHUNK]), starts[i : i + CHUNK])
+            for i in range(0, len(z), CHUNK)
         ]
     return torch.cat([grey for grey, _ in found]), torch.cat([last for _, last in found])
 
@@ -228,8 +233,8 @@ def _standard(rng: np.random.Generator, members: int, count: int) -> np.ndarray:
 
 
 def _second_half(
-    smoother: Smoother,
-    fit: Fit,
+    variational: VariationalProblem,
+    fit: VariationalFit,
     around: Linearised,
     inflation: float,
     z: np.ndarray,
@@ -240,7 +245,7 @@ def _second_half(
     import covmats
     import pyesmda
 
-    weighted = (smoother.weight * around.sensitivity).double() / inflation
+    weighted = (variational.weight * around.sensitivity).double() / inflation
     values, vectors = np.linalg.eigh(around.information)
     told = values > _LEAST_INFORMATION
     if not told.any():
@@ -258,14 +263,16 @@ def _second_half(
             for part in range(0, members.shape[1], CHUNK):
                 own = members[:, part : part + CHUNK].T
                 moved = torch.einsum("mn,ncf->mcf", torch.from_numpy(own - fit.z).float(), around.adapted)
-                predicted, _ = smoother.predict(torch.from_numpy(own.copy()), smoother.begin(fit.increments + moved))
+                predicted, _ = variational.predict(
+                    torch.from_numpy(own.copy()), variational.begin(fit.increments + moved)
+                )
                 scores = compressed(predicted)
                 # One that diverges counts with its linearised frames: one NaN would spoil the gain of all.
                 linear = (own - fit.z) @ (project @ around.information).T
                 found.append(np.where(np.isfinite(scores).all(1, keepdims=True), scores, linear))
         return np.concatenate(found).T
 
-    observed = compressed(smoother.data[None])[0]
+    observed = compressed(variational.data[None])[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         update = pyesmda.ESMDA(
@@ -286,22 +293,22 @@ def _second_half(
 
 
 def member_starts(
-    smoother: Smoother, fit: Fit, around: Linearised, z: np.ndarray, rng: np.random.Generator
+    variational: VariationalProblem, fit: VariationalFit, around: Linearised, z: np.ndarray, rng: np.random.Generator
 ) -> torch.Tensor:
     """Coefficients of the starts (member, component, F): the fit, adapted to each z, with deviations, inside bounds."""
-    basis, grid = smoother.window.basis, smoother.problem.camera.grid
-    fields = smoother.where * basis.inverse(smoother.spread * around.deviations)
+    basis, grid = variational.window.basis, variational.problem.camera.grid
+    fields = variational.where * basis.inverse(variational.spread * around.deviations)
     starts = []
     for part in range(0, len(z), CHUNK):
         own = z[part : part + CHUNK]
         moved = torch.einsum("mn,ncf->mcf", torch.from_numpy(own - fit.z).float(), around.adapted)
-        centre = basis.inverse(smoother.begin(fit.increments + moved))
+        centre = basis.inverse(variational.begin(fit.increments + moved))
         weights = mixing_weights(rng, len(own), len(fields), basis.shape, grid)
-        deviation = _mixed(weights, fields, rng, smoother.problem.process)
+        deviation = _mixed(weights, fields, rng, variational.problem.process)
         varied = centre + deviation
-        if smoother.problem.process == "grain_growth":
+        if variational.problem.process == "grain_growth":
             varied = as_bright(varied, centre, fields)
-        starts.append(basis.forward(limited(varied, smoother.problem.process)))
+        starts.append(basis.forward(limited(varied, variational.problem.process)))
     return torch.cat(starts)
 
 

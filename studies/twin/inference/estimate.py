@@ -13,9 +13,9 @@ from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import Basis, basis_for
 from studies.twin.inference.ensemble import ADAPT, Posterior, draw, linearise, polished
 from studies.twin.inference.residuals import Residuals, look_at
-from studies.twin.inference.variational import Fit, Problem, Smoother
-from studies.twin.model.start import Start, first_guess, increment_spread
-from studies.twin.observations.frames import Frames
+from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
+from studies.twin.model.start import FirstGuess, first_guess, increment_spread
+from studies.twin.observations.frames import ObservedFrames
 from studies.twin.observations.segmentation import CLEAN
 
 #: Of L-BFGS on each of the growing windows.
@@ -40,7 +40,7 @@ WIDER = {"cahn_hilliard": 1.2, "grain_growth": 2.0}
 
 
 @dataclass
-class Estimate:
+class TwinEstimate:
     """All that is known after some frames.
 
     Attributes:
@@ -51,22 +51,22 @@ class Estimate:
         calls: trajectories run, forward or adjoint alike.
     """
 
-    fit: Fit
+    fit: VariationalFit
     posterior: Posterior
     residuals: Residuals
-    start: Start
+    start: FirstGuess
     calls: int
 
 
 def estimate(
-    problem: Problem,
-    frames: Frames,
+    problem: AssimilationProblem,
+    frames: ObservedFrames,
     members: int,
     steps: int,
     iterations: int,
     seed: int,
-    before: Estimate | None = None,
-) -> Estimate:
+    before: TwinEstimate | None = None,
+) -> TwinEstimate:
     """The posterior given all frames.
 
     Args:
@@ -78,21 +78,21 @@ def estimate(
     start = before.start if before is not None else first_start(problem, frames)
     count = len(frames.times)
     if before is None or count <= ALWAYS_SCAN or count & (count - 1) == 0:
-        fit, smoother, start = _from_scratch(problem, frames, start, iterations, before)
-        fit, smoother, start = _other_grains(problem, frames, iterations, fit, smoother, start)
+        fit, variational, start = _from_scratch(problem, frames, start, iterations, before)
+        fit, variational, start = _other_grains(problem, frames, iterations, fit, variational, start)
     else:
         share = max(8, round(WARM_SHARE * iterations))
-        fit, smoother = _descend(problem, frames, start, before.fit, share)
+        fit, variational = _descend(problem, frames, start, before.fit, share)
     rng = np.random.default_rng([seed, count, 1])
-    around = linearise(smoother, fit, rng, ADAPT)
-    fit = polished(smoother, fit, around)
+    around = linearise(variational, fit, rng, ADAPT)
+    fit = polished(variational, fit, around)
     residuals = look_at(frames, fit.predicted, problem.sigma, problem.grey.span)
     inflation = residuals.inflation
     around = around.widened(inflation)
     doubt = 0.0 if start.doubt is None else start.doubt
     wider = WIDER[problem.process]
-    posterior = draw(smoother, fit, around, inflation, members, steps, _member_seed(seed, count), doubt, wider)
-    return Estimate(fit, posterior, residuals, start, fit.calls + smoother.calls)
+    posterior = draw(variational, fit, around, inflation, members, steps, _member_seed(seed, count), doubt, wider)
+    return TwinEstimate(fit, posterior, residuals, start, fit.calls + variational.calls)
 
 
 def _member_seed(seed: int, count: int) -> int:
@@ -100,13 +100,13 @@ def _member_seed(seed: int, count: int) -> int:
 
 
 def _from_scratch(
-    problem: Problem,
-    frames: Frames,
-    start: Start,
+    problem: AssimilationProblem,
+    frames: ObservedFrames,
+    start: FirstGuess,
     iterations: int,
-    before: Estimate | None,
+    before: TwinEstimate | None,
     shares: tuple[float, ...] = (1.0,),
-) -> tuple[Fit, Smoother, Start]:
+) -> tuple[VariationalFit, VariationalProblem, FirstGuess]:
     """The fit from the best candidate; from a first guess with its grey levels where that costs less.
 
     Levels read off a histogram may be 6 % of the range off. A first guess with wrong levels is wrong in every cell at
@@ -114,24 +114,31 @@ def _from_scratch(
     """
     shape = problem.camera.grid.shape
     if len(frames.times) == 1:
-        zero = Fit(np.zeros(len(problem.names)), _no_increments(problem, start), shape, 1.0, 0.0, np.zeros(0), 0)
+        zero = VariationalFit(
+            np.zeros(len(problem.names)), _no_increments(problem, start), shape, 1.0, 0.0, np.zeros(0), 0
+        )
         return *_descend(problem, frames, start, before.fit if before else zero, iterations), start
     best = _candidate(problem, frames, start, before)
     if "level_low" in problem.names and len(frames.times) > 2:
         values = problem.values(torch.from_numpy(best.z)[None])
         low, high = float(values["level_low"][0]), float(values["level_high"][0])
         fresh = first_start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames, shares)
-        at = Fit(best.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), best.calls)
-        fit, smoother = _descend(problem, frames, fresh, at, iterations)
+        at = VariationalFit(best.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), best.calls)
+        fit, variational = _descend(problem, frames, fresh, at, iterations)
         if rank(fit) < rank(best):
-            return fit, smoother, fresh
+            return fit, variational, fresh
         best.calls = fit.calls
     return *_descend(problem, frames, start, best, iterations), start
 
 
 def _other_grains(
-    problem: Problem, frames: Frames, iterations: int, fit: Fit, smoother: Smoother, start: Start
-) -> tuple[Fit, Smoother, Start]:
+    problem: AssimilationProblem,
+    frames: ObservedFrames,
+    iterations: int,
+    fit: VariationalFit,
+    variational: VariationalProblem,
+    start: FirstGuess,
+) -> tuple[VariationalFit, VariationalProblem, FirstGuess]:
     """The fit from grains seen in the mean of the first frames, where it costs less.
 
     In noise (never in clean frames) grains are missed or invented. The mean has less of it, but small grains vanish and
@@ -140,18 +147,18 @@ def _other_grains(
     """
     short, clean = len(frames.times) < len(MEAN_OF), noise_share(problem) < CLEAN
     if problem.process != "grain_growth" or short or clean:
-        return fit, smoother, start
+        return fit, variational, start
     mean = first_start(problem, frames, MEAN_OF)
-    again, its_smoother, other = _from_scratch(problem, frames, mean, iterations, None, MEAN_OF)
+    again, its_variational, other = _from_scratch(problem, frames, mean, iterations, None, MEAN_OF)
     doubt = doubt_of(fit, again, frames)
     calls = fit.calls + again.calls
     if rank(again) < rank(fit):
-        fit, smoother, start = again, its_smoother, other
+        fit, variational, start = again, its_variational, other
     fit.calls = calls
-    return fit, smoother, replace(start, doubt=doubt)
+    return fit, variational, replace(start, doubt=doubt)
 
 
-def doubt_of(one: Fit, other: Fit, frames: Frames) -> np.ndarray:
+def doubt_of(one: VariationalFit, other: VariationalFit, frames: ObservedFrames) -> np.ndarray:
     """A deviation (name,) of z that comes from not knowing the grains: that of two fits, in full if equally good.
 
     The variance of two numbers is half their difference squared; times 4 p (1 - p) where one is likelier. Costs of
@@ -165,12 +172,12 @@ def doubt_of(one: Fit, other: Fit, frames: Frames) -> np.ndarray:
     return np.asarray((one.z - other.z) * math.sqrt(2.0 * share * (1.0 - share)))
 
 
-def rank(fit: Fit) -> float:
+def rank(fit: VariationalFit) -> float:
     """The cost; infinite for a material that the prior all but excludes."""
     return fit.cost if np.abs(fit.z).max(initial=0.0) < PLAUSIBLE else math.inf
 
 
-def first_start(problem: Problem, frames: Frames, shares: tuple[float, ...] = (1.0,)) -> Start:
+def first_start(problem: AssimilationProblem, frames: ObservedFrames, shares: tuple[float, ...] = (1.0,)) -> FirstGuess:
     """The first guess, from a mean of the first frames in these shares."""
     weights = np.array(shares) / sum(shares)
     grey = sum(w * frames.filled(i) for i, w in enumerate(weights))
@@ -180,23 +187,25 @@ def first_start(problem: Problem, frames: Frames, shares: tuple[float, ...] = (1
     return first_guess(problem.process, image, problem.camera.grid, noise)
 
 
-def noise_share(problem: Problem) -> float:
+def noise_share(problem: AssimilationProblem) -> float:
     """Standard deviation of the noise over the grey range."""
     return problem.sigma / problem.grey.span
 
 
-def _candidate(problem: Problem, frames: Frames, start: Start, before: Estimate | None) -> Fit:
+def _candidate(
+    problem: AssimilationProblem, frames: ObservedFrames, start: FirstGuess, before: TwinEstimate | None
+) -> VariationalFit:
     """From a coarse scan, and from the last fit if there is one: the better of them.
 
     Further corners of the scan are tried only where the first does not come down to the noise.
     """
     names = problem.names
-    rough = Smoother(problem, frames, start, *_typical(problem, np.zeros(len(names))), coarse=True)
-    found: list[Fit] = []
+    rough = VariationalProblem(problem, frames, start, *_typical(problem, np.zeros(len(names))), coarse=True)
+    found: list[VariationalFit] = []
     if before is not None:
         found.append(_descend(problem, frames, start, before.fit, FIRST_ITERATIONS)[0])
     for z in rough.scan(CANDIDATES):
-        fit = Fit(z, _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0)
+        fit = VariationalFit(z, _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0)
         for part in growing(len(frames.times)):
             # A short window says little of mobility: left alone it would drift to where nothing moves.
             whole = part == len(frames.times)
@@ -209,7 +218,7 @@ def _candidate(problem: Problem, frames: Frames, start: Start, before: Estimate 
     return best
 
 
-def _expected(frames: Frames) -> float:
+def _expected(frames: ObservedFrames) -> float:
     """Cost of a right fit, and a standard deviation more: half a chi-square of as many pixels as are seen."""
     count = float(frames.seen.sum())
     return 0.5 * count + (0.5 * count) ** 0.5
@@ -228,43 +237,48 @@ def growing(count: int) -> list[int]:
     return lengths
 
 
-def first(frames: Frames, count: int) -> Frames:
+def first(frames: ObservedFrames, count: int) -> ObservedFrames:
     """The first frames."""
-    return Frames(frames.times[:count], frames.grey[:count])
+    return ObservedFrames(frames.times[:count], frames.grey[:count])
 
 
-def _no_increments(problem: Problem, start: Start) -> torch.Tensor:
+def _no_increments(problem: AssimilationProblem, start: FirstGuess) -> torch.Tensor:
     grid = problem.camera.grid
     return torch.zeros(start.components, basis_for(grid, torch.float32).size)
 
 
-def _typical(problem: Problem, z: np.ndarray) -> tuple[float, float]:
+def _typical(problem: AssimilationProblem, z: np.ndarray) -> tuple[float, float]:
     values = problem.values(torch.from_numpy(z)[None])
     return float(values["mobility"][0]), float(values["kappa"][0])
 
 
 def _descend(
-    problem: Problem, frames: Frames, start: Start, at: Fit, iterations: int, material: bool = True
-) -> tuple[Fit, Smoother]:
+    problem: AssimilationProblem,
+    frames: ObservedFrames,
+    start: FirstGuess,
+    at: VariationalFit,
+    iterations: int,
+    material: bool = True,
+) -> tuple[VariationalFit, VariationalProblem]:
     """L-BFGS from a fit; again on another window where the material has moved far from the one that chose it."""
     z, w, shape, old = torch.from_numpy(at.z)[None], at.increments[None], at.shape, at.kappa
     calls = 0
     for _ in range(3):
         mobility, kappa = _typical(problem, z[0].numpy())
-        smoother = Smoother(problem, frames, start, mobility, kappa)
-        w = carried(w, start.amplitude, problem.camera.grid, (shape, old), (smoother.window.basis, kappa))
-        shape, old = smoother.window.shape, kappa
-        z, w = smoother.minimise(z, w, iterations, material=material)
+        variational = VariationalProblem(problem, frames, start, mobility, kappa)
+        w = carried(w, start.amplitude, problem.camera.grid, (shape, old), (variational.window.basis, kappa))
+        shape, old = variational.window.shape, kappa
+        z, w = variational.minimise(z, w, iterations, material=material)
         new_mobility, new_kappa = _typical(problem, z[0].numpy())
-        calls += smoother.calls
+        calls += variational.calls
         if max(_ratio(new_mobility, mobility), _ratio(new_kappa, kappa)) < MOVED:
             break
     with torch.no_grad():
-        predicted, _ = smoother.predict(z, smoother.begin(w))
-    smoother.calls = 0
-    cost = float(smoother.last_cost[0])
-    fit = Fit(z[0].numpy(), w[0], shape, old, cost, predicted[0].double().numpy(), at.calls + calls)
-    return fit, smoother
+        predicted, _ = variational.predict(z, variational.begin(w))
+    variational.calls = 0
+    cost = float(variational.last_cost[0])
+    fit = VariationalFit(z[0].numpy(), w[0], shape, old, cost, predicted[0].double().numpy(), at.calls + calls)
+    return fit, variational
 
 
 def _ratio(a: float, b: float) -> float:

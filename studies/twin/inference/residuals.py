@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studies.twin.observations.frames import Frames
+from studies.twin.observations.frames import ObservedFrames
 
 #: Correlation length of structured residuals along an axis, pixels: about an interface.
 _STRUCTURE = 2.5
@@ -34,7 +34,7 @@ class Residuals:
     inflation: float
 
 
-def look_at(frames: Frames, predicted: np.ndarray, sigma: float, span: float) -> Residuals:
+def look_at(frames: ObservedFrames, predicted: np.ndarray, sigma: float, span: float) -> Residuals:
     """Residuals of frames (time, y, x) against a prediction in grey values.
 
     Args:

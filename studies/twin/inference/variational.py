@@ -18,8 +18,8 @@ import torch
 
 from solvers.errors import InputError
 from studies.twin.model.forward import Material, Window
-from studies.twin.model.start import Start, increment_spread, where_uncertain
-from studies.twin.observations.frames import Camera, Frames, Grey
+from studies.twin.model.start import FirstGuess, increment_spread, where_uncertain
+from studies.twin.observations.frames import Camera, GreyScale, ObservedFrames
 from studies.twin.priors import estimated
 
 #: Values of z in the scan.
@@ -31,7 +31,7 @@ _BEYOND = 3.0
 
 
 @dataclass
-class Problem:
+class AssimilationProblem:
     """What is fixed while estimating.
 
     Attributes:
@@ -45,7 +45,7 @@ class Problem:
     process: str
     camera: Camera
     priors: dict[str, object]
-    grey: Grey
+    grey: GreyScale
     model_error: float
 
     @property
@@ -89,7 +89,7 @@ class Problem:
 
 
 @dataclass
-class Fit:
+class VariationalFit:
     """The most probable start and parameters.
 
     Attributes:
@@ -112,7 +112,7 @@ class Fit:
     history: list[float] = field(default_factory=list)
 
 
-class Smoother:
+class VariationalProblem:
     """The cost of a window and its minimisation; see the module.
 
     Args:
@@ -123,7 +123,13 @@ class Smoother:
     """
 
     def __init__(
-        self, problem: Problem, frames: Frames, start: Start, mobility: float, kappa: float, coarse: bool = False
+        self,
+        problem: AssimilationProblem,
+        frames: ObservedFrames,
+        start: FirstGuess,
+        mobility: float,
+        kappa: float,
+        coarse: bool = False,
     ) -> None:
         self.problem, self.frames, self.start = problem, frames, start
         grid = problem.camera.grid
@@ -201,7 +207,7 @@ class Smoother:
                     zs[:, names.index(name)] = torch.tensor(column, dtype=torch.float64)
             values = self.problem.values(zs)
             small = float(values["kappa"].min())
-            rough = Smoother(
+            rough = VariationalProblem(
                 self.problem, self.frames, self.start, float(values["mobility"][0]), max(small, 0.1), coarse=True
             )
             with torch.no_grad():

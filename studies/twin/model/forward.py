@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from solvers.processes.registry import process_named
+from solvers.accuracy import internal_shape
 from solvers.grids.grid import Grid
 from solvers.grids.spectral_basis import Basis, basis_for
+from solvers.processes.registry import process_named
 
 #: Implicit share of the damping: the least that is stable with steps this long.
 STABILISER = {"cahn_hilliard": 1.5, "grain_growth": 1.5}

@@ -39,7 +39,7 @@ BOUND = {"cahn_hilliard": (-1.15, 1.15), "grain_growth": (-0.1, 1.05)}
 
 
 @dataclass
-class Start:
+class FirstGuess:
     """A first guess on the user's cells, kept independent of internal grids.
 
     Attributes:
@@ -73,7 +73,7 @@ class Start:
         return basis.forward(field.to(basis.k2.dtype))
 
 
-def first_guess(process: str, image: np.ndarray, grid: Grid, noise: float) -> Start:
+def first_guess(process: str, image: np.ndarray, grid: Grid, noise: float) -> FirstGuess:
     """A start from the first frame.
 
     Args:
@@ -85,9 +85,11 @@ def first_guess(process: str, image: np.ndarray, grid: Grid, noise: float) -> St
     """
     if process == "cahn_hilliard":
         smooth = torch.from_numpy(_smooth(image, grid, noise))
-        return Start(process, AMPLITUDE + NOISE_SHARE * noise, composition=limited(smooth[None], process)[0].numpy())
+        return FirstGuess(
+            process, AMPLITUDE + NOISE_SHARE * noise, composition=limited(smooth[None], process)[0].numpy()
+        )
     labels = segment(np.clip(image, 0.0, 1.1), grid, noise)
-    return Start(process, GRAIN_AMPLITUDE, labels=labels, field_of=share_fields(labels, grid))
+    return FirstGuess(process, GRAIN_AMPLITUDE, labels=labels, field_of=share_fields(labels, grid))
 
 
 def where_uncertain(process: str, base: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import torch
 
-from studies.twin.inference.variational import Smoother
+from studies.twin.inference.variational import VariationalProblem
 from studies.twin.model.forward import Material, Window
 
 #: A derivative: a change of the state to the change of what follows from it.
@@ -33,46 +33,46 @@ class Tangent:
     """Derivative of the observed frames with respect to the increments of the start.
 
     Args:
-        smoother: whose window, camera and prior these are.
+        variational: whose window, camera and prior these are.
         z: float64 (name,), and
         w: float32 (component, F), about which to linearise.
     """
 
-    def __init__(self, smoother: Smoother, z: torch.Tensor, w: torch.Tensor) -> None:
-        self._smoother = smoother
-        values = smoother.problem.values(z[None])
-        self._material = smoother.problem.material(values)
+    def __init__(self, variational: VariationalProblem, z: torch.Tensor, w: torch.Tensor) -> None:
+        self._variational = variational
+        values = variational.problem.values(z[None])
+        self._material = variational.problem.material(values)
         contrast = float(values["level_high"][0] - values["level_low"][0])
-        self._gain = 0.5 * contrast if smoother.problem.process == "cahn_hilliard" else contrast
+        self._gain = 0.5 * contrast if variational.problem.process == "cahn_hilliard" else contrast
         self._laws: list[Linear] = []
         self._views: list[Linear] = []
         with torch.no_grad():
-            _Recording(smoother.window, self._laws, self._views).run(smoother.begin(w[None]), self._material)
-        smoother.calls += 1
+            _Recording(variational.window, self._laws, self._views).run(variational.begin(w[None]), self._material)
+        variational.calls += 1
 
     @property
     def rows_at_once(self) -> int:
         """Rows that a batch may have."""
-        fields = max(1, len(self._laws)) * 4 * self._smoother.base.numel()
+        fields = max(1, len(self._laws)) * 4 * self._variational.base.numel()
         return max(1, _KEPT // fields)
 
     def frames(self, change: torch.Tensor) -> torch.Tensor:
         """Change of the frames (batch, time, pixel y, pixel x), grey values, for changes (batch, component, F) of w."""
-        smoother = self._smoother
-        basis = smoother.window.basis
-        start = basis.forward(smoother.where * basis.inverse(smoother.spread * change))
-        seen, _ = _Replaying(smoother.window, self._laws, self._views).run(start, self._material)
-        smoother.calls += len(change)
-        return self._gain * smoother.problem.camera.view(seen)
+        variational = self._variational
+        basis = variational.window.basis
+        start = basis.forward(variational.where * basis.inverse(variational.spread * change))
+        seen, _ = _Replaying(variational.window, self._laws, self._views).run(start, self._material)
+        variational.calls += len(change)
+        return self._gain * variational.problem.camera.view(seen)
 
     def transposed(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames (batch, time, pixel y, pixel x) pulled back to w (batch, component, F)."""
         return torch.cat([self._transposed(part) for part in frames.split(self.rows_at_once)])
 
     def _transposed(self, frames: torch.Tensor) -> torch.Tensor:
-        zero = torch.zeros(len(frames), *self._smoother.base.shape, requires_grad=True)
+        zero = torch.zeros(len(frames), *self._variational.base.shape, requires_grad=True)
         (back,) = torch.autograd.grad(self.frames(zero), zero, frames)
-        self._smoother.calls += len(frames)
+        self._variational.calls += len(frames)
         return back
 
     def curvature(self, change: torch.Tensor) -> torch.Tensor:
@@ -82,8 +82,8 @@ class Tangent:
     def _curvature(self, change: torch.Tensor) -> torch.Tensor:
         leaf = change.detach().requires_grad_(True)
         seen = self.frames(leaf)
-        (back,) = torch.autograd.grad(seen, leaf, self._smoother.weight * seen.detach())
-        self._smoother.calls += len(change)
+        (back,) = torch.autograd.grad(seen, leaf, self._variational.weight * seen.detach())
+        self._variational.calls += len(change)
         return change + back
 
     def solve(self, right: torch.Tensor, iterations: int, tolerance: float) -> torch.Tensor:

@@ -16,7 +16,7 @@ LEAST_SEEN = 0.02
 
 
 @dataclass
-class Frames:
+class ObservedFrames:
     """Observed frames in the order of their times.
 
     Attributes:
@@ -49,7 +49,7 @@ class Frames:
         return frame
 
 
-def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> Frames:
+def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> ObservedFrames:
     """Check and sort frames; whole frames without any value count as missing and are left out.
 
     A row or column that shows one and the same value in all of several frames is dead, and not seen.
@@ -79,7 +79,7 @@ def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> Frames:
     times, grey = _seen_enough(times, grey, source)
     _hide_dead_lines(grey)
     # A frame may have shown nothing but its dead lines.
-    return Frames(*_seen_enough(times, grey, source))
+    return ObservedFrames(*_seen_enough(times, grey, source))
 
 
 def _seen_enough(times: np.ndarray, grey: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +178,7 @@ def camera_for(
 
 
 @dataclass
-class Grey:
+class GreyScale:
     """Noise and grey levels of frames.
 
     Attributes:
@@ -200,7 +200,7 @@ class Grey:
         return abs(self.high - self.low)
 
 
-def estimate_noise(frames: Frames) -> float:
+def estimate_noise(frames: ObservedFrames) -> float:
     """Standard deviation of white noise: from differences in space or in time, whichever are smaller.
 
     Both hold structure besides noise: boundaries a cell wide the first, what moves fast the second.
@@ -213,7 +213,7 @@ def estimate_noise(frames: Frames) -> float:
     return min(found, default=0.0)
 
 
-def _spatial(frames: Frames) -> list[np.ndarray]:
+def _spatial(frames: ObservedFrames) -> list[np.ndarray]:
     """Differences (pixel,) of pixels to the plane through their neighbours, of each frame, as large as the noise.
 
     Immerkaer (1996), doi:10.1006/cviu.1996.0060; medians of them instead of means, so that edges do not count.
@@ -224,7 +224,7 @@ def _spatial(frames: Frames) -> list[np.ndarray]:
     return _seen(convolve2d(frame, kernel, mode="valid") for frame in frames.grey)
 
 
-def _temporal(frames: Frames) -> list[np.ndarray]:
+def _temporal(frames: ObservedFrames) -> list[np.ndarray]:
     """Differences (pixel,) of each frame to the line through those before and after it, as large as the noise."""
     times, grey = frames.times, frames.grey
     after = (times[1:-1] - times[:-2]) / (times[2:] - times[:-2])
@@ -239,7 +239,7 @@ def _seen(differences: Iterable[np.ndarray]) -> list[np.ndarray]:
     return [part for part in parts if len(part)]
 
 
-def estimate_levels(frames: Frames, process: str, noise: float) -> tuple[float, float, tuple[float, float]]:
+def estimate_levels(frames: ObservedFrames, process: str, noise: float) -> tuple[float, float, tuple[float, float]]:
     """Grey values of the two phases (of phi = 0 and 1 for grains), and how far they may be off.
 
     Cahn-Hilliard: means of the two classes of Otsu's threshold over the outer halves. Grains: the bright level from

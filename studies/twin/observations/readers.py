@@ -10,13 +10,13 @@ import numpy as np
 
 from solvers.errors import InputError
 from studies.twin.config import Observations
-from studies.twin.observations.frames import Frames, make_frames
+from studies.twin.observations.frames import ObservedFrames, make_frames
 
 IMAGES = (".png", ".tif", ".tiff")
 TIMES_FILE = "times.csv"
 
 
-def read_frames(wanted: Observations) -> Frames:
+def read_frames(wanted: Observations) -> ObservedFrames:
     """The frames that the ``observations`` block names, in the order of their times.
 
     Raises:
@@ -33,7 +33,7 @@ def read_frames(wanted: Observations) -> Frames:
     frames = make_frames(times, grey, str(path))
     if wanted.frames is None:
         return frames
-    return Frames(frames.times[: wanted.frames], frames.grey[: wanted.frames])
+    return ObservedFrames(frames.times[: wanted.frames], frames.grey[: wanted.frames])
 
 
 def _read(path: Path, wanted: Observations) -> tuple[np.ndarray, np.ndarray]:

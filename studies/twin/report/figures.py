@@ -23,7 +23,7 @@ ANIMATION_WIDTH, ANIMATION_MS = 320, 120
 
 def frames_figure(twin: Twin) -> Figure:
     """Observed frames, what the twin makes of them, and the residuals."""
-    frames, problem, found = twin._known()
+    frames, problem, found = twin.current()
     chosen = spread_indices(len(frames.times), MOST_FRAMES)
     predicted = found.posterior.predicted.numpy().mean(0)
     low, high = sorted((problem.grey.low, problem.grey.high))
@@ -114,7 +114,7 @@ def forecast_figure(twin: Twin, forecast: Forecast) -> Figure:
 
 def animation(twin: Twin, forecast: Forecast) -> bytes:
     """A GIF: the twin's mean through the observed window and on into the forecast, a bar marks the forecast."""
-    _, problem, found = twin._known()
+    _, problem, found = twin.current()
     past = found.posterior.predicted.numpy().mean(0)
     future = forecast.grey.mean(0)
     low, high = sorted((problem.grey.low, problem.grey.high))

@@ -51,7 +51,7 @@ def write_report(twin: Twin, check: ModelCheck, known: list[Determined], forecas
 def _render(
     twin: Twin, check: ModelCheck, known: list[Determined], forecast: Forecast, pictures: dict[str, str]
 ) -> str:
-    frames, problem, found = twin._known()
+    frames, problem, found = twin.current()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
