@@ -9,37 +9,29 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
-from peers_bench.client import BENCHMARKS, Client, WorkerFailedError
-from peers_bench.contender import Contender
-from peers_bench.environment import make_environment, python_of_peers, versions
-from peers_bench.measure import Point, interleave, time_round
-from peers_bench.problem import TRAJECTORIES
-from peers_bench.reference import CACHE, load_reference, reference_path
-from peers_bench.registry import MODULES, OURS, contenders_of
+from common import PAGES, cache_folder
+from common.runs import parser, say
+from peers_bench.contender import MODULES, OURS, contenders_of
+from peers_bench.measure import Point, interleave, scanned, time_round
+from peers_bench.problem import TRAJECTORIES, reference_file
 from peers_bench.report import Run, plot, write_csv, write_markdown
-from peers_bench.scans import scanned
-
-_DOCS = BENCHMARKS.parent / "docs" / "benchmarks"
+from peers_bench.worker import Client, WorkerFailedError, make_environment, python_of_peers, versions
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--make-env", action="store_true", help="make the peers' environment and stop")
-    parser.add_argument("--quick", action="store_true", help="every 7th setting, 4 trajectories")
-    parser.add_argument("--rounds", type=int, help="interleaved timing rounds (default 5, quick 1); 0 only scans")
-    parser.add_argument(
-        "--fresh", action="store_true", help="scan the peers' settings again (kept in .cache otherwise)"
-    )
-    parser.add_argument("--only", nargs="+", metavar="MODULE", choices=MODULES, help=f"of {', '.join(MODULES)}")
-    parser.add_argument(
-        "--core", type=int, default=(os.cpu_count() or 1) - 1, help="core to run on (default: the last)"
-    )
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what tables and plot show")
-    parser.add_argument("--out", type=Path, help="folder for the results")
-    arguments = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--make-env", action="store_true", help="make the peers' environment and stop")
+    given.add_argument("--quick", action="store_true", help="every 7th setting, 4 trajectories")
+    given.add_argument("--rounds", type=int, help="interleaved timing rounds (default 5, quick 1); 0 only scans")
+    given.add_argument("--fresh", action="store_true", help="scan the peers' settings again (kept in .cache otherwise)")
+    given.add_argument("--only", nargs="+", metavar="MODULE", choices=MODULES, help=f"of {', '.join(MODULES)}")
+    last = (os.cpu_count() or 1) - 1
+    given.add_argument("--core", type=int, default=last, help="core to run on (default: the last)")
+    given.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what tables and plot show")
+    given.add_argument("--out", type=Path, help="folder for the results")
+    arguments = given.parse_args()
     if arguments.rounds is None:
         arguments.rounds = 1 if arguments.quick else 5
     return arguments
@@ -57,16 +49,13 @@ def _measure(clients: dict[str, Client], arguments: argparse.Namespace) -> list[
         others += rest
     points = interleave(groups)
     for number in range(arguments.rounds):
-        print(f"timing round {number + 1}: {len(points)} points", file=sys.stderr, flush=True)
+        say(f"timing round {number + 1}: {len(points)} points")
         time_round(clients, points, budget=0.1 if quick else 0.4)
     return [point for group in groups for point in group] + others
 
 
 def _start(arguments: argparse.Namespace) -> dict[str, Client]:
-    count = 4 if arguments.quick else TRAJECTORIES
-    load_reference(count)
-    available = sorted(CACHE.glob(reference_path(count).name.replace(f"-{count}-", "-*-")))
-    reference = next(path for path in available if int(path.name.split("-")[2]) >= count)
+    reference = reference_file(4 if arguments.quick else TRAJECTORIES)
     clients: dict[str, Client] = {}
     for module in arguments.only or MODULES:
         for contender in contenders_of(module):
@@ -81,22 +70,22 @@ def main() -> int:
         make_environment()
         return 0
     if not python_of_peers().exists():
-        print("peers.py: no environment yet; run `python benchmarks/peers.py --make-env` first", file=sys.stderr)
+        say("peers.py: no environment yet; run `python benchmarks/peers.py --make-env` first")
         return 2
-    out = arguments.out or (CACHE / "quick" if arguments.quick else _DOCS)
+    out = arguments.out or (cache_folder() / "quick" if arguments.quick else PAGES)
     out.mkdir(parents=True, exist_ok=True)
     clients = _start(arguments)
     try:
         points = _measure(clients, arguments)
     except WorkerFailedError as failure:
-        print(f"peers.py: {failure}", file=sys.stderr)
+        say(f"peers.py: {failure}")
         return 1
     finally:
         for client in clients.values():
             client.close()
     if not arguments.rounds:
         return 0
-    contenders: list[Contender] = [client.contender for client in clients.values()]
+    contenders = [client.contender for client in clients.values()]
     ours = [client.contender.name for client in clients.values() if client.module == OURS]
     run = Run(points, contenders, arguments.clock, versions())
     write_csv(run, out / "peers.csv")

@@ -6,29 +6,25 @@ an hour on one core the first time: the converged references, kept in ``benchmar
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from validation_cases import growth, manufactured, pfhub, tolerance  # noqa: E402
-from validation_cases.table import Table  # noqa: E402
+from common import PAGES, ROOT, cache_folder
+from common.runs import parser
+from validation_cases import growth, pfhub, tolerance
+from validation_cases.table import Table
 
 CASES: dict[str, Callable[[], list[Table]]] = {
     "tolerance": tolerance.error_over_tolerance,
     "equations": tolerance.other_equations,
     "pfhub-1a": pfhub.benchmark_1a,
-    "pfhub-7a": manufactured.benchmark_7a,
+    "pfhub-7a": pfhub.benchmark_7a,
     "growth": growth.growth_law,
 }
-PAGE = ROOT / "docs" / "benchmarks" / "validation.md"
-PARTS = ROOT / "benchmarks" / ".cache" / "validation"
+PAGE = PAGES / "validation.md"
 
 
 def run(name: str) -> int:
@@ -37,29 +33,32 @@ def run(name: str) -> int:
     began = time.perf_counter()
     tables = CASES[name]()
     seconds = time.perf_counter() - began
-    PARTS.mkdir(parents=True, exist_ok=True)
     text = "\n".join(table.markdown() for table in tables)
     command = f"`python benchmarks/validation.py {name}`, {seconds:.0f} s on one thread"
-    (PARTS / f"{name}.md").write_text(f"{text}\n{command}.\n", encoding="utf-8")
+    _section(name).write_text(f"{text}\n{command}.\n", encoding="utf-8")
     return sum(table.failures for table in tables)
+
+
+def _section(name: str) -> Path:
+    folder = cache_folder() / "validation"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{name}.md"
 
 
 def write_page() -> None:
     """Puts the sections of this and earlier runs together."""
     head = "# Validation\n\nWhat the solvers answer, against solutions that share no code with them.\n"
-    sections = [(PARTS / f"{name}.md") for name in CASES]
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    body = [part.read_text(encoding="utf-8") for part in sections if part.exists()]
+    body = [part.read_text(encoding="utf-8") for part in map(_section, CASES) if part.exists()]
     PAGE.write_text("\n".join([head, *body]), encoding="utf-8")
 
 
 def main() -> int:
     """Runs the selected cases; 1 if any bound failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("selection", nargs="*", metavar="SELECTION", help=f"any of {', '.join(CASES)}; default all")
-    chosen = parser.parse_args().selection or list(CASES)
+    given = parser(__doc__)
+    given.add_argument("selection", nargs="*", metavar="SELECTION", help=f"any of {', '.join(CASES)}; default all")
+    chosen = given.parse_args().selection or list(CASES)
     if unknown := set(chosen) - set(CASES):
-        parser.error(f"SELECTION: any of {', '.join(CASES)}, but got {', '.join(sorted(unknown))}")
+        given.error(f"SELECTION: any of {', '.join(CASES)}, but got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     failures = sum(run(name) for name in chosen)
     write_page()

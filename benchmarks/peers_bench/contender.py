@@ -1,12 +1,24 @@
-"""What the benchmark needs to know of a contender."""
+"""What the benchmark needs to know of a contender, and which there are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
-from peers_bench.problem import Array
+from common.spectral import Array
+
+OURS = "ours"
+MODULES = (
+    OURS,
+    "exponax_jax",
+    "torchfsm_torch",
+    "spectraletd_torch",
+    "evoxels_jax",
+    "pypde_numba",
+    "plain_numpy",
+)
 
 Setting = dict[str, str | int | float]
 Solver = Callable[[Array], Array]
@@ -43,3 +55,8 @@ def describe(setting: Setting) -> str:
     return " ".join(
         f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in setting.items()
     )
+
+
+def contenders_of(module: str) -> list[Contender]:
+    """The contenders a module of ``peers_bench.contenders`` offers; it is imported here and where they run."""
+    return list(import_module(f"peers_bench.contenders.{module}").contenders())

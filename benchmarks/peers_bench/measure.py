@@ -1,16 +1,26 @@
-"""Scan every contender's settings, choose those worth timing, time them in interleaved rounds."""
+"""Scan every contender's settings, choose those worth timing, time them in interleaved rounds.
+
+Errors of a pinned library at a given setting do not change, and finding them takes most of a run; so the scan of a
+contender is kept in ``benchmarks/.cache`` until its module or the pins change. This project's own schemes are scanned
+again every time.
+"""
 
 from __future__ import annotations
 
-import sys
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Literal
 
-from peers_bench.client import Client, WorkerFailedError
-from peers_bench.contender import describe
+from common import cache_folder
+from common.runs import say
+
+from peers_bench.contender import OURS, describe
 from peers_bench.curves import near_front, summarise
+from peers_bench.worker import REQUIREMENTS, Client, WorkerFailedError
 
 Mode = Literal["alone", "batch"]
 
@@ -18,6 +28,7 @@ _SLACKS = (1.3, 1.15, 1.05, 1.0)
 _MOST_TIMED = 12
 _BATCH_BUDGET = 5.0  # times the budget of a single-trajectory timing
 _ERRORS_OF_INTEREST = (5e-5, 0.2)
+_SCAN_TRAJECTORIES = 8
 
 
 @dataclass
@@ -47,10 +58,6 @@ class Point:
         return summarise(self.errors)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def scan(client: Client, trajectories: int, every: int = 1) -> list[Point]:
     """A first pass over the settings, one trajectory at a time; settings that fail are reported and left out."""
     contender = client.contender
@@ -63,10 +70,10 @@ def scan(client: Client, trajectories: int, every: int = 1) -> list[Point]:
         try:
             answer = client.ask("run", index=index, chunk=1, trajectories=count)
         except WorkerFailedError as failure:
-            _say(f"  {text}: failed, {failure}")
+            say(f"  {text}: failed, {failure}")
             continue
         points.append(Point(contender.name, index, text, "alone", 1, answer["errors"], answer["seconds"]))
-        _say(f"  {text}: error {points[-1].error['median']:.2e}, {1e3 * answer['seconds']:.1f} ms")
+        say(f"  {text}: error {points[-1].error['median']:.2e}, {1e3 * answer['seconds']:.1f} ms")
     return points
 
 
@@ -93,29 +100,53 @@ def confirm(client: Client, chosen: Sequence[Point], trajectories: int) -> list[
     points: list[Point] = []
     for point in chosen:
         alone = client.ask("run", index=point.index, chunk=1, trajectories=count)
-        points.append(Point(point.contender, point.index, point.setting, "alone", 1, alone["errors"], alone["seconds"]))
         trials = {1: alone}
         for chunk in client.contender.chunks:
             if 1 < chunk <= count:
                 trials[chunk] = client.ask("run", index=point.index, chunk=chunk, trajectories=count)
         best = min(trials, key=lambda chunk: trials[chunk]["seconds"])
-        points.append(
-            Point(
-                point.contender,
-                point.index,
-                point.setting,
-                "batch",
-                best,
-                trials[best]["errors"],
-                trials[best]["seconds"],
-            )
-        )
-        _say(f"  {point.contender}: {point.setting}: " + _trial_text({c: t["seconds"] for c, t in trials.items()}))
+        kept: tuple[tuple[Mode, int], ...] = (("alone", 1), ("batch", best))
+        for mode, chunk in kept:
+            errors, scanned = trials[chunk]["errors"], trials[chunk]["seconds"]
+            points.append(replace(point, mode=mode, chunk=chunk, errors=errors, scanned=scanned))
+        costs = ", ".join(f"chunk {chunk} {1e3 * trial['seconds']:.1f} ms" for chunk, trial in trials.items())
+        say(f"  {point.contender}: {point.setting}: {costs}")
     return points
 
 
-def _trial_text(seconds: dict[int, float]) -> str:
-    return ", ".join(f"chunk {chunk} {1e3 * cost:.1f} ms" for chunk, cost in seconds.items())
+def scanned(client: Client, trajectories: int, every: int, fresh: bool) -> tuple[list[Point], list[Point]]:
+    """Points to time, and points that were only scanned.
+
+    Args:
+        client: the contender's running worker.
+        trajectories: how many the errors are judged on, at most.
+        every: scan only each n-th setting (a smoke run); 1 scans all.
+        fresh: ignore what an earlier run remembered.
+    """
+    path = _scan_file(client, trajectories, every)
+    if path.exists() and not fresh and client.module != OURS:
+        stored = json.loads(path.read_text())
+        chosen, rest = ([Point(**row) for row in stored[part]] for part in ("chosen", "rest"))
+        return chosen, rest
+    say(f"{client.contender.name}: {len(client.contender.settings)} settings")
+    found = scan(client, min(trajectories, _SCAN_TRAJECTORIES), every)
+    kept = choose(found)
+    chosen = confirm(client, kept, trajectories)
+    indices = {point.index for point in kept}
+    rest = [point for point in found if point.index not in indices]
+    if client.module != OURS:
+        content = {"chosen": [asdict(point) for point in chosen], "rest": [asdict(point) for point in rest]}
+        path.write_text(json.dumps(content))
+    return chosen, rest
+
+
+def _scan_file(client: Client, trajectories: int, every: int) -> Path:
+    source = Path(__file__).parent / "contenders" / f"{client.module}.py"
+    key = hashlib.sha256()
+    for part in (source.read_bytes(), REQUIREMENTS.read_bytes(), f"{trajectories} {every}".encode()):
+        key.update(part)
+    name = "".join(letter if letter.isalnum() else "-" for letter in client.contender.name)
+    return cache_folder() / f"peers-scan-{name}-{key.hexdigest()[:16]}.json"
 
 
 def interleave(groups: Iterable[Sequence[Point]]) -> list[Point]:

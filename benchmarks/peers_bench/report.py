@@ -15,6 +15,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from common.runs import markdown_table
 
 from peers_bench.contender import Contender
 from peers_bench.curves import first_reaching, front, interpolated_cost
@@ -121,10 +122,10 @@ def _number(value: float | None, pattern: str = "{:.3g}") -> str:
     return "-" if value is None else pattern.format(value)
 
 
-def _cells_text(entry: Cell) -> str:
+def _cells(entry: Cell) -> tuple[str, ...]:
     if entry.cost is None:
-        return f"not reached (best {entry.best_error:.1e}) | - | - | "
-    return f"{_number(entry.cost)} | {_number(entry.ratio, '{:.2f}')} | {_number(entry.interpolated)} | {entry.setting}"
+        return f"not reached (best {entry.best_error:.1e})", "-", "-", ""
+    return _number(entry.cost), _number(entry.ratio, "{:.2f}"), _number(entry.interpolated), entry.setting
 
 
 def table(run: Run, ours: str, mode: Mode, statistic: str, target: float) -> str:
@@ -135,9 +136,8 @@ def table(run: Run, ours: str, mode: Mode, statistic: str, target: float) -> str
         if run.select(contender.name, mode)
     }
     order = sorted(entries, key=lambda name: entries[name].cost or float("inf"))
-    lines = ["| | ms | times ours | interpolated ms | setting |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | {_cells_text(entries[name])} |" for name in order]
-    return "\n".join(lines)
+    columns = ("", "ms", "times ours", "interpolated ms", "setting")
+    return "\n".join(markdown_table(columns, [(name, *_cells(entries[name])) for name in order]))
 
 
 def _machine() -> str:

@@ -1,7 +1,7 @@
-"""One contender in its own process: builds solvers, runs and times them on request.
+"""One contender in its own process, and the driver's side of it.
 
-Started by ``peers_bench.client``; reads one JSON request a line on standard input and answers with one JSON line on
-standard output. Whatever the library itself prints goes to standard error.
+The process builds solvers, runs and times them on request: one JSON request a line on standard input, one JSON line of
+answer on standard output. What the library itself prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
 import sys
 import time
 import warnings
@@ -16,12 +17,99 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import BENCHMARKS, ROOT
+from common.spectral import Array
 
-from peers_bench.contender import Contender, Solver
-from peers_bench.problem import Array, initial_fields, relative_errors
-from peers_bench.registry import find
+from peers_bench.contender import Contender, Solver, contenders_of
+from peers_bench.problem import initial_fields, relative_errors
 
+PEERS_ENVIRONMENT = BENCHMARKS / ".envs" / "peers"
+REQUIREMENTS = BENCHMARKS / "peers-requirements.txt"
+_SHOWN = ("exponax", "jax", "torchfsm", "torch", "spectralETD", "evoxels", "py-pde", "numba", "rocket-fft", "numpy")
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "JAX_PLATFORMS": "cpu",
+    "MPLBACKEND": "Agg",
+}
 _SEEDS_TIMED = 4
+
+
+def python_of_peers() -> Path:
+    """Interpreter of the peers' own environment, whether or not it exists: their pins do not suit this project."""
+    return PEERS_ENVIRONMENT / "bin" / "python"
+
+
+def make_environment() -> None:
+    """Create the environment and install the pinned peers (about 2.6 GB on disk)."""
+    subprocess.run([sys.executable, "-m", "venv", str(PEERS_ENVIRONMENT)], check=True)
+    subprocess.run([str(python_of_peers()), "-m", "pip", "install", "-r", str(REQUIREMENTS)], check=True)
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the peers, by name."""
+    listing = subprocess.run(
+        [str(python_of_peers()), "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, text=True
+    )
+    installed = {row["name"].lower(): row["version"] for row in json.loads(listing.stdout)}
+    return {name: installed[name.lower()] for name in _SHOWN if name.lower() in installed}
+
+
+class WorkerFailedError(RuntimeError):
+    """A contender raised, or its process ended."""
+
+
+class Client:
+    """A running worker.
+
+    Args:
+        module: module of ``peers_bench.contenders``.
+        contender: the contender of that module it runs.
+        reference_file: ``.npy`` of the reference fields.
+        core: processor core it is pinned to; the same for all, so that they meet the same conditions.
+    """
+
+    def __init__(self, module: str, contender: Contender, reference_file: Path, core: int) -> None:
+        self.module, self.contender = module, contender
+        python = python_of_peers() if contender.environment == "peers" else Path(sys.executable)
+        path = os.pathsep.join([str(BENCHMARKS), str(ROOT)])
+        arguments = [module, contender.name, str(reference_file), str(core)]
+        self._process = subprocess.Popen(
+            [str(python), "-m", "peers_bench.worker", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
+            cwd=ROOT,
+        )
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """Call a method of the worker.
+
+        Raises:
+            WorkerFailedError: with what the contender raised.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise WorkerFailedError(f"{self.contender.name}: its process ended with {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "failure" in answer:
+            raise WorkerFailedError(f"{self.contender.name}: {answer['failure']}")
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
 
 
 class Worker:
@@ -111,7 +199,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the libraries' own prints must not mix with the answers
     warnings.simplefilter("ignore")  # this process only runs a benchmark
-    worker = Worker(find(module, name), np.load(Path(reference_file)))
+    contender = next(c for c in contenders_of(module) if c.name == name)
+    worker = Worker(contender, np.load(Path(reference_file)))
     for line in sys.stdin:
         request = json.loads(line)
         method = getattr(worker, request.pop("do"))

@@ -1,18 +1,20 @@
-"""Independent converged solutions: plain numpy, complex transforms, ETDRK4 with small fixed steps on a fine grid.
+"""Independent converged solutions: plain numpy, ETDRK4 with small fixed steps on a fine grid.
 
-Nothing here is shared with ``solvers``: refinement and sampling are products with explicit Fourier matrices, the
-scheme is Kassam and Trefethen's (2005, doi:10.1137/S1064827502410633), written from the paper.
+Nothing here is shared with ``solvers``. Solutions are computed once and kept in ``benchmarks/.cache``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from common import cache_folder, spectral
+from common.runs import say
+from common.spectral import Array, Etdrk, interpolate, wavenumbers
 from scipy import fft
-
-Array = np.ndarray
 
 SPACING = 0.5  # cell size over sqrt(kappa / W), at most: leaves a relative error of about 1e-7
 # Steps in units of 1 / (M W), and of kappa / (M W^2), the time in which an interface diffuses, where that is shorter.
@@ -20,56 +22,17 @@ STEP = 0.05
 EARLY, EARLY_STEP = 20.0, 0.0125  # until then: most of the error at any later time is made while phases separate
 
 
-def fourier_matrix(source: int, target: int) -> Array:
-    """(target, source) values of the real trigonometric interpolant of one period; a Nyquist mode is a cosine."""
-    modes = np.fft.fftfreq(source, 1 / source)
-    angle = 2 * np.pi * np.outer(np.arange(target) / target, modes)
-    synthesis = np.exp(1j * angle)
-    if source % 2 == 0:
-        synthesis[:, source // 2] = np.cos(angle[:, source // 2])
-    return np.real(synthesis @ np.fft.fft(np.eye(source), axis=0)) / source
-
-
-def interpolate(fields: Array, shape: tuple[int, ...]) -> Array:
-    """(..., *source) to (..., *shape) on the same periodic box."""
-    for axis, target in enumerate(shape, start=fields.ndim - len(shape)):
-        source = fields.shape[axis]
-        if source != target:
-            fields = np.moveaxis(np.moveaxis(fields, axis, -1) @ fourier_matrix(source, target).T, -1, axis)
-    return fields
-
-
-def wavenumbers(shape: tuple[int, int], lengths: tuple[float, float]) -> tuple[Array, Array]:
-    """k along y and x of the half spectrum that ``rfft2`` returns, broadcasting to it."""
-    ky = 2 * np.pi * np.fft.fftfreq(shape[0], lengths[0] / shape[0])
-    kx = 2 * np.pi * np.fft.rfftfreq(shape[1], lengths[1] / shape[1])
-    return ky[:, None], kx[None, :]
-
-
-class Etdrk4:
-    """du/dt = L u + N(u) in Fourier space, L diagonal."""
-
-    def __init__(self, linear: Array, nonlinear: Callable[[Array], Array], step: float) -> None:
-        z = step * linear
-        ring = z[..., None] + np.exp(1j * np.pi * (np.arange(32) + 0.5) / 32)
-        e, ring3 = np.exp(ring), ring**3
-        self._nonlinear = nonlinear
-        self._e, self._e2 = np.exp(z), np.exp(z / 2)
-        self._q = step * np.mean((np.exp(ring / 2) - 1) / ring, axis=-1).real
-        self._f1 = step * np.mean((-4 - ring + e * (4 - 3 * ring + ring**2)) / ring3, axis=-1).real
-        self._f2 = step * np.mean((2 + ring + e * (-2 + ring)) / ring3, axis=-1).real
-        self._f3 = step * np.mean((-4 - 3 * ring - ring**2 + e * (4 - ring)) / ring3, axis=-1).real
-
-    def __call__(self, v: Array) -> Array:
-        n = self._nonlinear(v)
-        decayed = self._e2 * v
-        a = decayed + self._q * n
-        na = self._nonlinear(a)
-        b = decayed + self._q * na
-        nb = self._nonlinear(b)
-        c = self._e2 * a + self._q * (2 * nb - n)
-        nc = self._nonlinear(c)
-        return self._e * v + self._f1 * n + 2 * self._f2 * (na + nb) + self._f3 * nc
+def cached(name: str, key: object, make: Callable[[], Array]) -> Array:
+    """``make()``, or what an earlier call with the same ``key`` (by its repr) and reference code made."""
+    source = b"".join(Path(file).read_bytes() for file in (__file__, spectral.__file__))
+    digest = hashlib.sha256(repr(key).encode() + source).hexdigest()[:16]
+    path = cache_folder() / f"validation-{name}-{digest}.npy"
+    if path.exists():
+        return np.asarray(np.load(path))
+    say(f"  reference: {name} {key}")
+    value = make()
+    np.save(path, value)
+    return value
 
 
 def march(
@@ -82,7 +45,7 @@ def march(
             if stop <= now:
                 continue
             count = int(np.ceil((stop - now) * scale * refine / step - 1e-9))
-            advance = Etdrk4(linear, nonlinear, (stop - now) / count)
+            advance = Etdrk(linear, nonlinear, (stop - now) / count)
             for _ in range(count):
                 v = advance(v)
             now = stop
@@ -202,9 +165,3 @@ def grain_growth(
     start = fft.rfft2(interpolate(initial, fine))
     states = march(start, -kappa * (ky**2 + kx**2), reaction, times, 1.0, refine)
     return np.stack([interpolate(fft.irfft2(v, s=fine), shape) for v in states])
-
-
-def relative_l2(found: Array, expected: Array, axes: int = 2) -> Array:
-    """|found - expected| / |expected| over the last ``axes`` axes."""
-    over = tuple(range(-axes, 0))
-    return np.sqrt(np.square(found - expected).sum(over) / np.square(expected).sum(over))

@@ -1,9 +1,11 @@
-"""What a validation case hands back: rows of a table, each with a verdict."""
+"""Rows of a validation table, each with whether its bound held."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from common.runs import markdown_table
 
 
 @dataclass
@@ -30,7 +32,5 @@ class Table:
 
     def markdown(self) -> str:
         """The section."""
-        header = [*self.columns, "held"]
-        lines = [f"## {self.title}", "", self.text, "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
-        return "\n".join(lines) + "\n"
+        table = markdown_table([*self.columns, "held"], self.rows)
+        return "\n".join([f"## {self.title}", "", self.text, "", *table]) + "\n"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from common.spectral import Array, cosines, relative_l2, smooth_noise
 
 from solvers import CahnHilliard, GrainGrowth, Grid, Solution, solve
-from validation_cases.cache import cached
-from validation_cases.reference import Material, cahn_hilliard, grain_growth, relative_l2
-from validation_cases.starts import cosines, smooth_noise
+from validation_cases.reference import Material, cached, cahn_hilliard, grain_growth
 from validation_cases.table import Table
 
-Array = np.ndarray
 CELLS = 64
 TIMES = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 MOBILITIES = (0.5, 1.0, 2.0)

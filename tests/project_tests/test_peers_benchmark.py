@@ -11,17 +11,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
+from common.spectral import fourier_matrix
+from peers_bench.contender import MODULES, contenders_of
 from peers_bench.curves import first_reaching, front, interpolated_cost, near_front, summarise
-from peers_bench.numpy_etdrk import NumpyEtdrk
 from peers_bench.problem import (
     BOX,
+    NumpyEtdrk,
     initial_field,
     initial_fields,
-    interpolation_matrix,
     relative_errors,
     resample,
 )
-from peers_bench.registry import MODULES, contenders_of
 
 ERRORS = [1e-1, 1e-2, 2e-2, 1e-3, math.inf]
 COSTS = [1.0, 4.0, 8.0, 16.0, 0.5]
@@ -60,14 +60,14 @@ def test_interpolation_is_exact_for_resolved_waves() -> None:
     x = np.arange(64) * BOX / 64
     fine = np.arange(72) * BOX / 72
     wave = 2 * np.pi * 7 / BOX
-    matrix = interpolation_matrix(64, 72)
+    matrix = fourier_matrix(64, 72)
     np.testing.assert_allclose(matrix @ np.cos(wave * x + 0.3), np.cos(wave * fine + 0.3), atol=1e-12)
 
 
 def test_nyquist_mode_stays_a_cosine() -> None:
     """Its coefficient is split evenly between the two signs, so the interpolant is cos(32 * 2 pi x / L)."""
     fine = np.arange(96) * BOX / 96
-    upwards = interpolation_matrix(64, 96) @ np.cos(np.pi * np.arange(64))
+    upwards = fourier_matrix(64, 96) @ np.cos(np.pi * np.arange(64))
     np.testing.assert_allclose(upwards, np.cos(np.pi * fine), atol=1e-12)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from validation_cases.starts import cosines, smooth_noise
+from common.spectral import cosines, smooth_noise
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, solve
 from solvers.grids.resampling import resample

@@ -8,7 +8,7 @@ from decimal import Decimal, getcontext
 import numpy as np
 import pytest
 import torch
-from validation_cases.starts import smooth_noise
+from common.spectral import smooth_noise
 
 from solvers import CahnHilliard, GrainGrowth, Grid, InputError
 from solvers.grids.spectral_basis import basis_for

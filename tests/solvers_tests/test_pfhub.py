@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from validation_cases import growth, manufactured, pfhub
-from validation_cases.manufactured import ManufacturedAllenCahn
+from validation_cases import growth, pfhub
+from validation_cases.pfhub import ManufacturedAllenCahn
 
 from solvers import solve
 from solvers.initial.pfhub import pfhub_1a
@@ -37,7 +37,7 @@ class TestManufactured:
         basis = equation.basis
         laplacian = basis.inverse(-basis.k2 * basis.forward(eta))
         bulk = -4 * eta * (eta - 1) * (eta - 0.5)
-        residual = in_time - bulk - manufactured.KAPPA * laplacian - equation.source(time)
+        residual = in_time - bulk - pfhub.KAPPA * laplacian - equation.source(time)
         inside = torch.minimum(torch.arange(192), 192 - torch.arange(192)).remainder(96) > 8
         # Away from the mirror lines, where the tails of the profile meet at 1e-5. Differences of order h^2, and a
         # spectrum that ends at 1e-6, times kappa k^2.
@@ -49,10 +49,10 @@ class TestManufactured:
         ("scheme", "step", "bound"), [("etdrk4", 0.1, 2e-6), ("etdrk4", 0.05, 2e-7), ("sbdf3", 0.02, 5e-7)]
     )
     def test_fixed_steps(self, scheme, step, bound):
-        assert manufactured.fixed_step_error(SHAPE, scheme, step, stop=1.0) < bound
+        assert pfhub.fixed_step_error(SHAPE, scheme, step, stop=1.0) < bound
 
     def test_the_adaptive_scheme_follows_its_tolerance(self):
-        (coarse, few), (fine, many) = (manufactured.adaptive_error(SHAPE, s, stop=1.0) for s in (1e-5, 1e-7))
+        (coarse, few), (fine, many) = (pfhub.adaptive_error(SHAPE, s, stop=1.0) for s in (1e-5, 1e-7))
         # Third order, so errors go as evaluations^-3.
         assert math.log(coarse / fine) / math.log(many / few) > 2.5
         assert fine < 2e-7

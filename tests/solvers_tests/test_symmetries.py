@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from validation_cases.starts import smooth_noise
+from common.spectral import smooth_noise
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, solve
 

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from validation_cases.reference import Material, cahn_hilliard, grain_growth, relative_l2
-from validation_cases.starts import cosines, smooth_noise
+from common.spectral import cosines, relative_l2, smooth_noise
+from validation_cases.reference import Material, cahn_hilliard, grain_growth
 
 from solvers import CahnHilliard, GrainGrowth, Grid, solve
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
-from validation_cases.reference import Material, cahn_hilliard, relative_l2
-from validation_cases.starts import smooth_noise
+from common.spectral import relative_l2, smooth_noise
+from validation_cases.reference import Material, cahn_hilliard
 
 from solvers import CahnHilliard, DoubleWell, Grid, InputError, simulate, solve
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from itertools import product
 
+from common.spectral import Array
+
 from peers_bench.contender import Contender, Setting, Solver
-from peers_bench.problem import CELLS, T_END, Array
+from peers_bench.problem import CELLS, T_END
 
 _TOLERANCES = (4e-1, 3e-1, 2e-1, 1e-1, 5e-2, 3e-2, 2e-2, 1.5e-2, 1.25e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4)
 

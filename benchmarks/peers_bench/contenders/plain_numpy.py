@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 from peers_bench.contender import Contender, Setting, Solver
-from peers_bench.numpy_etdrk import NumpyEtdrk
+from peers_bench.problem import NumpyEtdrk
 
 
 def _build(setting: Setting) -> Solver:
@@ -23,5 +23,5 @@ def _settings() -> tuple[Setting, ...]:
 
 def contenders() -> list[Contender]:
     """The plain numpy contender."""
-    note = "ETDRK2 and ETDRK4, numpy real transforms, float64; benchmarks/peers_bench/numpy_etdrk.py"
+    note = "ETDRK2 and ETDRK4, numpy real transforms, float64; benchmarks/common/spectral.py"
     return [Contender("numpy ETDRK", _settings(), _build, environment="project", chunks=(1, 8), note=note)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from common.spectral import Array
 
 from peers_bench.contender import Contender, Setting, Solver
-from peers_bench.problem import BOX, T_END, Array, resample
+from peers_bench.problem import BOX, T_END, resample
 
 
 def _build(setting: Setting) -> Solver:

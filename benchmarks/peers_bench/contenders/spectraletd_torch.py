@@ -8,9 +8,10 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from common.spectral import Array
 
 from peers_bench.contender import Contender, Setting, Solver
-from peers_bench.problem import BOX, T_END, Array, resample
+from peers_bench.problem import BOX, T_END, resample
 
 
 def _solver(setting: Setting) -> Any:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+from common.spectral import Array
+
 from peers_bench.contender import Contender, Setting, Solver
-from peers_bench.problem import BOX, T_END, Array, resample
+from peers_bench.problem import BOX, T_END, resample
 
 
 def _cubic_laplacian() -> Any:
