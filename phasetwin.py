@@ -10,6 +10,7 @@ from importlib import import_module
 import typer
 
 from solvers.errors import InputError
+from sweeps.monitoring.progress import lines_on_stderr
 
 #: Rooms whose ``cli.add_commands(app)`` adds verbs, in the order of the help page.
 ROOMS = ("sweeps", "surrogate", "studies.inverse", "studies.twin")
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 some points failed, 2 the input is wrong, 130 interrupted.
     """
     try:
-        status = build_app()(args=arguments, prog_name="phasetwin", standalone_mode=False)
+        with lines_on_stderr():
+            status = build_app()(args=arguments, prog_name="phasetwin", standalone_mode=False)
     except InputError as error:
         return _complain(str(error))
     except UsageError as error:

@@ -8,7 +8,6 @@ since.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -76,7 +75,6 @@ def _measured(config: SweepConfig, block: AutoEngine, requested: dict[str, Any])
         contrast=_largest(config, "mobility_contrast"),
         tolerance=block.tolerance,
         of=requested["of"],
-        say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     solver = {"kind": "solver", "tolerance": block.tolerance, "dtype": block.dtype, "device": block.device}
     if found.model is None:

@@ -48,7 +48,7 @@ def train(
     folder = checkpoint_folder(config)
     begun = prepared.begin_with(start) if start else {}
     typer.echo(f"{config.name}: {len(prepared.data.fields)} trajectories, checkpoints in {folder}")
-    progress = run(prepared.network, prepared.task, prepared.settings, folder, prepared.identity, typer.echo)
+    progress = run(prepared.network, prepared.task, prepared.settings, folder, prepared.identity)
     target = out or Path("runs") / "models" / config.name
     history = {"step": progress.step, "minutes": progress.elapsed / 60.0, "score": progress.best, **begun}
     about = {"name": config.name, **prepared.about(), "training": {**history, "curve": progress.history}}

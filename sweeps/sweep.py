@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps.config.sweep import SweepConfig
+from sweeps.monitoring.progress import lines_on_stderr, point_progress
 from sweeps.plan.plan import Plan, make_plan
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sweeps.execution.task import BatchTask
     from sweeps.monitoring.watcher import Watcher
 
-
+logger = logging.getLogger("phasetwin")
 #: Damaged objects that a run names one by one.
 DAMAGE_SHOWN = 20
 
@@ -115,7 +116,7 @@ class Sweep:
 
         Args:
             client: Dask client to use; None starts what ``cluster`` says.
-            progress: show a bar or lines on stderr.
+            progress: show a bar or lines on stderr, and the messages of the logger ``phasetwin``.
             check: first read all that the store holds; what is damaged is computed again.
 
         Raises:
@@ -130,11 +131,15 @@ class Sweep:
         check_device(self.config.engine)
         started = time.monotonic()
         plan = self.plan()
-        with store_lock(self.store) as hold, Runner(self.config, client, progress, hold.check) as runner:
+        with (
+            lines_on_stderr(progress),
+            store_lock(self.store) as hold,
+            Runner(self.config, client, progress, hold.check) as runner,
+        ):
             prepared = prepare(self.store, plan, check)
             if progress:
                 for line in prepared.damaged[:DAMAGE_SHOWN]:
-                    print(f"damaged, made again: {line}", file=sys.stderr, flush=True)
+                    logger.info(f"damaged, made again: {line}")
             watcher = runner.watched_by(Watcher(prepared, hold))
             counts = _fill(prepared, runner)
             watcher.enter("verifying")
@@ -160,7 +165,11 @@ class Sweep:
 
         open_store(self.store)
         started = time.monotonic()
-        with store_lock(self.store) as hold, Runner(self.config, client, progress, hold.check) as runner:
+        with (
+            lines_on_stderr(progress),
+            store_lock(self.store) as hold,
+            Runner(self.config, client, progress, hold.check) as runner,
+        ):
             prepared = prepare(self.store, self.plan(), check=False)
             check_something_done(prepared)
             checks = verify_points(prepared, runner.run, count)
@@ -258,9 +267,7 @@ class Runner:
         if self._watcher is not None:
             self._watcher.connect(client, link)
         if self.show and link:
-            print(
-                f"dashboard: {link}, this sweep: {link.replace('/status', '/phasetwin')}", file=sys.stderr, flush=True
-            )
+            logger.info(f"dashboard: {link}, this sweep: {link.replace('/status', '/phasetwin')}")
         if self._config.output.performance:
             self._stack.enter_context(performance(client, self._config.output.path))
 
@@ -268,7 +275,6 @@ class Runner:
 def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
     """Compute every pending point; returns how many were computed and how many copied."""
     from sweeps.execution.prepare import make_tasks
-    from sweeps.monitoring.progress import point_progress
 
     tasks = make_tasks(prepared)
     total, left = len(prepared.pending), int(prepared.pending.sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import sys
 import time
 from pathlib import Path
@@ -93,7 +94,8 @@ def _watched(study: Study) -> list[dict[str, float]]:
     process, marks = psutil.Process(), [(0, time.process_time(), 0.0)]
     part = min(PART, study.config.trials // 5)
 
-    def say(line: str) -> None:
+    def mark(record: logging.LogRecord) -> bool:
+        line = record.getMessage()
         if " trials" in line and "batch" in line:
             done = int(line.split(" of ")[0].split()[-1])
             if done >= marks[-1][0] + part or done == study.config.trials:
@@ -102,8 +104,14 @@ def _watched(study: Study) -> list[dict[str, float]]:
                 took = 1000 * (now - before) / max(1, done - first)
                 print(f"flat: {done} trials, {took:.1f} ms a trial, {mb:.0f} MB", file=sys.stderr, flush=True)
 
+        return False
+
+    logger = logging.getLogger("phasetwin")
+    logger.addFilter(mark)
+    logger.setLevel(logging.INFO)
     # On workers of its own, as a user's study runs.
-    study.run(progress=say, report=False)
+    study.run(progress=False, report=False)
+    logger.removeFilter(mark)
     return [
         {"first": a[0], "last": b[0], "cpu_ms": 1000 * (b[1] - a[1]) / max(1, b[0] - a[0]), "mb": b[2]}
         for a, b in itertools.pairwise(marks)

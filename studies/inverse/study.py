@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from studies.inverse.config import StudyConfig
 from studies.inverse.inputs import Prepared, prepare, read_study, read_sweep, study_from
 from sweeps.config.sweep import SweepConfig
 from sweeps.files import partial_name, write_json
+from sweeps.monitoring.progress import lines_on_stderr
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -103,14 +103,12 @@ class Study:
         """
         return prepare(self.config, self.sweep)
 
-    def run(
-        self, client: Client | None = None, progress: bool | Callable[[str], None] = True, report: bool = True
-    ) -> StudyResult:
+    def run(self, client: Client | None = None, progress: bool = True, report: bool = True) -> StudyResult:
         """Search until a verified optimum holds or the budget ends; run again, it goes on.
 
         Args:
             client: Dask client to use; None starts what the sweep's ``cluster`` says.
-            progress: lines on stderr; or a function that gets them.
+            progress: show the messages of the logger ``phasetwin`` on stderr.
             report: write the report beside ``best.json``.
 
         Raises:
@@ -125,20 +123,11 @@ class Study:
 
         started = time.monotonic()
         prepared = self.prepare()
-        say = progress if callable(progress) else _on_stderr if progress else _nowhere
-        with store_lock(str(self.folder)), LazyClient(self.sweep, client, say) as lazy:
+        with lines_on_stderr(progress), store_lock(str(self.folder)), LazyClient(self.sweep, client) as lazy:
             claim(self.folder, self.config, self.sweep)
-            driver = begin(prepared, self.folder, lazy, say)
+            driver = begin(prepared, self.folder, lazy)
             standing = driver.run()
             return conclude(driver, standing, started, report)
-
-
-def _on_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _nowhere(line: str) -> None:
-    """Silence."""
 
 
 def _is_free(key: tuple[Any, ...]) -> bool:

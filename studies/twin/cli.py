@@ -47,7 +47,7 @@ def assimilate(
     twin = Twin.from_yaml(file, changes)
     with located(file, changes):
         check_engine(twin.config.engine, twin.config.process)
-        folder = run_batch(twin, typer.echo) if watch is None else run_watch(twin, watch, typer.echo, idle)
+        folder = run_batch(twin) if watch is None else run_watch(twin, watch, idle)
         check, known = twin.check(), twin.identifiability()
         forecast = twin.forecast()
     write_store(twin, folder, check, known, forecast)

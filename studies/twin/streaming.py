@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import time as clock
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from studies.twin.quantiles import quantiles
 from studies.twin.store import folder_for, load_state, save_state
 from studies.twin.twin import Twin
 
+logger = logging.getLogger("phasetwin")
 POLL_SECONDS = 1.0
 
 
@@ -26,7 +27,7 @@ def milestones(count: int) -> list[int]:
     return sorted({*found, count})
 
 
-def run_batch(twin: Twin, say: Callable[[str], None]) -> Path:
+def run_batch(twin: Twin) -> Path:
     """All frames that the file names; a store that is there already is continued, a finished one is left as it is.
 
     Raises:
@@ -42,16 +43,15 @@ def run_batch(twin: Twin, say: Callable[[str], None]) -> Path:
         if count > done:
             twin.assimilate(ObservedFrames(frames.times[:count], frames.grey[:count]))
             save_state(twin, folder)
-            say(_line(twin))
+            logger.info(_line(twin))
     return folder
 
 
-def run_watch(twin: Twin, source: Path, say: Callable[[str], None], idle: float | None) -> Path:
+def run_watch(twin: Twin, source: Path, idle: float | None) -> Path:
     """Frames of a folder as they arrive: every row of ``times.csv`` whose file is there, in the order of the rows.
 
     Args:
         source: folder with images and ``times.csv``.
-        say: takes one line an update.
         idle: end after this many seconds without a new frame; None goes on until it is interrupted.
 
     Raises:
@@ -61,14 +61,14 @@ def run_watch(twin: Twin, source: Path, say: Callable[[str], None], idle: float 
         raise InputError(f"--watch: found no folder {source}, allowed one with images and {TIMES_FILE}")
     folder = folder_for(twin)
     if load_state(twin, folder):
-        say(f"continues after {len(twin.frames.times) if twin.frames else 0} frames from {folder}")
+        logger.info(f"continues after {len(twin.frames.times) if twin.frames else 0} frames from {folder}")
     last = clock.monotonic()
     while True:
         arrived = _next(twin, source)
         if arrived is not None:
             twin.update(*arrived)
             save_state(twin, folder)
-            say(_line(twin))
+            logger.info(_line(twin))
             last = clock.monotonic()
         elif idle is not None and clock.monotonic() - last > idle:
             if twin.frames is None:

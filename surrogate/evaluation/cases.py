@@ -13,7 +13,7 @@ from solvers.errors import InputError
 from surrogate.evaluation.metrics import Edges
 from surrogate.evaluation.physics import Problem
 from surrogate.evaluation.protocol import Protocol
-from surrogate.evaluation.references import CACHE, References, Say
+from surrogate.evaluation.references import CACHE, References
 
 # Statistics are taken at about this many of the forecast frames; images are compared at all of them.
 _SAMPLED = 20
@@ -69,9 +69,7 @@ class Case:
         return [list(range(i, min(i + size, self.count))) for i in range(0, self.count, size)]
 
 
-def protocol_case(
-    protocol: Protocol, trajectories: int | None = None, folder: Path | str = CACHE, say: Say = print
-) -> Case:
+def protocol_case(protocol: Protocol, trajectories: int | None = None, folder: Path | str = CACHE) -> Case:
     """The case of a protocol; its references are computed where they are missing.
 
     Raises:
@@ -80,7 +78,7 @@ def protocol_case(
     count = protocol.trajectories if trajectories is None else trajectories
     if count < 1:
         raise InputError(f"--trajectories: at least 1, but got {count}")
-    references = References(protocol, folder, say)
+    references = References(protocol, folder)
     references.compute(count)
     return Case(
         name=protocol.name,

@@ -139,7 +139,7 @@ def _calibrate(model: str, calibration: tuple[Path, ...], coverage: tuple[Path, 
 
     if model in _BASELINES:
         raise InputError(f"model: found {model!r}, allowed a learned model: a baseline has no bands")
-    folder, entries = calibrate_model(model, Stores(calibration, coverage, outside), typer.echo)
+    folder, entries = calibrate_model(model, Stores(calibration, coverage, outside))
     about = read_about(folder)
     if (folder / "card.md").is_file():
         renew_card(folder / "card.md", about)
@@ -191,7 +191,7 @@ def _on_protocol(
     from surrogate.evaluation.run import evaluate
 
     return [
-        evaluate(model, protocol, trajectories, references, say=typer.echo, rollouts=rollouts)
+        evaluate(model, protocol, trajectories, references, rollouts=rollouts)
         for protocol in protocols_for(model.process, names)
     ]
 
@@ -202,7 +202,7 @@ def _on_clips(
     from surrogate.evaluation.run import evaluate_clips
 
     kind: Literal["no_flux", "periodic"] = "no_flux" if boundary == "no_flux" else "periodic"
-    return evaluate_clips(model, path, kind, spacing, kappa, age, say=typer.echo)
+    return evaluate_clips(model, path, kind, spacing, kappa, age)
 
 
 def _folder_name(model: str, clips: Path | None) -> str:

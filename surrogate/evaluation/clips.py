@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from surrogate.evaluation import metrics
 from surrogate.evaluation.cases import Case
 from surrogate.evaluation.forecasters import Forecaster, Mirrored, Persistence
 from surrogate.evaluation.physics import Problem
-from surrogate.evaluation.references import Say
+
+logger = logging.getLogger("phasetwin")
 
 N_IN = 10
 HORIZONS = {"cahn_hilliard": (90, 200), "grain_growth": (90, 190)}
@@ -87,7 +89,6 @@ def clip_case(
     spacing: float | None = None,
     kappa: float | None = None,
     age: float = 20.0,
-    say: Say = print,
 ) -> Case:
     """The case of a file of clips. Score :class:`~surrogate.evaluation.forecasters.Mirrored` models on it.
 
@@ -105,7 +106,7 @@ def clip_case(
     grid = Grid(tuple(films.shape[-2:]), 1.0, boundary)
     fields = metrics.from_image(films, process)
     scales = fit_scales(model, fields[:, :N_IN], grid, spacing, kappa, age)
-    say(scales.story)
+    logger.info(scales.story)
     most = min(films.shape[1] - N_IN, HORIZONS[process][-1])
     horizons = (*(h for h in HORIZONS[process] if h < most), most)
     return Case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -14,7 +15,9 @@ from surrogate.evaluation import metrics
 from surrogate.evaluation.forecasters import Engine
 from surrogate.evaluation.physics import process_of
 from surrogate.evaluation.protocol import Protocol
-from surrogate.evaluation.references import References, Say
+from surrogate.evaluation.references import References
+
+logger = logging.getLogger("phasetwin")
 
 _QUANTITIES = {
     "cahn_hilliard": ("free_energy", "domain_size", "interface_density"),
@@ -70,9 +73,7 @@ class EngineScores:
         return len(self.energy_rises) * (self.frames - 1)
 
 
-def score_engine(
-    model: Engine, protocol: Protocol, references: References, trajectories: int, say: Say = print
-) -> EngineScores:
+def score_engine(model: Engine, protocol: Protocol, references: References, trajectories: int) -> EngineScores:
     """Runs every trajectory from its start and compares with the references.
 
     Raises:
@@ -95,7 +96,7 @@ def score_engine(
         risen = metrics.energy_rises(reference.frames.free_energy.numpy())
         counters = (prediction.mass_drift, prediction.energy_rises, prediction.guarded, prediction.trust, risen)
         counts.append([np.asarray(c) for c in counters])
-        say(f"{protocol.name}: {batch[-1] + 1} of {trajectories} rolled out from the start")
+        logger.info(f"{protocol.name}: {batch[-1] + 1} of {trajectories} rolled out from the start")
     mass, rises, guarded, trust, risen = (np.concatenate(c) for c in zip(*counts, strict=True))
     frames = len(protocol.times)
     return EngineScores(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from solvers.processes.cahn_hilliard import CahnHilliard
 from solvers.simulation import solve
 from surrogate.evaluation.protocol import Protocol
 
+logger = logging.getLogger("phasetwin")
+
 CACHE = Path("runs/surrogate/evaluation")
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,11 @@ class References:
     Args:
         protocol: which.
         folder: where files are kept; a trajectory is computed when it is first asked for.
-        say: gets a line for each trajectory computed.
     """
 
-    def __init__(self, protocol: Protocol, folder: Path | str = CACHE, say: Say = print) -> None:
+    def __init__(self, protocol: Protocol, folder: Path | str = CACHE) -> None:
         self.protocol = protocol
         self.folder = Path(folder) / protocol.key
-        self._say = say
 
     def path(self, trajectory: int) -> Path:
         """The file of a trajectory."""
@@ -62,7 +61,9 @@ class References:
         for i in range(trajectories):
             if not self.path(i).exists():
                 self._compute(i)
-                self._say(f"{self.protocol.name}: reference {i + 1} of {trajectories}, {self._load(i).wall_s[0]:.1f} s")
+                logger.info(
+                    f"{self.protocol.name}: reference {i + 1} of {trajectories}, {self._load(i).wall_s[0]:.1f} s"
+                )
 
     def load(self, trajectories: list[int]) -> Trajectories:
         """Some trajectories, computed where they are missing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from surrogate.evaluation import metrics
 from surrogate.evaluation.cases import Case
 from surrogate.evaluation.forecasters import Forecaster, Persistence
 from surrogate.evaluation.physics import Measures, measure
-from surrogate.evaluation.references import Say
+
+logger = logging.getLogger("phasetwin")
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,12 @@ class _Part:
     wall_s: float
 
 
-def score(model: Forecaster, case: Case, say: Say = print) -> Scores:
+def score(model: Forecaster, case: Case) -> Scores:
     """Lets a model continue every film of a case and measures the result.
 
     Args:
         model: of the case's process.
         case: the films.
-        say: gets progress lines.
 
     Raises:
         InputError: for a model of the other process, or one that cannot take the case's grid or returns something
@@ -122,7 +123,7 @@ def score(model: Forecaster, case: Case, say: Say = print) -> Scores:
     for batch, part in zip(batches, _parts(model, case, batches), strict=True):
         parts.append(part)
         done = f"{batch[-1] + 1} of {case.count} films, {1e3 * part.wall_s / part.images.rmse.size:.3g} ms a frame"
-        say(f"{case.name}: {done}, RMSE {part.images.rmse.mean():.3f}")
+        logger.info(f"{case.name}: {done}, RMSE {part.images.rmse.mean():.3f}")
     truth = torch.cat([part.truth_sampled for part in parts])
     return Scores(
         model=model.name,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,8 @@ from torch import nn
 from solvers.errors import InputError
 from surrogate.training.checkpoint import Progress, load_state, save_state
 from surrogate.training.optimiser import Kind, Optimisers
+
+logger = logging.getLogger("phasetwin")
 
 
 class Task(Protocol):
@@ -71,7 +73,6 @@ def train(
     settings: LoopSettings,
     folder: Path,
     identity: str,
-    say: Callable[[str], None] = print,
 ) -> Progress:
     """Trains until the budget is spent; run again, it goes on where it was. ``net`` ends as the best average.
 
@@ -81,7 +82,6 @@ def train(
         settings: see there.
         folder: for checkpoints; made.
         identity: hash of whatever a checkpoint must have been made with (network, data).
-        say: takes progress lines.
 
     Raises:
         InputError: for a checkpoint of something else.
@@ -89,7 +89,7 @@ def train(
     torch.set_num_threads(settings.threads)
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(net, settings)
-    run.resume(folder, identity, say)
+    run.resume(folder, identity)
     progress = run.progress
     budget = 60.0 * settings.minutes
     mark = validated = saved = time.monotonic()
@@ -103,7 +103,7 @@ def train(
         mark = now
         over = progress.elapsed >= budget
         if over or now - validated > settings.validate_seconds:
-            run.validate(task, float(np.mean(losses)), budget, say)
+            run.validate(task, float(np.mean(losses)), budget)
             losses, validated = [], time.monotonic()
             progress.elapsed += validated - mark
             mark = validated
@@ -147,7 +147,7 @@ class _Run:
                     self.average[name].copy_(value)
         return float(loss.detach())
 
-    def validate(self, task: Task, loss: float, budget: float, say: Callable[[str], None]) -> None:
+    def validate(self, task: Task, loss: float, budget: float) -> None:
         """Judges the averaged weights, and keeps them where they are the best so far."""
         present = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
         self.net.load_state_dict(self.average)
@@ -163,7 +163,7 @@ class _Run:
         progress.history.append({"elapsed": progress.elapsed, "step": progress.step, "loss": loss, **figures})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         left = max(0.0, budget - progress.elapsed) / 60.0
-        say(f"step {progress.step}, loss {loss:.4f}, {shown}{' *' if better else ''}, {left:.1f} min left")
+        logger.info(f"step {progress.step}, loss {loss:.4f}, {shown}{' *' if better else ''}, {left:.1f} min left")
 
     def save(self, folder: Path, identity: str) -> None:
         """A checkpoint."""
@@ -174,7 +174,7 @@ class _Run:
         tensors["generator"] = torch.get_rng_state()
         save_state(folder, tensors, self.progress, {"identity": identity, "rng": self.rng.bit_generator.state})
 
-    def resume(self, folder: Path, identity: str, say: Callable[[str], None]) -> None:
+    def resume(self, folder: Path, identity: str) -> None:
         """Takes up a checkpoint, where there is one."""
         found = load_state(folder)
         if found is None:
@@ -192,4 +192,6 @@ class _Run:
         torch.set_rng_state(tensors["generator"])
         self.rng.bit_generator.state = extra["rng"]
         self.progress = progress
-        say(f"resumed after {progress.elapsed / 60:.1f} min, step {progress.step}, best score {progress.best:.4f}")
+        logger.info(
+            f"resumed after {progress.elapsed / 60:.1f} min, step {progress.step}, best score {progress.best:.4f}"
+        )

@@ -1,8 +1,9 @@
-"""How far a run is: a bar on a terminal, plain lines in a log."""
+"""How far a run is: a bar on a terminal, plain lines in a log; and where messages of the logger ``phasetwin`` go."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +12,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+logger = logging.getLogger("phasetwin")
 # Between two plain lines at least this long passes.
 LINE_SECONDS = 10.0
 
 Advance = Callable[[int], None]
+
+
+class _Lines(logging.Handler):
+    """Prints messages as they are on what is stderr at that moment: a progress bar replaces it while it is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def lines_on_stderr(show: bool = True) -> Iterator[None]:
+    """Print messages of the logger ``phasetwin``, from INFO on, while the block runs.
+
+    Changes nothing without ``show``, and where a handler gets those messages already.
+    """
+    if not show or (logger.isEnabledFor(logging.INFO) and logger.hasHandlers()):
+        yield
+        return
+    handler, before = _Lines(), (logger.level, logger.propagate)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 @contextlib.contextmanager
@@ -65,16 +95,17 @@ def _bar(console: Console, name: str, total: int, done: int) -> Iterator[Advance
 @contextlib.contextmanager
 def _lines(name: str, total: int, done: int) -> Iterator[Advance]:
     counter = _Counter(total, done)
-    last = [time.monotonic()]
+    last = time.monotonic()
 
     def advance(points: int) -> None:
+        nonlocal last
         counter.add(points)
         now = time.monotonic()
-        if now - last[0] >= LINE_SECONDS or counter.done == total:
-            last[0] = now
-            print(f"{name}: {counter.text()}", file=sys.stderr, flush=True)
+        if now - last >= LINE_SECONDS or counter.done == total:
+            last = now
+            logger.info(f"{name}: {counter.text()}")
 
-    print(f"{name}: {done} of {total} points done", file=sys.stderr, flush=True)
+    logger.info(f"{name}: {done} of {total} points done")
     yield advance
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sweeps.execution.prepare import Prepared
 
+logger = logging.getLogger("phasetwin")
 #: Between two reports at least this long passes.
 REPORT_SECONDS = 1.0
 
@@ -65,7 +66,7 @@ class Watcher:
             self._hand_on(self.facts())
         except Exception as error:  # noqa: BLE001 nobody's night of computing ends because it cannot be watched
             if not self._troubled:
-                print(f"note: cannot be watched: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                logger.warning(f"note: cannot be watched: {type(error).__name__}: {error}")
             self._troubled = True
 
     def _hand_on(self, facts: dict[str, Any]) -> None:

@@ -42,10 +42,6 @@ BOX = {
 }
 
 
-def silent(line: str) -> None:
-    """No progress lines."""
-
-
 def problem_of(process: str, grid: Grid, count: int, seed: int) -> tuple[CahnHilliard | GrainGrowth, torch.Tensor]:
     """A batch with kappa from 0.5 to 1.5, mobilities that make scaled ages equal to times, and its starts."""
     kappa = 0.5 + torch.from_numpy(np.random.default_rng(seed).random(count))
@@ -136,7 +132,7 @@ class Setting:
         self.folder = save(folder / "model", process, self.training)
         model = load_surrogate(self.folder)
         stores = (self.calibration, self.other)
-        self.outcomes = [predict(model, store_cases(store, process), silent) for store in stores]
+        self.outcomes = [predict(model, store_cases(store, process)) for store in stores]
         update_model(
             self.folder,
             calibration=calibrate(self.outcomes).as_dict(),
@@ -187,7 +183,7 @@ def test_frames_up_to_the_hand_over_are_the_solvers(setting: Setting) -> None:
 
 def test_bands_cover_fresh_trajectories(setting: Setting) -> None:
     model = setting.model
-    measured = measure_coverage(model, [predict(model, store_cases(setting.coverage, setting.process), silent)])
+    measured = measure_coverage(model, [predict(model, store_cases(setting.coverage, setting.process))])
     assert measured.trajectories == 12
     assert {row.qoi for row in measured.pooled} == set(setting.outcomes[0].qois)
     # 99 % intervals of 12 trajectories; both means are conserved or nearly so.

@@ -33,10 +33,6 @@ GRAINS = Protocol(
 )
 
 
-def silent(line: str) -> None:
-    """No progress lines."""
-
-
 class CoarseSolver(SolverBaseline):
     """The solver at a coarse tolerance, as an engine with counters."""
 
@@ -140,11 +136,11 @@ def test_protocols_by_name() -> None:
         protocols_for("grain_growth", ["spinodal-64"])
 
 
-def test_references_are_the_solution_and_are_resumed(tmp_path: Path) -> None:
-    lines: list[str] = []
-    references = References(SPINODAL, tmp_path, lines.append)
+def test_references_are_the_solution_and_are_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "phasetwin")
+    references = References(SPINODAL, tmp_path)
     references.compute(2)
-    assert len(lines) == 2
+    assert len(caplog.messages) == 2
     found = references.load([1]).frames.field[0]
     problem = SPINODAL.problem([1])
     assert isinstance(problem, CahnHilliard)
@@ -152,15 +148,15 @@ def test_references_are_the_solution_and_are_resumed(tmp_path: Path) -> None:
     # Interrupted after the first: only what is missing is computed again, and it is the same.
     kept = references.path(0).stat().st_mtime_ns
     references.path(1).unlink()
-    again = References(SPINODAL, tmp_path, lines.append)
+    again = References(SPINODAL, tmp_path)
     again.compute(2)
-    assert len(lines) == 3
+    assert len(caplog.messages) == 3
     assert references.path(0).stat().st_mtime_ns == kept
     assert torch.equal(again.load([1]).frames.field[0], found)
 
 
 def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
-    references = References(SPINODAL, tmp_path, silent)
+    references = References(SPINODAL, tmp_path)
     references.compute(1)
     path = references.path(0)
     path.write_bytes(path.read_bytes()[:1000])
@@ -172,7 +168,7 @@ def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
 
 
 def test_references_of_grains_hold_labels(cache: Path) -> None:
-    found = References(GRAINS, cache, silent).load([0, 1]).frames
+    found = References(GRAINS, cache).load([0, 1]).frames
     assert found.field.shape == (2, 9, 32, 32)
     assert found.grain_id is not None
     assert found.grain_id.dtype == torch.int32
@@ -180,12 +176,12 @@ def test_references_of_grains_hold_labels(cache: Path) -> None:
 
 
 def test_persistence_scores_what_it_should(cache: Path) -> None:
-    report = evaluate(Persistence("cahn_hilliard"), SPINODAL, folder=cache, say=silent)
+    report = evaluate(Persistence("cahn_hilliard"), SPINODAL, folder=cache)
     scores = report.scores
     assert scores.images.rmse.shape == (4, 8)
     assert (scores.images.rmse == scores.persistence.rmse).all()
     assert (np.diff(scores.images.rmse.mean(0)) > 0).all()
-    field = References(SPINODAL, cache, silent).load([2]).frames.field[0]
+    field = References(SPINODAL, cache).load([2]).frames.field[0]
     by_hand = 0.5 * (field[7] - field[2]).square().mean().sqrt()
     assert scores.images.rmse[2, 4] == pytest.approx(float(by_hand), rel=1e-5)
     assert (scores.mass_drift == 0).all()
@@ -197,7 +193,7 @@ def test_persistence_scores_what_it_should(cache: Path) -> None:
 def test_a_real_forecaster_beats_persistence_everywhere(cache: Path, tmp_path: Path) -> None:
     model = CoarseSolver()
     assert isinstance(model, Engine)
-    report = evaluate(model, SPINODAL, folder=cache, say=silent)
+    report = evaluate(model, SPINODAL, folder=cache)
     scores = report.scores
     # The solver restarted from a stored frame at tolerance 0.05: errors of images (half of c's) stay below that.
     assert scores.images.rmse.max() < 0.025
@@ -220,10 +216,10 @@ def test_everything_is_written(cache: Path, tmp_path: Path) -> None:
 
     model = CoarseSolver()
     protocol = replace(SPINODAL, persistence=0.9)
-    report = evaluate(model, protocol, 2, cache, silent, rollouts=1)
+    report = evaluate(model, protocol, 2, cache, rollouts=1)
     assert report.engine is not None
     assert len(report.engine.trust) == 1
-    assert evaluate(model, protocol, 2, cache, silent, rollouts=0).engine is None
+    assert evaluate(model, protocol, 2, cache, rollouts=0).engine is None
     card = write_reports(tmp_path / "out", model, [report], "phasetwin evaluate coarse", model.about).read_text()
     assert "LESS than required" in card
     assert "phasetwin evaluate coarse" in card
@@ -248,7 +244,7 @@ def test_everything_is_written(cache: Path, tmp_path: Path) -> None:
 def test_grains_have_their_own_measures(cache: Path, tmp_path: Path) -> None:
     from surrogate.evaluation.card import write_reports
 
-    report = evaluate(Persistence("grain_growth"), GRAINS, folder=cache, say=silent)
+    report = evaluate(Persistence("grain_growth"), GRAINS, folder=cache)
     quantities = [row[1] for row in report.tables()[1].rows]
     assert {"grain count", "mean grain area", "grain areas, Wasserstein-1 / mean area"} <= set(quantities)
     assert not any("mass" in str(q) or "free energy" in str(q) for q in quantities)
@@ -258,16 +254,16 @@ def test_grains_have_their_own_measures(cache: Path, tmp_path: Path) -> None:
 
 def test_a_model_of_the_other_process_or_shape_is_refused(cache: Path) -> None:
     with pytest.raises(InputError, match="a model of grain_growth"):
-        evaluate(Persistence("grain_growth"), SPINODAL, folder=cache, say=silent)
+        evaluate(Persistence("grain_growth"), SPINODAL, folder=cache)
     with pytest.raises(InputError, match="--trajectories"):
-        protocol_case(SPINODAL, 0, cache, silent)
+        protocol_case(SPINODAL, 0, cache)
 
     class OneFrame(Persistence):
         def forecast(self, *given: Any) -> torch.Tensor:
             return super().forecast(*given)[:, -1:]
 
     with pytest.raises(InputError, match=r"a forecast of \(4, 8, 32, 32\)"):
-        evaluate(OneFrame("cahn_hilliard"), SPINODAL, folder=cache, say=silent)
+        evaluate(OneFrame("cahn_hilliard"), SPINODAL, folder=cache)
 
 
 def test_even_extension_solves_the_no_flux_problem() -> None:
@@ -287,8 +283,7 @@ def test_even_extension_solves_the_no_flux_problem() -> None:
 
 
 def test_clips_are_fitted_and_forecast(clips: Path) -> None:
-    lines: list[str] = []
-    report = evaluate_clips(SolverBaseline(), clips, kappa=1.0, age=40.0, say=lines.append)
+    report = evaluate_clips(SolverBaseline(), clips, kappa=1.0, age=40.0)
     assert "spacing fitted to the first 10 frames" in report.scores.case.description
     spacing = np.diff(report.scores.case.times)[0]
     # The scan's last ratio is 2^(1/8).
@@ -322,7 +317,7 @@ def test_models_that_need_all_frames_take_what_is_given(clips: Path) -> None:
     class NeedsAll(Persistence):
         kind = "gsta"
 
-    case = clip_case(NeedsAll("cahn_hilliard"), clips, say=silent)
+    case = clip_case(NeedsAll("cahn_hilliard"), clips)
     assert "knows neither frame spacing nor kappa" in case.description
     assert np.diff(case.times)[0] == 1.0
 
@@ -359,7 +354,10 @@ def run_command(*arguments: str) -> int:
     return app(args=list(arguments), standalone_mode=False) or 0
 
 
-def test_the_command_evaluates_clips(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_evaluates_clips(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "phasetwin")
     out = tmp_path / "card"
     arguments = [
         "persistence:cahn_hilliard",
@@ -374,7 +372,7 @@ def test_the_command_evaluates_clips(clips: Path, tmp_path: Path, capsys: pytest
     ]
     assert run_command(*arguments) == 0
     printed = capsys.readouterr().out
-    assert "spacing 3 as given, kappa 1 as given" in printed
+    assert "spacing 3 as given, kappa 1 as given" in caplog.text
     assert "no-flux boundaries by even extension" in (out / "card.md").read_text()
     assert printed.splitlines()[-1] == str(out / "card.md")
 

@@ -155,7 +155,10 @@ def test_a_damaged_table_counts_as_empty(tmp_path: Path, content: str):
     assert not keep.complete
 
 
-def test_the_machines_table_is_measured_once_and_again_when_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_machines_table_is_measured_once_and_again_when_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+):
+    caplog.set_level("INFO", "phasetwin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     calls = []
 
@@ -164,15 +167,14 @@ def test_the_machines_table_is_measured_once_and_again_when_damaged(tmp_path: Pa
         keep.add(SOLVER, (cases[0].name, cases[0].trajectories))
 
     monkeypatch.setattr(bench, "run", measure)
-    said: list[str] = []
-    table = ensure_table(GRAIN_GROWTH, said.append)
+    table = ensure_table(GRAIN_GROWTH)
     assert table.path.parent == tmp_path / "phasetwin"
-    assert len(said) == 1
-    ensure_table(GRAIN_GROWTH, said.append)
+    assert len(caplog.messages) == 1
+    ensure_table(GRAIN_GROWTH)
     assert calls == [["grains-64"]]
     table.path.write_text("{")
-    ensure_table(GRAIN_GROWTH, said.append)
-    ensure_table("cahn_hilliard", said.append, contrast=0.3)
+    ensure_table(GRAIN_GROWTH)
+    ensure_table("cahn_hilliard", contrast=0.3)
     assert calls == [["grains-64"], ["grains-64"], ["contrast-64"]]
 
 
@@ -258,10 +260,9 @@ def test_strides_end_at_the_reach_of_the_network():
 
 
 def test_a_small_run_resumes_and_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    said: list[str] = []
     lineup = Lineup((0.3, 0.02), (), (1.0,), ["gg-jump"])
     keep = RowFile(tmp_path / "frontier.json")
-    result = run([TINY], lineup, keep, tmp_path / "truth", rounds=1, say=said.append)
+    result = run([TINY], lineup, keep, tmp_path / "truth", rounds=1)
     by_name = {r.candidate: r for r in result.rows}
     assert list(by_name) == ["solver 0.3 float32", "gg-jump", "emulator", "persistence", "seed to seed"]
     assert [item[1] for item in result.skipped] == ["solver 0.02 float32"]
@@ -281,7 +282,7 @@ def test_a_small_run_resumes_and_is_written_down(tmp_path: Path, monkeypatch: py
 
     for name in ("measured", "emulator_row"):
         monkeypatch.setattr(bench.Bench, name, again)
-    resumed = run([TINY], lineup, RowFile(keep.path), tmp_path / "truth", rounds=1, say=said.append)
+    resumed = run([TINY], lineup, RowFile(keep.path), tmp_path / "truth", rounds=1)
     assert csv_of(resumed.rows) == csv_of(result.rows)
     path = write_report(tmp_path / "out", result, "phasetwin bench frontier")
     text = path.read_text()
@@ -290,15 +291,16 @@ def test_a_small_run_resumes_and_is_written_down(tmp_path: Path, monkeypatch: py
     assert {p.suffix for p in path.parent.iterdir()} == {".md", ".csv", ".json", ".png"}
 
 
-def test_a_damaged_truth_is_computed_again(tmp_path: Path):
-    case, said = replace(TINY, end=4.0, reference=0.1, trajectories=1), []
-    first = reference(case, tmp_path, said.append)
+def test_a_damaged_truth_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", "phasetwin")
+    case = replace(TINY, end=4.0, reference=0.1, trajectories=1)
+    first = reference(case, tmp_path)
     path = reference_path(case, tmp_path)
-    assert torch.equal(reference(case, tmp_path, said.append).field, first.field)
-    assert len(said) == 2
+    assert torch.equal(reference(case, tmp_path).field, first.field)
+    assert len(caplog.messages) == 2
     path.write_bytes(path.read_bytes()[:100])
-    assert torch.equal(reference(case, tmp_path, said.append).field, first.field)
-    assert "damaged" in said[2]
+    assert torch.equal(reference(case, tmp_path).field, first.field)
+    assert "damaged" in caplog.messages[2]
 
 
 @pytest.mark.parametrize(

@@ -137,26 +137,26 @@ def test_batches_hold_what_follows_their_start(stores):
                 age += float(asked[sample, -1])
 
 
-def test_training_lowers_the_loss_and_resumes(stores, tmp_path, monkeypatch):
+def test_training_lowers_the_loss_and_resumes(stores, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "phasetwin")
     # The budget is processor time here: seconds of a wall clock hold any number of steps on a busy machine.
     monkeypatch.setattr("surrogate.training.loop.time", SimpleNamespace(monotonic=time.process_time))
     learning = task(stores, noise=0.0)
     # What is compiled on first use is not in the budget of seconds that follows.
     learning.loss(network(), learning.batch(np.random.default_rng(0))).backward()
-    said: list[str] = []
     quick = LoopSettings(minutes=0.03, learning_rate=5e-3, validate_seconds=0.5, checkpoint_seconds=0.2)
-    first = train(network(), learning, quick, tmp_path, "same", said.append)
+    first = train(network(), learning, quick, tmp_path, "same")
     steps, elapsed = first.step, first.elapsed
     assert steps > 10
     assert first.history[-1]["loss"] < first.history[0]["loss"] * 1.5
     longer = LoopSettings(minutes=0.05, learning_rate=5e-3, validate_seconds=0.5, checkpoint_seconds=0.2)
-    second = train(network(), learning, longer, tmp_path, "same", said.append)
-    assert any(line.startswith(f"resumed after {elapsed / 60:.1f} min, step {steps}") for line in said)
+    second = train(network(), learning, longer, tmp_path, "same")
+    assert any(line.startswith(f"resumed after {elapsed / 60:.1f} min, step {steps}") for line in caplog.messages)
     assert second.step > steps
     assert second.best <= first.best
     # The budget is spent: nothing more happens, and the best weights come back.
     net = network()
-    third = train(net, learning, longer, tmp_path, "same", said.append)
+    third = train(net, learning, longer, tmp_path, "same")
     assert third.step == second.step
     assert learning.validate(net)["score"] == pytest.approx(second.best, rel=1e-5)
 
@@ -176,7 +176,7 @@ def test_a_resumed_training_has_the_optimiser_and_the_generators_of_the_first(st
         half.step(learning, 0.1)
     half.save(tmp_path, "id")
     rest = _Run(network(), settings)
-    rest.resume(tmp_path, "id", lambda _: None)
+    rest.resume(tmp_path, "id")
     for _ in range(2):
         rest.step(learning, 0.1)
     for a, b in zip(whole.net.parameters(), rest.net.parameters(), strict=True):
@@ -220,12 +220,12 @@ def test_the_start_itself_is_no_frame_to_learn_from(sweep, tmp_path):
 
 def test_checkpoints_of_something_else_are_refused(stores, tmp_path):
     quick = LoopSettings(minutes=0.005)
-    train(network(), task(stores), quick, tmp_path, "one", lambda _: None)
+    train(network(), task(stores), quick, tmp_path, "one")
     with pytest.raises(InputError, match="another network or other data"):
-        train(network(), task(stores), quick, tmp_path, "two", lambda _: None)
+        train(network(), task(stores), quick, tmp_path, "two")
     (tmp_path / STATE).write_bytes(b"junk")
     with pytest.raises(InputError, match="not a readable checkpoint"):
-        train(network(), task(stores), quick, tmp_path, "one", lambda _: None)
+        train(network(), task(stores), quick, tmp_path, "one")
 
 
 def test_the_learning_rate_warms_up_and_falls():

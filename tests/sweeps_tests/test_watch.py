@@ -109,13 +109,13 @@ def _source_type():
     return ColumnDataSource
 
 
-def test_trouble_with_watching_ends_no_run(tiny, client, monkeypatch, capsys) -> None:
+def test_trouble_with_watching_ends_no_run(tiny, client, monkeypatch, caplog) -> None:
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr("sweeps.monitoring.watcher.parameter_map", broken)
     assert tiny().run(client, progress=False).computed == 12
-    assert capsys.readouterr().err.count("cannot be watched: ZeroDivisionError") == 1
+    assert caplog.text.count("cannot be watched: ZeroDivisionError") == 1
 
 
 def test_texts_of_a_store_are_escaped() -> None:

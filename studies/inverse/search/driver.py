@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 JOURNAL = "journal.log"
-Say = Callable[[str], None]
+logger = logging.getLogger("phasetwin")
 #: Tasks that a study is expected to have at once: local workers are started for so many.
 TASKS = 64
 #: The scheduler, a part of this process, keeps so many of its latest messages and transitions, tasks with their arrays
@@ -55,8 +56,8 @@ class Counts:
 class LazyClient:
     """The Dask client of a study: given, or started when the first batch needs it."""
 
-    def __init__(self, sweep: SweepConfig, client: Client | None, say: Say) -> None:
-        self._sweep, self._client, self._say = sweep, client, say
+    def __init__(self, sweep: SweepConfig, client: Client | None) -> None:
+        self._sweep, self._client = sweep, client
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> LazyClient:
@@ -76,7 +77,7 @@ class LazyClient:
             self._client = self._stack.enter_context(open_client(self._sweep.cluster, TASKS))
             link = dashboard_link(self._client, self._sweep.cluster)
             if link:
-                self._say(f"dashboard: {link}")
+                logger.info(f"dashboard: {link}")
         return self._client
 
 
@@ -88,13 +89,11 @@ class Driver:
         prepared: the study.
         folder: of its output, locked by the caller.
         client: of the cluster.
-        say: takes a line of progress.
     """
 
     prepared: Prepared
     folder: Path
     client: LazyClient
-    say: Say
     known: KnownPoints = field(default_factory=KnownPoints)
     counts: Counts = field(default_factory=Counts)
     why: str = ""
@@ -114,7 +113,7 @@ class Driver:
             self._told.setdefault(told.batch, {})[told.row] = told
         zombies = self.journal.fail_zombies()
         if zombies:
-            self.say(f"{study.name}: {zombies} trials were interrupted; their points are asked again")
+            logger.info(f"{study.name}: {zombies} trials were interrupted; their points are asked again")
 
     def _shapes(self) -> list[tuple[int, int]]:
         count = self.prepared.exploring.realizations.count
@@ -310,11 +309,11 @@ class Driver:
         return evaluation.computed
 
     def _say_rung(self, rung: Rung, trials: Sequence[int]) -> None:
-        self.say(f"{self.prepared.study.name}: {len(trials)} trials {rung.name}, {len(rung.trials)} in all")
+        logger.info(f"{self.prepared.study.name}: {len(trials)} trials {rung.name}, {len(rung.trials)} in all")
 
     def _report(self, batch: int) -> None:
         """A line on the last batch; the best is that of all trials as they were told."""
         last = self.history.usable[-1]
         done = len(self.history) - int(self.history.warm.sum())
         text = "" if last else ", some failed"
-        self.say(f"{self.prepared.study.name}: batch {batch}, {done} of {self.prepared.study.trials} trials{text}")
+        logger.info(f"{self.prepared.study.name}: batch {batch}, {done} of {self.prepared.study.trials} trials{text}")

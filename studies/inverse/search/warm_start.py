@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from solvers.errors import InputError
 from studies.inverse.config import TIME, LearnedExplorer
 from studies.inverse.inputs import Prepared, with_engine
 from studies.inverse.objectives.features import PointView
-from studies.inverse.search.driver import Driver, LazyClient, Say
+from studies.inverse.search.driver import Driver, LazyClient
 from studies.inverse.search.evaluation import KnownPoints, read_points, run_points
 from sweeps.config.sweep import SweepConfig
 from sweeps.plan.point_keys import point_keys
 from sweeps.store.layout import DONE, VERIFIED
 from sweeps.store.store import open_store, read, stored_config
+
+logger = logging.getLogger("phasetwin")
 
 ENGINE, EMULATOR = "engine.json", "emulator"
 #: Trials taken from one store; of larger ones a random part.
@@ -28,7 +31,7 @@ MOST = 4000
 MOBILITIES = 6
 
 
-def begin(prepared: Prepared, folder: Path, client: LazyClient, say: Say) -> Driver:
+def begin(prepared: Prepared, folder: Path, client: LazyClient) -> Driver:
     """A driver with its engines and what ``warm_start`` brings.
 
     Raises:
@@ -45,9 +48,9 @@ def begin(prepared: Prepared, folder: Path, client: LazyClient, say: Say) -> Dri
         check_engine(prepared.confirming)
     rollouts = 0
     if isinstance(prepared.study.explore, LearnedExplorer):
-        prepared, rollouts = _learned(prepared, folder, client, known, list(urls.values()), say)
+        prepared, rollouts = _learned(prepared, folder, client, known, list(urls.values()))
     check_engine(prepared.exploring)
-    driver = Driver(prepared, folder, client, say, known)
+    driver = Driver(prepared, folder, client, known)
     driver.counts.rollouts += rollouts
     for number, (name, url) in enumerate(urls.items()):
         _take(driver, -1 - number, name, url)
@@ -103,13 +106,13 @@ def _take(driver: Driver, batch: int, name: str, url: str) -> None:
     prepared = driver.prepared
     rows, values = _matching(prepared, url)
     if not rows.size:
-        driver.say(f"{prepared.study.name}: {name}: no point of {url} is one of this study ({_why(prepared, url)})")
+        logger.info(f"{prepared.study.name}: {name}: no point of {url} is one of this study ({_why(prepared, url)})")
         return
     evaluation = read_points(url, prepared.terms, rows)
     driver.take_warm(batch, rows, values, evaluation)
     first = len(driver.history) - len(rows)
     _take_checks(driver, url, rows, first)
-    driver.say(f"{prepared.study.name}: {name}: {len(rows)} trials from {url}")
+    logger.info(f"{prepared.study.name}: {name}: {len(rows)} trials from {url}")
 
 
 def _matching(prepared: Prepared, url: str) -> tuple[np.ndarray, np.ndarray]:
@@ -183,7 +186,7 @@ def _take_checks(driver: Driver, url: str, rows: np.ndarray, first: int) -> None
 
 
 def _learned(
-    prepared: Prepared, folder: Path, client: LazyClient, known: KnownPoints, warm: Sequence[str], say: Say
+    prepared: Prepared, folder: Path, client: LazyClient, known: KnownPoints, warm: Sequence[str]
 ) -> tuple[Prepared, int]:
     """Learn the exploring emulator from points run on the sweep's own engine, and from ``warm_start``."""
     from surrogate.emulator.emulator import Emulator
@@ -200,7 +203,7 @@ def _learned(
             stores.append(url)
             rollouts = counts[2]
         Emulator.from_store(stores).save(place)
-        say(f"{prepared.study.name}: an emulator from {', '.join(stores)}")
+        logger.info(f"{prepared.study.name}: an emulator from {', '.join(stores)}")
     engine = {"kind": "emulator", "model": str(place.absolute())}
     return replace(prepared, exploring=with_engine(prepared.exploring, engine)), rollouts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,9 +24,10 @@ from surrogate.evaluation.frontier.cases import Case, quick_case
 from surrogate.evaluation.frontier.emulated import identity
 from surrogate.evaluation.frontier.machine import cache_folder, machine_table
 from surrogate.evaluation.frontier.measure import Bench
-from surrogate.evaluation.frontier.references import Say
 from surrogate.evaluation.frontier.rows import Row, RowFile
 from surrogate.models.files import shipped
+
+logger = logging.getLogger("phasetwin")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,6 @@ def run(
     rounds: int = 3,
     threads: int = 1,
     fresh: bool = False,
-    say: Say = print,
 ) -> Result:
     """Measures every candidate in every case; rows that ``keep`` has already are not measured again.
 
@@ -110,7 +111,7 @@ def run(
     rows: list[Row] = []
     skipped: list[tuple[str, str, str]] = []
     for case in cases:
-        bench = Bench(case, references, rounds, threads, say)
+        bench = Bench(case, references, rounds, threads)
         candidates = list(_taking_part(bench, solvers, models, lineup.strides, skipped))
         found = [_row(bench, c.identity, partial(bench.measured, c), keep, fresh) for c in candidates]
         if lineup.emulator:
@@ -160,20 +161,19 @@ def _row(bench: Bench, identity: dict[str, Any], measure: Callable[[], Row], kee
     row = measure()
     keep.add([row])
     figures = f"field error {row.field_error:.3g}, QoI error {row.qoi_error:.3g}, {row.ms:.3g} ms a trajectory"
-    bench.say(f"{bench.case.name}: {row.candidate}: {figures}")
+    logger.info(f"{bench.case.name}: {row.candidate}: {figures}")
     return row
 
 
-def ensure_table(process: str, say: Say = print, contrast: float = 0.0) -> RowFile:
+def ensure_table(process: str, contrast: float = 0.0) -> RowFile:
     """This machine's table with at least the small case of a process in it, measured now where it is missing.
 
     Args:
         process: ``"cahn_hilliard"`` or ``"grain_growth"``.
-        say: gets progress lines.
         contrast: of the mobility; above 0 it is another case.
     """
     table, case = machine_table(), quick_case(process, contrast)
     if not any(name == case.name for name, _ in table.complete):
-        say(f"measuring solver and models on this machine, once: {case.name}, about a minute")
-        run([case], quick_lineup(), table, cache_folder() / "frontier-references", rounds=1, say=say)
+        logger.info(f"measuring solver and models on this machine, once: {case.name}, about a minute")
+        run([case], quick_lineup(), table, cache_folder() / "frontier-references", rounds=1)
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -139,7 +139,6 @@ def auto_choice(
     cells: tuple[int, ...],
     contrast: float,
     tolerance: float,
-    say: Callable[[str], None] = print,
     of: Literal["statistics", "fields"] = "statistics",
 ) -> Choice:
     """The engine of a sweep, by this machine's table; a small one is measured first where there is none.
@@ -152,7 +151,6 @@ def auto_choice(
         cells: of the box, along each axis.
         contrast: largest mobility contrast of the sweep.
         tolerance: relative error asked for.
-        say: gets progress lines.
         of: what the tolerance is of.
     """
     models, others = usable_models(process, cells)
@@ -162,7 +160,7 @@ def auto_choice(
         return Choice("solver", None, None, tolerance, f"solver: {reason}")
     from surrogate.evaluation.frontier.bench import ensure_table
 
-    table = ensure_table(process, say, contrast)
+    table = ensure_table(process, contrast)
     kind: Measure = "qoi" if of == "statistics" else "field"
     rows = table.complete_rows()
     choice = decide(rows, process, cells, tolerance, kind, contrast, models, strides=(1.0,))

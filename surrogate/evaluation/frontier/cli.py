@@ -72,7 +72,7 @@ def frontier(
     lineup = quick_lineup(models) if quick else Lineup(models=models, emulator=emulator)
     count = rounds or (1 if quick else 3)
     keep = RowFile(out / "frontier.json")
-    result = run(cases, lineup, keep, references or out / "references", count, threads, fresh, typer.echo)
+    result = run(cases, lineup, keep, references or out / "references", count, threads, fresh)
     if threads == 1 and sorted(models) == shipped():
         _publish(result)
     path = write_report(out, result, _command())

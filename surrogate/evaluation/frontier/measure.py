@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,11 @@ from surrogate.evaluation.frontier.cases import Case
 from surrogate.evaluation.frontier.emulated import NAME, TRAJECTORIES, emulated, identity, learned
 from surrogate.evaluation.frontier.errors import Errors, Values, errors, persisted, quantities, seed_floor, value_errors
 from surrogate.evaluation.frontier.machine import digest, machine
-from surrogate.evaluation.frontier.references import Say, reference
+from surrogate.evaluation.frontier.references import reference
 from surrogate.evaluation.frontier.rows import Kind, Row
 from surrogate.rollout.dimensionless import Problem
+
+logger = logging.getLogger("phasetwin")
 
 # Times of the warm-up, which runs the first trajectory alone: enough for a model to take over.
 _WARM_TIMES = 3
@@ -47,14 +50,12 @@ class Bench:
         references: folder of the truth.
         rounds: timed runs of each candidate.
         threads: of torch.
-        say: gets progress lines.
     """
 
     case: Case
     references: Path
     rounds: int
     threads: int
-    say: Say = print
 
     @cached_property
     def problem(self) -> Problem:
@@ -64,7 +65,7 @@ class Bench:
     @cached_property
     def truth(self) -> Frames:
         """See :func:`~surrogate.evaluation.frontier.references.reference`."""
-        return reference(self.case, self.references, self.say)
+        return reference(self.case, self.references)
 
     @cached_property
     def truth_values(self) -> Values:
@@ -108,7 +109,7 @@ class Bench:
             for _ in range(self.rounds + 1):  # the first for warmth
                 values, trust, spent = emulated(case, emulator)
                 seconds.append(spent)
-        self.say(f"{case.name}: the emulator learned from {TRAJECTORIES} trajectories that took {learning:.1f} s")
+        logger.info(f"{case.name}: the emulator learned from {TRAJECTORIES} trajectories that took {learning:.1f} s")
         return self._row(
             NAME,
             "model",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -18,7 +18,7 @@ from surrogate.evaluation.frontier.candidates import solver_frames
 from surrogate.evaluation.frontier.cases import FRAMES, Case
 from surrogate.evaluation.frontier.machine import digest
 
-Say = Callable[[str], None]
+logger = logging.getLogger("phasetwin")
 
 
 def reference_path(case: Case, folder: Path) -> Path:
@@ -26,7 +26,7 @@ def reference_path(case: Case, folder: Path) -> Path:
     return folder / f"{case.name}-{digest(case.as_dict())}.npz"
 
 
-def reference(case: Case, folder: Path, say: Say = print) -> Frames:
+def reference(case: Case, folder: Path) -> Frames:
     """The frames of a case's trajectories, (trajectory, time, y, x) float32, energies float64.
 
     They are read from ``folder``, or computed and written there; a damaged file is computed again.
@@ -39,14 +39,14 @@ def reference(case: Case, folder: Path, say: Say = print) -> Frames:
     if frames is not None:
         return frames
     if path.exists():
-        say(f"{path}: damaged, computed again")
-    say(f"{case.name}: the truth, by the solver at a tolerance of {case.reference:g}")
+        logger.info(f"{path}: damaged, computed again")
+    logger.info(f"{case.name}: the truth, by the solver at a tolerance of {case.reference:g}")
     started = time.perf_counter()
     with torch.inference_mode():
         found = solver_frames(case.problem(), case.initial(), case.times(), case.reference, torch.float64)
     if not bool(torch.isfinite(found.field).all()):
         raise InputError(f"{case.name}: the solver failed at a tolerance of {case.reference:g}; report this")
-    say(f"{case.name}: the truth took {time.perf_counter() - started:.1f} s")
+    logger.info(f"{case.name}: the truth took {time.perf_counter() - started:.1f} s")
     frames = Frames(found.field.float(), found.free_energy.double(), found.grain_id)
     _write(path, frames)
     return frames

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,9 +17,10 @@ from surrogate.uncertainty.bands import Calibration, comparable
 from surrogate.uncertainty.calibration.cases import Case
 from surrogate.uncertainty.domain import Domain
 
+logger = logging.getLogger("phasetwin")
+
 #: Cells of all frames of a batch: 64 trajectories of 21 frames of 64 x 64 cells, 22 MB in single precision.
 CELLS_TOGETHER = 64 * 21 * 64 * 64
-Say = Callable[[str], None]
 
 
 class Engine(Protocol):
@@ -74,7 +75,7 @@ class Outcome:
         return comparable(self.case.truth, self.groups, self.spacing, self.unit)
 
 
-def predict(model: Engine, case: Case, say: Say = print) -> Outcome:
+def predict(model: Engine, case: Case) -> Outcome:
     """Rolls out every sample in batches; memory holds the fields of one batch.
 
     Raises:
@@ -90,7 +91,7 @@ def predict(model: Engine, case: Case, say: Say = print) -> Outcome:
         prediction = model.rollout(problem, case.initial[index], times)
         found = {n: v.double().numpy() for n, v in evaluate_qois(problem, prediction.frames).items()}
         parts.append((found, _without_frames(prediction)))
-        say(f"{case.name}: {int(index[-1]) + 1} of {count} rolled out")
+        logger.info(f"{case.name}: {int(index[-1]) + 1} of {count} rolled out")
     last = parts[-1][1]
     return Outcome(
         case=case,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from surrogate.models.jump import load_surrogate
 from surrogate.uncertainty.calibration.cases import store_cases
 from surrogate.uncertainty.calibration.coverage import Measured, measure_coverage
 from surrogate.uncertainty.calibration.fit import calibrate
-from surrogate.uncertainty.calibration.rollouts import Outcome, Say, predict
+from surrogate.uncertainty.calibration.rollouts import Outcome, predict
 from surrogate.uncertainty.calibration.trust_domain import admit, fit_model_domain
+
+logger = logging.getLogger("phasetwin")
 
 FOLDER = Path("runs/surrogate")
 #: Sweeps of `make calibration-data`: to calibrate on, to measure coverage on, and beyond the box.
@@ -61,13 +64,12 @@ class Stores:
         return Stores(*chosen)
 
 
-def calibrate_model(name: str, stores: Stores, say: Say = print) -> tuple[Path, dict[str, Any]]:
+def calibrate_model(name: str, stores: Stores) -> tuple[Path, dict[str, Any]]:
     """Fits a model's domain and bands, measures both on fresh trajectories, and writes all of it into the model.
 
     Args:
         name: of the model, or its folder.
         stores: of solver sweeps; the training sweeps are those that the model's description names.
-        say: gets progress lines.
 
     Returns:
         The model's folder, and the entries written to its description: ``domain``, ``calibration``, ``coverage``.
@@ -85,13 +87,13 @@ def calibrate_model(name: str, stores: Stores, say: Say = print) -> tuple[Path, 
         what = ", ".join(missing) or "none is named in model.json"
         raise InputError(f"training sweeps of {model.name}: {what}; `make training-data` computes the usual ones")
     model.domain = fit_model_domain(model.process, training)
-    say(f"domain: fitted to {len(training)} training sweeps")
-    calibration = [predict(model, store_cases(store, model.process), say) for store in chosen.calibration]
+    logger.info(f"domain: fitted to {len(training)} training sweeps")
+    calibration = [predict(model, store_cases(store, model.process)) for store in chosen.calibration]
     model.calibration = calibrate(calibration)
     model.domain = admit(model.domain, calibration)
     found = {}
     for label, part in (("inside", chosen.coverage), ("outside", chosen.outside)):
-        outcomes = [predict(model, store_cases(store, model.process), say) for store in part]
+        outcomes = [predict(model, store_cases(store, model.process)) for store in part]
         found[label] = measure_coverage(model, outcomes)
     entries = {
         "domain": model.domain.as_dict(),
