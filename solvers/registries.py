@@ -50,14 +50,15 @@ class Registry(Generic[T]):
         own: references of those that belong to this project, in order.
     """
 
-    def __init__(self, what: str, group: str, own: Sequence[str]) -> None:
+    def __init__(self, what: str, group: str, own: Sequence[Reference]) -> None:
         self.what = what
         self._group = group
         self._own = tuple(own)
         self._objects: dict[str, T] | None = None
         self._extra: dict[str, T] = {}
 
-    def _loaded(self) -> dict[str, T]:
+    def loaded(self) -> dict[str, T]:
+        """All of them by name."""
         if self._objects is None:
             found: dict[str, T] = {}
             for reference in self._own:
@@ -76,12 +77,12 @@ class Registry(Generic[T]):
         Raises:
             InputError: if another has its name.
         """
-        there = self._loaded().get(item.name)
+        there = self.loaded().get(item.name)
         item = _fingerprinted(item)
         if there is not None and there != item:
             raise InputError(f"{self.what} {item.name!r}: there is one of that name already")
         if there is None:
-            self._loaded()[item.name] = self._extra[item.name] = item
+            self.loaded()[item.name] = self._extra[item.name] = item
         return item
 
     def registered(self) -> dict[str, T]:
@@ -91,7 +92,7 @@ class Registry(Generic[T]):
     def unregister(self, name: str) -> None:
         """Take back what :meth:`register` added."""
         self._extra.pop(name)
-        self._loaded().pop(name)
+        self.loaded().pop(name)
 
     def get(self, name: str) -> T:
         """One by name.
@@ -99,7 +100,7 @@ class Registry(Generic[T]):
         Raises:
             InputError: naming those that there are.
         """
-        found = self._loaded().get(name)
+        found = self.loaded().get(name)
         if found is None:
             near = get_close_matches(str(name), list(self), n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -110,14 +111,14 @@ class Registry(Generic[T]):
         return self.get(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._loaded()
+        return name in self.loaded()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._loaded())
+        return iter(self.loaded())
 
     def values(self) -> list[T]:
         """All of them, this project's first."""
-        return list(self._loaded().values())
+        return list(self.loaded().values())
 
 
 def _several(found: Any) -> tuple[Any, ...]:

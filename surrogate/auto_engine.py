@@ -8,52 +8,33 @@ since.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from solvers.errors import InputError
+from surrogate.engine_kinds import AutoBlock, SurrogateBlock
 from sweeps.config.parameters import extremes
-from sweeps.config.sweep import AutoEngine, SolverEngine, SurrogateEngine, SweepConfig
+from sweeps.config.sweep import SweepConfig
+from sweeps.engines.registry import EngineChoice
+from sweeps.engines.solver_kind import SolverBlock
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What was chosen.
-
-    Attributes:
-        requested: the ``auto`` block, and whether it was for fields or statistics.
-        engine: the block in its place.
-        reason: one line, with the measured figures.
-        measured: the rows of the table that decided.
-    """
-
-    requested: dict[str, Any]
-    engine: dict[str, Any]
-    reason: str
-    measured: dict[str, Any] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-
-def choose(config: SweepConfig) -> tuple[SweepConfig, Choice]:
+def choose(config: SweepConfig) -> tuple[SweepConfig, EngineChoice]:
     """The sweep with an engine in the place of ``auto``, and why that one.
 
     Raises:
         InputError: where the table cannot be measured.
     """
     block = config.engine
-    assert isinstance(block, AutoEngine)
+    assert isinstance(block, AutoBlock)
     requested = {**block.model_dump(mode="json"), "of": "statistics" if config.output.retain == "qoi" else "fields"}
     choice = _stored(config, requested) or _measured(config, block, requested)
     data = {name: value for name, value in choice.engine.items() if name != "kind"}
-    kinds: dict[str, Any] = {"solver": SolverEngine, "surrogate": SurrogateEngine}
+    kinds: dict[str, Any] = {"solver": SolverBlock, "surrogate": SurrogateBlock}
     engine = kinds[choice.engine["kind"]](kind=choice.engine["kind"], **data)
     return config.model_copy(update={"engine": engine}), choice
 
 
-def _stored(config: SweepConfig, requested: dict[str, Any]) -> Choice | None:
+def _stored(config: SweepConfig, requested: dict[str, Any]) -> EngineChoice | None:
     """What a store that is already there was made with, if the file still asks for the same."""
     from sweeps.store.store import open_root
 
@@ -62,11 +43,11 @@ def _stored(config: SweepConfig, requested: dict[str, Any]) -> Choice | None:
     except InputError:
         return None  # whoever opens it to write will say what is wrong with it
     text = root.attrs.get("engine_choice") if root is not None else None
-    choice = Choice(**json.loads(str(text))) if text else None
+    choice = EngineChoice(**json.loads(str(text))) if text else None
     return choice if choice and choice.requested == requested else None
 
 
-def _measured(config: SweepConfig, block: AutoEngine, requested: dict[str, Any]) -> Choice:
+def _measured(config: SweepConfig, block: AutoBlock, requested: dict[str, Any]) -> EngineChoice:
     from surrogate.evaluation.frontier import auto_choice
 
     found = auto_choice(
@@ -78,9 +59,9 @@ def _measured(config: SweepConfig, block: AutoEngine, requested: dict[str, Any])
     )
     solver = {"kind": "solver", "tolerance": block.tolerance, "dtype": block.dtype, "device": block.device}
     if found.model is None:
-        return Choice(requested, solver, found.reason, found.measured)
+        return EngineChoice(requested, solver, found.reason, found.measured)
     engine = {"kind": "surrogate", "model": found.model, "device": block.device, "outside": solver}
-    return Choice(requested, engine, found.reason, found.measured)
+    return EngineChoice(requested, engine, found.reason, found.measured)
 
 
 def _largest(config: SweepConfig, name: str) -> float:

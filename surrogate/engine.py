@@ -1,23 +1,28 @@
-"""The learned engines: a surrogate, which makes fields, and an emulator, which knows statistics alone.
-
-What they answer carries bands and trust. A model is loaded once in each process.
-"""
+"""The learned stepper as an engine of sweeps: its answers carry bands and trust. A model is loaded once a process."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from solvers.errors import InputError
-from sweeps.config.sweep import SolverEngine as SolverBlock
-from sweeps.config.sweep import SweepConfig
-from sweeps.engines.solver import Answer, Request, SolverEngine, answer_of, resolve_device, solver_engine
+from solvers.processes.registry import process_named
+from surrogate.engine_kinds import SurrogateBlock
+from surrogate.models.jump import JumpSurrogate, load_surrogate
+from sweeps.engines.protocol import Answer, Request, named_bands
+from sweeps.engines.registry import resolve_device
+from sweeps.engines.solver import SolverEngine, answer_of, solver_engine
+from sweeps.engines.solver_kind import SolverBlock
 from sweeps.plan.problems import build_problem
+
+if TYPE_CHECKING:
+    from solvers import Problem
+    from sweeps.config.sweep import SweepConfig
 
 
 @dataclass(frozen=True)
@@ -30,26 +35,26 @@ class SurrogateEngine:
         fallback: solves what lies outside the model's domain; None leaves it to the model, flagged.
     """
 
-    model: Any
+    model: JumpSurrogate
     name: str
     fallback: SolverEngine | None = None
 
+    @property
+    def device(self) -> str:
+        """Where the model computes."""
+        return str(self.model.device)
+
     def answer(self, request: Request) -> Answer:
-        """See :class:`sweeps.engines.solver.Engine`."""
-        prediction = self.model.rollout(request.problem, request.initial, request.times)
+        """See :class:`sweeps.engines.protocol.Engine`."""
+        prediction = self.model.rollout(request.problem, request.initial, request.times)  # type: ignore[arg-type]
         answer = answer_of(request, prediction.frames)
-        answer.values |= _named(self.model.bands(prediction, answer.values))
+        answer.values |= named_bands(self.model.bands(prediction, answer.values))
         answer.modelled = prediction.lead > 0
         answer.trust = prediction.trust.astype(np.float32)
         answer.reasons = list(prediction.reasons)
         if self.fallback is not None:
             _solve_again(answer, request, self.fallback, np.flatnonzero(answer.trust < 1))
         return answer
-
-
-def _named(bands: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    """``<qoi>_low`` and ``<qoi>_high``."""
-    return {f"{name}_{end}": band[i] for name, band in bands.items() for i, end in enumerate(("low", "high"))}
 
 
 def _solve_again(answer: Answer, request: Request, solver: SolverEngine, rows: np.ndarray) -> None:
@@ -80,42 +85,6 @@ def _solve_again(answer: Answer, request: Request, solver: SolverEngine, rows: n
         answer.engine_of[row] = solver.name
 
 
-@dataclass(frozen=True)
-class EmulatorEngine:
-    """Statistics of finished sweeps at other parameters; see :class:`surrogate.emulator.emulator.Emulator`.
-
-    Attributes:
-        emulator: the emulator.
-        setting: the sweep's, in whose units it answers.
-        start: parameters of the start, ``amplitude`` or ``grains``.
-        name: stored with every sample.
-    """
-
-    emulator: Any
-    setting: Any
-    start: dict[str, float]
-    name: str
-
-    def answer(self, request: Request) -> Answer:
-        """See :class:`sweeps.engines.solver.Engine`."""
-        batch = len(request.times)
-        known = {n: v.numpy() for n, v in request.samples.items()} | self.start
-        parameters = {n: v for n, v in known.items() if n in self._parameters()} | {"mobility": 1.0}
-        found = self.emulator.predict(
-            {n: np.broadcast_to(np.asarray(v, dtype=np.float64), (batch,)) for n, v in parameters.items()},
-            request.times.double().numpy(),
-            setting=self.setting,
-        )
-        values = found.mean | _named({name: (found.low[name], found.high[name]) for name in found.mean})
-        finite = np.isfinite(found.mean["free_energy"])
-        return Answer(values, {}, finite, np.ones_like(finite), found.trust.copy(), list(found.reasons))
-
-    def _parameters(self) -> set[str]:
-        from surrogate.emulator.curves import PARAMETERS
-
-        return {name for name, group in PARAMETERS.items() if group in self.emulator.groups}
-
-
 def surrogate_engine(config: SweepConfig) -> SurrogateEngine:
     """The surrogate of a sweep.
 
@@ -123,7 +92,8 @@ def surrogate_engine(config: SweepConfig) -> SurrogateEngine:
         InputError: for a model that is not there, damaged, of the other process, without calibrated bands, or that
             cannot take the sweep's grid.
     """
-    block: Any = config.engine
+    block = config.engine
+    assert isinstance(block, SurrogateBlock)
     device = resolve_device(block.device)
     try:
         model = _load(block.model, device)
@@ -178,51 +148,10 @@ def _in_bfloat16(model: Any) -> Any:
 
 @lru_cache(maxsize=4)
 def _load(name: str, device: str) -> Any:
-    from surrogate import load_surrogate
-
     return load_surrogate(name, device)
 
 
-def _any_problem(config: SweepConfig) -> Any:
-    names = ("kappa", "mobility_contrast", "gamma", "composition")
-    values = {"kappa": 1.0, "mobility_contrast": 0.0, "gamma": 1.5, "composition": 0.0}
-    return build_problem(config, {n: torch.full((1,), values[n], dtype=torch.float64) for n in names})
-
-
-def emulator_engine(config: SweepConfig) -> EmulatorEngine:
-    """The emulator of a sweep.
-
-    Raises:
-        InputError: for an emulator that is not there, damaged, or of another process, box or kind of start, or one
-            without some of the sweep's parameters or quantities.
-    """
-    from solvers.qois import qois_of
-    from surrogate.emulator.curves import Setting
-
-    block: Any = config.engine
-    try:
-        emulator = _load_emulator(block.model)
-        well = config.well
-        wells = (well.rho, well.ca, well.cb) if well else (0.25, -1.0, 1.0)
-        grid = config.grid
-        setting = Setting(config.process, grid.shape, grid.boundary, grid.spacing, config.initial.kind, *wells)
-        if not setting.same_curves(emulator.setting):
-            own = emulator.setting
-            raise InputError(
-                f"emulator {block.model}: found {config.process}, {grid.shape} cells, {grid.boundary}, start "
-                f"{config.initial.kind}, allowed {own.process}, {own.shape} cells, {own.boundary}, start {own.start}"
-            )
-        missing = [name for name in qois_of(config.process) if name not in emulator.fits]
-        if missing:
-            raise InputError(f"emulator {block.model}: has not learned {', '.join(missing)}")
-    except InputError as error:
-        raise InputError(f"engine.model: {error}") from None
-    start = {n: float(v) for n in ("amplitude", "grains") if (v := getattr(config.initial, n, None)) is not None}
-    return EmulatorEngine(emulator, setting, start, f"emulator {block.model}")
-
-
-@lru_cache(maxsize=4)
-def _load_emulator(folder: str) -> Any:
-    from surrogate.emulator.emulator import Emulator
-
-    return Emulator.load(folder)
+def _any_problem(config: SweepConfig) -> Problem:
+    process, options = process_named(config.process), config.options
+    values = {name: process.bounds(name, options).default for name in process.parameter_names}
+    return build_problem(config, {n: torch.full((1,), v, dtype=torch.float64) for n, v in values.items()})

@@ -58,14 +58,16 @@ def lint(file: File, overrides: Overrides = None) -> int:
         points = next(iter(design_points(config).values())).size
         what = f"{what}, {many(points, 'point')} x {many(config.realizations.count, 'realization')}"
     typer.echo(f"{file}: ok ({what})")
-    if isinstance(config, SweepConfig) and config.engine.kind in ("surrogate", "emulator"):
+    if isinstance(config, SweepConfig):
         _note_engine(config)
     return 0
 
 
 def _note_engine(config: Any) -> None:
-    from sweeps.engines.solver import check_engine
+    from sweeps.engines.registry import check_engine, engine_kind
 
+    if engine_kind(config).check is None:
+        return
     try:
         check_engine(config)
     except InputError as error:

@@ -122,7 +122,7 @@ class Sweep:
         Raises:
             InputError: for an engine that is not there, a store of another sweep, or one in use.
         """
-        from sweeps.engines.solver import check_device
+        from sweeps.engines.registry import check_device
         from sweeps.execution.prepare import prepare
         from sweeps.execution.spot_checks import Checks, verify_points
         from sweeps.monitoring.watcher import Watcher

@@ -70,13 +70,14 @@ def evaluator(study: Study, reference: bool) -> Callable[[np.ndarray], np.ndarra
     import torch
 
     from solvers.qois import evaluate_qois
-    from sweeps.engines.solver import Request, SolverEngine
+    from sweeps.engines.protocol import Request
+    from sweeps.engines.solver import SolverEngine
     from sweeps.plan.problems import build_problem, build_start
 
     prepared = study.prepare()
     sweep: SweepConfig = prepared.reference if reference else prepared.fallback
     block = sweep.engine
-    engine = SolverEngine(block.tolerance, block.dtype)  # type: ignore[union-attr]
+    engine = SolverEngine(block.tolerance, block.dtype)  # type: ignore[attr-defined]
     count = sweep.realizations.count
     times = sweep.time_values()
 

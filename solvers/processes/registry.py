@@ -272,6 +272,11 @@ def register_process(process: Process) -> Process:
     return PROCESSES.register(process)
 
 
+def all_parameter_names() -> tuple[str, ...]:
+    """Names of the parameters of all processes."""
+    return tuple(dict.fromkeys(name for process in PROCESSES.values() for name in process.parameter_names))
+
+
 def process_named(name: str) -> Process:
     """A process by name.
 

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from sweeps.config.parameters import PARAMETERS, Range
-from sweeps.config.sweep import Engine, InputFile, InputStore
+from solvers.processes.registry import all_parameter_names
+from sweeps.config.parameters import Range
+from sweeps.config.sweep import EngineConfig, InputFile, InputStore
 from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
 
 #: Beside the parameters of a sweep, the length of the process.
 TIME = "time"
-VARIABLES = (*PARAMETERS, TIME)
+VARIABLES = (*all_parameter_names(), TIME)
 #: Of a target, relative: ten times the tolerance of the reference solver that decides whether it is met, and far less
 #: than a few random starts leave open.
 TOLERANCE = 5e-3
@@ -214,7 +215,7 @@ def _explorer_form(value: Any) -> str:
 
 
 Explorer = Annotated[
-    Annotated[LearnedExplorer, Tag("learn")] | Annotated[Engine, Tag("engine")],
+    Annotated[LearnedExplorer, Tag("learn")] | Annotated[EngineConfig, Tag("engine")],
     Discriminator(_explorer_form),
 ]
 

@@ -156,7 +156,7 @@ def _fallback(sweep: SweepConfig) -> dict[str, Any]:
 
 def reference_tolerance(study: StudyConfig, sweep: SweepConfig) -> float:
     """Of the solver that decides: the study's, else that of the sweep's own spot checks."""
-    from sweeps.engines.solver import reference_engine
+    from sweeps.engines.reference import reference_engine
 
     return study.verify.tolerance or max(reference_engine(sweep).tolerance, 1e-9)
 

@@ -16,8 +16,10 @@ from pydantic import (
 )
 
 from studies.twin.priors import DEFAULT_PRIORS, Prior
+from surrogate.engine_kinds import SurrogateBlock
 from sweeps.config.cluster import Cluster, LocalCluster
-from sweeps.config.sweep import InputFile, Process, SolverEngine, SurrogateEngine
+from sweeps.config.sweep import InputFile, ProcessName
+from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
 
 MAX_MEMBERS = 4096
@@ -112,7 +114,7 @@ def _solver_kind(value: Any) -> Any:
 
 
 Engine = Annotated[
-    Annotated[SolverEngine | SurrogateEngine, Discriminator("kind")],
+    Annotated[SolverBlock | SurrogateBlock, Discriminator("kind")],
     BeforeValidator(_solver_kind),
 ]
 
@@ -136,13 +138,13 @@ class TwinConfig(StrictModel):
 
     schema_version: Literal[1]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-    process: Process
+    process: ProcessName
     observations: Observations
     grid: TwinGrid = TwinGrid()
     parameters: Annotated[dict[str, Prior], BeforeValidator(_known_parameters)] = Field(default_factory=dict)
     assimilation: Assimilation = Assimilation()
     forecast: ForecastConfig
-    engine: Engine = SolverEngine(tolerance=1e-2, dtype="float32")
+    engine: Engine = SolverBlock(tolerance=1e-2, dtype="float32")
     output: TwinOutput = TwinOutput()
     cluster: Cluster = LocalCluster(workers=1)
 

@@ -17,7 +17,8 @@ from solvers.grids.spectral_basis import basis_for
 from solvers.qois import evaluate_qois
 from studies.twin.model.start import FirstGuess
 from studies.twin.observations.segmentation import owners, split_fields
-from sweeps.engines.solver import DTYPES, resolve_device
+from sweeps.engines.registry import resolve_device
+from sweeps.engines.solver import DTYPES
 
 #: Members that one task takes.
 TASK_MEMBERS = 8
@@ -229,9 +230,9 @@ def _model_frames(model: Any, members: Members, lead: np.ndarray) -> MemberForec
 
 
 def _fallback() -> Any:
-    from sweeps.config.sweep import SolverEngine
+    from sweeps.engines.solver_kind import SolverBlock
 
-    return SolverEngine(tolerance=1e-2, dtype="float32")
+    return SolverBlock(tolerance=1e-2, dtype="float32")
 
 
 def _seen(members: Members) -> torch.Tensor:

@@ -7,20 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps.config.parameters import PROCESS_PARAMETERS, Range, extremes
+from solvers.processes.registry import PROCESSES, process_named
+from sweeps.config.parameters import Range, extremes
+from sweeps.engines.registry import engine_kind
 from sweeps.inputs.strict_model import problem
 
 if TYPE_CHECKING:
     from sweeps.config.sweep import SweepConfig
 
 MAX_POINTS = 10_000_000
-#: What rounding leaves room for; the solver's own limits (:data:`solvers.accuracy.LOWEST_TOLERANCE`), which cannot be
-#: imported without torch.
-LOWEST_TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
-STARTS = {
-    "cahn_hilliard": ("noise", "file", "pfhub_1a"),
-    "grain_growth": ("voronoi", "file"),
-}
 
 
 def check_sweep(config: SweepConfig) -> None:
@@ -34,12 +29,11 @@ def check_sweep(config: SweepConfig) -> None:
     _check_parameters(config)
     _check_design(config)
     _check_retain(config)
-    _check_tolerance(config)
 
 
 def _check_start(config: SweepConfig) -> None:
     kind = config.initial.kind
-    allowed = STARTS[config.process]
+    allowed = process_named(config.process).starts
     if kind not in allowed:
         raise problem(repr(kind), f"{', '.join(allowed)} for process {config.process}", ("initial", "kind"), allowed)
     if config.initial.kind == "voronoi" and config.initial.grains > config.grid.build().cells:
@@ -50,8 +44,9 @@ def _check_start(config: SweepConfig) -> None:
 
 
 def _check_well(config: SweepConfig) -> None:
-    if config.well is not None and config.process != "cahn_hilliard":
-        raise problem("a well", "none: it belongs to process cahn_hilliard", ("well",))
+    if config.well is not None and "well" not in process_named(config.process).options:
+        owners = ", ".join(process.name for process in PROCESSES.values() if "well" in process.options)
+        raise problem("a well", f"none: it belongs to process {owners}", ("well",))
 
 
 def _check_parameters(config: SweepConfig) -> None:
@@ -59,7 +54,7 @@ def _check_parameters(config: SweepConfig) -> None:
     for name, spec in config.parameters.items():
         if name not in names:
             why = f"process {config.process}"
-            if name in PROCESS_PARAMETERS[config.process]:
+            if name in process_named(config.process).parameter_names:
                 why = f"a start of kind {config.initial.kind}, which brings its own {name}"
             raise problem(f"{name!r}", f"{', '.join(names)} for {why}", ("parameters", name))
         for value, keys in extremes(spec):
@@ -70,20 +65,11 @@ def _check_parameters(config: SweepConfig) -> None:
 
 def bounds_violation(config: SweepConfig, name: str, value: float) -> str | None:
     """What is allowed for a parameter, if the value is not; else None."""
-    if not np.isfinite(value):
-        return "a finite number"
-    if name in ("mobility", "kappa") and value <= 0:
-        return "a number > 0"
-    if name == "mobility_contrast" and not 0 <= value <= 1:
-        return "a number in [0, 1]"
-    # At gamma <= 1/2 a mixture of two order parameters is as low as a single one: no grains form.
-    if name == "gamma" and value <= 0.5:
-        return "a number > 0.5"
-    if name == "composition":
-        low, high = (config.well.ca, config.well.cb) if config.well else (-1.0, 1.0)
-        if not low <= value <= high:
-            return f"a number within the well, [{low:g}, {high:g}]"
-    return None
+    info = process_named(config.process).bounds(name, config.options)
+    allowed = info.violation(value)
+    if allowed and info.between_phases and np.isfinite(value):
+        return f"a number within the well, [{info.low:g}, {info.high:g}]"
+    return allowed
 
 
 def _check_design(config: SweepConfig) -> None:
@@ -122,8 +108,10 @@ def _written(spec: Any) -> str:
 
 def _check_retain(config: SweepConfig) -> None:
     retain = config.output.retain
-    if retain != "qoi" and config.engine.kind == "emulator":
-        raise problem(repr(retain), "qoi: an emulator knows statistics, no fields", ("output", "retain"))
+    if retain != "qoi" and not engine_kind(config).makes_fields:
+        kind = config.engine.kind
+        allowed = f"qoi: {'an' if kind[0] in 'aeiou' else 'a'} {kind} knows statistics, no fields"
+        raise problem(repr(retain), allowed, ("output", "retain"))
     if isinstance(retain, str):
         return
     wanted, stored = retain.fields_at, config.field_times()
@@ -131,13 +119,3 @@ def _check_retain(config: SweepConfig) -> None:
         if abs(time - nearest) > 1e-9 * max(abs(time), abs(nearest)):
             allowed = f"a time among `times` (the nearest is {nearest:g})"
             raise problem(f"{time:g}", allowed, ("output", "retain", "fields_at", i))
-
-
-def _check_tolerance(config: SweepConfig) -> None:
-    engine = config.engine
-    if engine.kind != "solver":
-        return
-    lowest = LOWEST_TOLERANCE[engine.dtype]
-    if engine.tolerance < lowest:
-        hint = ", or dtype float64" if engine.dtype == "float32" else ""
-        raise problem(f"{engine.tolerance:g}", f"a number >= {lowest:g}{hint}", ("engine", "tolerance"))

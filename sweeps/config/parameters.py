@@ -7,15 +7,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from solvers.processes.registry import all_parameter_names
 from sweeps.inputs.strict_model import Finite, StrictModel, problem, unknown_key
 
-#: Every scalar parameter of every process, in storage order.
-PARAMETERS = ("mobility", "kappa", "composition", "mobility_contrast", "gamma")
-#: Those that a process has; composition is that of a random start, a start from a file brings its own.
-PROCESS_PARAMETERS = {
-    "cahn_hilliard": ("mobility", "kappa", "composition", "mobility_contrast"),
-    "grain_growth": ("mobility", "kappa", "gamma"),
-}
 FORMS = (
     "a number, a list of numbers, {linspace: [from, to, count]}, {logspace: [from, to, count]} or {low:, high:, log:}"
 )
@@ -150,9 +144,11 @@ Spec = Annotated[
 
 def _known_parameters(value: Any) -> Any:
     if isinstance(value, dict):
+        # Of any process: which of them this one has is checked with the rest of the file.
+        names = all_parameter_names()
         for key in value:
-            if key not in PARAMETERS:
-                raise unknown_key(key, PARAMETERS)
+            if key not in names:
+                raise unknown_key(key, names)
     return value
 
 

@@ -22,17 +22,19 @@ from pydantic import (
 )
 
 from solvers.grids.grid import Grid
+from solvers.processes.registry import PROCESSES, process_named
 from sweeps.config.cluster import Cluster, LocalCluster
-from sweeps.config.parameters import PROCESS_PARAMETERS, Parameters, Spec
+from sweeps.config.parameters import Parameters, Spec
+from sweeps.engines.registry import AnyEngineBlock
+from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.paths import InputFile, InputStore, OutputPath
-from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem
+from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, word_of
+from sweeps.plan.samplers import SAMPLERS
 
-Process = Literal["cahn_hilliard", "grain_growth"]
-Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 MAX_TIMES = 100_000
 
 
-Tolerance = Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)]
+ProcessName = Annotated[str, word_of(lambda: PROCESSES)]
 
 
 class GridConfig(StrictModel):
@@ -64,7 +66,7 @@ class WellConfig(StrictModel):
 class SamplerDesign(StrictModel):
     """``{sampler: sobol, n: 256, seed: 0}``: n points spread over the ranges."""
 
-    sampler: Literal["sobol", "lhs", "random"]
+    sampler: Annotated[str, word_of(lambda: SAMPLERS)]
     n: Annotated[int, Field(ge=1, le=10_000_000)]
     seed: Seed = 0
 
@@ -184,73 +186,11 @@ Initial = Annotated[
 ]
 
 
-class SolverEngine(StrictModel):
-    """The PDE solver; tolerance is the relative L2 error at every time against the converged PDE.
-
-    Without ``dtype``, float32 serves tolerances of 5e-3 and above: rounding then stays below a tenth of it.
-    """
-
-    kind: Literal["solver"] = "solver"
-    tolerance: Tolerance = 1e-3
-    dtype: Literal["float64", "float32"] = Field(
-        default_factory=lambda data: "float32" if data.get("tolerance", 0.0) >= 5e-3 else "float64"
-    )
-    device: Device = "auto"
-
-
-def _outside_form(value: Any) -> str:
-    return "flag" if isinstance(value, str) else "solver"
-
-
-class SurrogateEngine(StrictModel):
-    """A learned stepper, by registered name or path.
-
-    Samples outside its domain are flagged, or given to the solver: ``outside: {kind: solver, tolerance: 0.01}``.
-    ``precision: bfloat16`` has the network multiply in bfloat16, for devices that are faster so; its weights, what it
-    adds to and the solver's frames stay as they are. Bands are those of float32: spot checks tell whether they hold.
-    """
-
-    kind: Literal["surrogate"]
-    model: Annotated[str, Field(min_length=1)]
-    outside: Annotated[
-        Annotated[Literal["flag"], Tag("flag")] | Annotated[SolverEngine, Tag("solver")],
-        Discriminator(_outside_form),
-    ] = "flag"
-    device: Device = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
-
-
-class EmulatorEngine(StrictModel):
-    """Statistics only, by registered name or path."""
-
-    kind: Literal["emulator"]
-    model: Annotated[str, Field(min_length=1)]
-
-
-class AutoEngine(StrictModel):
-    """The cheapest engine that was measured to meet the tolerance on this machine.
-
-    With ``retain: qoi`` that is a tolerance of statistics, otherwise of fields. Whatever lies outside the domain of a
-    chosen model, the solver does.
-    """
-
-    kind: Literal["auto"]
-    tolerance: Tolerance = 1e-3
-    dtype: Literal["float64", "float32"] = "float32"
-    device: Device = "auto"
-
-
 def _solver_kind(value: Any) -> Any:
     return {"kind": "solver", **value} if isinstance(value, dict) else value
 
 
-Engine = Annotated[
-    Annotated[
-        SolverEngine | SurrogateEngine | EmulatorEngine | AutoEngine,
-        Discriminator("kind"),
-    ],
-    BeforeValidator(_solver_kind),
-]
+EngineConfig = Annotated[AnyEngineBlock, BeforeValidator(_solver_kind)]
 
 
 class FieldsAt(StrictModel):
@@ -303,7 +243,7 @@ class SweepConfig(StrictModel):
 
     schema_version: Literal[1]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-    process: Process
+    process: ProcessName
     grid: GridConfig
     parameters: Parameters = Field(default_factory=dict)
     well: WellConfig | None = None
@@ -311,7 +251,7 @@ class SweepConfig(StrictModel):
     realizations: Realizations = Realizations()
     initial: Initial
     times: Times
-    engine: Engine = SolverEngine()
+    engine: EngineConfig = SolverBlock()
     output: OutputConfig = OutputConfig()
     batch: BatchConfig = BatchConfig()
     cluster: Cluster = LocalCluster()
@@ -331,23 +271,22 @@ class SweepConfig(StrictModel):
 
     def _with_defaults(self) -> dict[str, Spec]:
         """The parameters as written, in that order, then those left out."""
-        well = self.well
-        defaults = {
-            "mobility": 1.0,
-            "kappa": 1.0,
-            "composition": 0.5 * (well.ca + well.cb) if well else 0.0,
-            "mobility_contrast": 0.0,
-            "gamma": 1.5,
-        }
+        process, options = process_named(self.process), self.options
         columns = table_columns(self.design)
         missing = [p for p in self.parameter_names if p not in self.parameters and p not in columns]
-        return {**self.parameters, **{p: defaults[p] for p in missing}}
+        return {**self.parameters, **{p: process.bounds(p, options).default for p in missing}}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Further blocks of the file that belong to the process, as plain data."""
+        blocks = {name: getattr(self, name) for name in process_named(self.process).options}
+        return {name: block.model_dump() for name, block in blocks.items() if block is not None}
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """Names of this sweep's parameters in storage order; composition only where the start is random."""
-        names = PROCESS_PARAMETERS[self.process]
-        return names if self.initial.kind == "noise" else tuple(n for n in names if n != "composition")
+        """Names of this sweep's parameters in storage order; those of a random start only where it is random."""
+        random = self.initial.kind == "noise"
+        return tuple(p.name for p in process_named(self.process).parameters if random or not p.of_start)
 
     def time_values(self) -> np.ndarray:
         """The stored times, float64 (time,), increasing."""

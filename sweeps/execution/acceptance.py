@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Without fields the tolerance is judged by these; counts and quantiles of few grains jump by more than any
-# tolerance.
-JUDGED_QOIS = ("free_energy", "interface_density")
-#: A learned engine is judged by whether the reference is inside its bands for these. Bands cover at each time by itself
-#: (90 % of it, say) and errors last, so some points are outside for a while; for half of their values few should be.
-BAND_QOIS = ("free_energy", "interface_density", "domain_size", "grain_count", "mean_grain_area")
+from solvers.qois.registry import QOIS
+
+#: Bands cover at each time by itself (90 % of it, say) and errors last, so some points are outside for a while; for
+# half : of their values few should be.
 INSIDE_SHARE = 0.5
 
 
@@ -43,7 +41,9 @@ def by_tolerance(tolerance: float, errors: dict[str, np.ndarray]) -> Verdict:
         tolerance: of the engine.
         errors: name -> (point, realization, ...), see :func:`relative_error`.
     """
-    judged = ["field"] if "field" in errors else [name for name in JUDGED_QOIS if name in errors]
+    # Without fields the tolerance is judged by some quantities; counts and quantiles of few grains jump by more than
+    # any tolerance.
+    judged = ["field"] if "field" in errors else [name for name in errors if name in QOIS and QOIS[name].judged]
     largest = np.max([errors[name].reshape(*errors[name].shape[:2], -1).max(axis=-1) for name in judged], axis=0)
     why = [f"error {worst:.2g}, tolerance {tolerance:g}" for worst in largest.max(axis=1)]
     good = largest <= tolerance
@@ -58,7 +58,7 @@ def by_bands(inside: dict[str, np.ndarray]) -> Verdict:
     Args:
         inside: QoI -> (point, realization), see :func:`share_inside`; NaN where not solved.
     """
-    judged = [name for name in BAND_QOIS if name in inside]
+    judged = [name for name in inside if name in QOIS and QOIS[name].judged_by_bands]
     shares = np.stack([inside[name] for name in judged])
     good = (np.nan_to_num(shares) >= INSIDE_SHARE).all(axis=0)
     why = []

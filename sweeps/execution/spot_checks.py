@@ -15,7 +15,8 @@ import numpy as np
 import zarr
 
 from solvers.errors import InputError
-from sweeps.engines.solver import reference_engine
+from solvers.processes.registry import process_named
+from sweeps.engines.reference import reference_engine, stated_tolerance
 from sweeps.execution.acceptance import Verdict, by_bands, by_tolerance, relative_error, share_inside
 from sweeps.execution.prepare import Prepared
 from sweeps.execution.task import BatchTask
@@ -89,8 +90,8 @@ def choose_points(prepared: Prepared, count: int, policy: Sequence[str], seed: i
 
 
 def _final_density(prepared: Prepared, good: np.ndarray) -> np.ndarray:
-    """Interface density at the last time, mean over realizations, float64 (point,)."""
-    array: Any = prepared.root["interface_density"]
+    """The quantity that is largest where resolution errors show first, at the last time, mean over realizations."""
+    array: Any = prepared.root[process_named(prepared.plan.config.process).finest]
     size = prepared.layout.batch * max(1, READ_POINTS // prepared.layout.batch)
     parts = [array[i : i + size, :, -1].mean(axis=1) for i in range(0, len(good), size)]
     return np.nan_to_num(np.concatenate(parts))
@@ -159,7 +160,7 @@ def _judge(prepared: Prepared, rows: np.ndarray, group: Any, solved: np.ndarray)
     if prepared.layout.learned:
         verdict = by_bands(_inside(prepared, rows, group, names, solved))
     else:
-        verdict = by_tolerance(prepared.plan.config.engine.tolerance, errors)  # type: ignore[union-attr]
+        verdict = by_tolerance(stated_tolerance(prepared.plan.config), errors)
     _write_verification(prepared, rows, errors, verdict, solved)
     passed = solved & verdict.passed
     prepared.ledger.mark(rows[passed], VERIFIED)

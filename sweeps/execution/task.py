@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from sweeps.config.sweep import SweepConfig
-from sweeps.engines.solver import Engine, build_engine, reference_engine
+from sweeps.engines.protocol import Engine
+from sweeps.engines.reference import reference_engine
+from sweeps.engines.registry import build_engine
 from sweeps.execution.batch_report import BatchOutcome
 from sweeps.execution.trajectories import Filling, compute_rows
 from sweeps.execution.worker_environment import check_here

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sweeps.engines.solver import Engine, Request, resolve_device
+from solvers.processes.registry import process_named
+from sweeps.engines.protocol import Engine, Request
+from sweeps.engines.registry import resolve_device
 from sweeps.plan.problems import build_problem, build_start
 from sweeps.store.layout import DIVERGED, DONE, FAILED, Layout
 from sweeps.store.store import Shard
 
 if TYPE_CHECKING:
-    from sweeps.engines.solver import Answer
+    from sweeps.engines.protocol import Answer
     from sweeps.execution.task import BatchTask
 
 # Samples integrated together: their states fit the cache, beyond which transforms slow down 3 to 10 times.
@@ -87,13 +89,19 @@ def _simulate(batch: Filling, rows: np.ndarray, realizations: np.ndarray) -> Non
 
 
 def _union_times(task: BatchTask, points: np.ndarray) -> np.ndarray:
-    """Scaled times M t at which some point of a rollout is wanted, float64, increasing."""
-    return np.unique(np.multiply.outer(task.parameters["mobility"][points], task.layout.times))
+    """Scaled times at which some point of a rollout is wanted, float64, increasing."""
+    return np.unique(np.multiply.outer(_time_scale(task, points), task.layout.times))
+
+
+def _time_scale(task: BatchTask, points: np.ndarray) -> np.ndarray:
+    """What multiplies the times of some points, float64 (point,)."""
+    name = process_named(task.config.process).time_scale
+    return task.parameters[name][points] if name else np.ones(len(points))
 
 
 def device_of(engine: Engine) -> str:
     """Where an engine computes, ``cpu`` or ``cuda...``."""
-    return resolve_device(str(getattr(getattr(engine, "model", engine), "device", "cpu")))
+    return resolve_device(getattr(engine, "device", "cpu"))
 
 
 def _portions(
@@ -115,8 +123,9 @@ _Sample = tuple[np.ndarray, np.ndarray, int]
 def _simulate_together(batch: Filling, samples: list[_Sample]) -> None:
     """Integrate samples (points, their union of times, realization) as one batch."""
     task, layout = batch.task, batch.task.layout
+    time_scale = process_named(task.config.process).time_scale
     first = np.array([points[0] for points, _, _ in samples])
-    parameters = {n: torch.from_numpy(v[first]) for n, v in task.parameters.items() if n != "mobility"}
+    parameters = {n: torch.from_numpy(v[first]) for n, v in task.parameters.items() if n != time_scale}
     problem = build_problem(task.config, parameters)
     start = build_start(task.config, parameters, torch.tensor([r for _, _, r in samples]))
     longest = max(len(union) for _, union, _ in samples)
@@ -140,7 +149,7 @@ def _simulate_together(batch: Filling, samples: list[_Sample]) -> None:
 
 def _wanted(task: BatchTask, point: int, union: np.ndarray) -> np.ndarray:
     """Where the times of a point are in its rollout's union, int64 (time,)."""
-    return np.searchsorted(union, task.parameters["mobility"][point] * task.layout.times)
+    return np.searchsorted(union, _time_scale(task, np.array([point]))[0] * task.layout.times)
 
 
 def _scatter(
@@ -206,6 +215,5 @@ def _rises(energy: np.ndarray) -> int:
 
 def _drift(task: BatchTask, mean: np.ndarray) -> float:
     """Largest change of a mean (time,) from its first value, where half the distance of the two phases is 1."""
-    well = task.config.well
-    half = 0.5 * (well.cb - well.ca) if well else 1.0
-    return float(np.abs(mean - mean[0]).max() / half)
+    low, high = process_named(task.config.process).phase_values(task.config.options)
+    return float(np.abs(mean - mean[0]).max() / (0.5 * (high - low)))

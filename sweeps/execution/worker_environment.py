@@ -54,12 +54,8 @@ def environment(engine: Any) -> dict[str, str]:
 
 
 def _fingerprint(engine: Any) -> str:
-    from types import SimpleNamespace
-
-    from sweeps.plan.point_keys import model_fingerprint
-
     try:
-        return model_fingerprint(SimpleNamespace(engine=engine))  # type: ignore[arg-type]
+        return engine.model_fingerprint()
     except (InputError, OSError) as error:
         return f"not there ({error})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +65,21 @@ def _store_path(path: str, info: ValidationInfo) -> str:
 InputFile = Annotated[str, AfterValidator(_beside_the_file)]
 InputStore = Annotated[str, AfterValidator(_store_path)]
 OutputPath = Annotated[str, AfterValidator(_known_address)]
+
+
+def content_hash(path: str) -> str:
+    """Hash of a file's bytes, or of all files in a folder (a Zarr store); of the address for a remote one."""
+    digest = hashlib.blake2b(digest_size=16)
+    root = Path(path)
+    if not root.exists():
+        return hashlib.blake2b(path.encode(), digest_size=16).hexdigest()
+    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+    for file in files:
+        digest.update(file.relative_to(root).as_posix().encode())
+        with file.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def occupied(path: Path, begun: str) -> bool:

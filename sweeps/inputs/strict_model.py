@@ -6,10 +6,10 @@ A check raises :func:`problem`; :mod:`sweeps.inputs.yaml_source` turns it into o
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 PROBLEM = "phasetwin_problem"
@@ -43,6 +43,20 @@ def unknown_key(key: object, options: Iterable[str]) -> PydanticCustomError:
     """The error for a key that does not exist, naming those that do."""
     names = list(options)
     return problem(f"unknown key {key!r}", "the keys " + ", ".join(names), (str(key),), names)
+
+
+def word_of(options: Callable[[], Iterable[str]]) -> AfterValidator:
+    """A validator of a text that must be one of some words, which may become more while the program runs."""
+
+    def known(word: str) -> str:
+        words = list(options())
+        if word in words:
+            return word
+        quoted = [repr(w) for w in words]
+        allowed = " or ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+        raise problem(repr(word), allowed, options=words)
+
+    return AfterValidator(known)
 
 
 def suggestion(word: object, options: Iterable[str]) -> str:

@@ -11,12 +11,9 @@ import math
 
 import numpy as np
 
+from solvers.processes.registry import process_named
 from sweeps.config.sweep import SweepConfig
 
-#: Trajectories at 64x64 cells that a batch integrates together at most, when there are plenty.
-SAMPLES = {"cahn_hilliard": 32, "grain_growth": 4}
-#: Fewer than this lose more to call overhead than they win by even loads.
-SAMPLES_MIN = {"cahn_hilliard": 4, "grain_growth": 1}
 BATCHES_WANTED = 16
 #: Beyond this many tasks the scheduler's time shows.
 BATCHES_MAX = 4096
@@ -48,8 +45,9 @@ def _rollouts_wanted(config: SweepConfig, rollouts: int) -> int:
     realizations = config.realizations.count
     samples = rollouts * realizations
     cells = math.prod(config.grid.shape)
-    most = max(1, SAMPLES[config.process] * CELLS // cells)
-    least = min(most, SAMPLES_MIN[config.process])
+    cost = process_named(config.process).cost
+    most = max(1, cost.samples * CELLS // cells)
+    least = min(most, cost.samples_min)
     target = min(most, max(least, math.ceil(samples / BATCHES_WANTED)))
     target = max(target, math.ceil(samples / BATCHES_MAX))
     return max(1, round(target / realizations))

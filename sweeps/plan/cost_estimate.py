@@ -1,7 +1,7 @@
 """What a sweep will take: bytes in the store, which follow from its layout, and seconds, which are a guess.
 
-The seconds come from a small table measured on one core of a shared x86-64 machine; expect them to be right
-within a factor of about three.
+The seconds come from constants of the process (:class:`solvers.processes.registry.CostModel`), measured on one core of
+a shared x86-64 machine; expect them to be right within a factor of about three.
 """
 
 from __future__ import annotations
@@ -11,38 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from solvers.processes.registry import process_named
+from solvers.qois.registry import qois_of
+from solvers.registries import resolve
 from sweeps.config.sweep import SweepConfig
+from sweeps.engines.registry import engine_kind
 
-
-@dataclass(frozen=True)
-class Cost:
-    """Seconds of one core for a trajectory of 64x64 internal cells at tolerance 1e-2, float64.
-
-    Attributes:
-        hundred: seconds for the first 100 units of scaled time M W t.
-        growth: cost grows as scaled time to this power, because steps grow as the dynamics slows.
-        order: cost grows as tolerance to minus this power.
-        spacing: internal spacing over sqrt(kappa / W) that the tolerance 1e-2 needs.
-        contrast: how many times more a composition-dependent mobility costs.
-    """
-
-    hundred: float
-    growth: float
-    order: float
-    spacing: float
-    contrast: float = 1.0
-
-
-COSTS = {
-    "cahn_hilliard": Cost(hundred=0.012, growth=0.8, order=0.33, spacing=1.4, contrast=20.0),
-    "grain_growth": Cost(hundred=1.4, growth=0.7, order=0.4, spacing=1.0),
-}
 #: Seconds of one core for the QoIs and the writing of one 64x64 frame.
 FRAME_SECONDS = 2e-4
 FLOAT32 = 0.6
-#: Scalar QoIs stored as (point, realization, time), beside the structure factor or the area quantiles.
-QOI_SCALARS = {"cahn_hilliard": 5, "grain_growth": 5}
-GRAIN_QUANTILES = 9
 QOI_BYTES = 8
 
 
@@ -69,37 +46,32 @@ class Estimate:
 
 def point_bytes(config: SweepConfig) -> int:
     """Bytes of one point in the store before compression, all realizations."""
-    cells = math.prod(config.grid.shape)
-    if config.process == "cahn_hilliard":
-        extra, field = math.ceil(math.hypot(*config.grid.shape) / 2), 4
-    else:
-        extra, field = GRAIN_QUANTILES, 8
-    fields = config.field_time_indices().size * cells * field
-    # A learned engine adds the two ends of every band.
-    arrays = 3 if config.engine.kind in ("surrogate", "emulator") else 1
-    qois = config.time_values().size * (QOI_SCALARS[config.process] + extra) * QOI_BYTES * arrays
-    return config.realizations.count * (fields + qois)
+    process, shape = process_named(config.process), config.grid.shape
+    frame = math.prod(shape) * sum(np.dtype(field.dtype).itemsize for field in process.fields)
+    numbers = sum(qoi.axis.length(shape) if qoi.axis else 1 for qoi in qois_of(config.process).values())
+    # Bands add their two ends to every quantity.
+    arrays = 3 if engine_kind(config).has_bands else 1
+    qois = config.time_values().size * numbers * QOI_BYTES * arrays
+    return config.realizations.count * (config.field_time_indices().size * frame + qois)
 
 
-def _trajectory_seconds(config: SweepConfig, kappa: np.ndarray, scaled_time: np.ndarray) -> np.ndarray:
+def _trajectory_seconds(config: SweepConfig, parameters: dict[str, np.ndarray], scaled_time: np.ndarray) -> np.ndarray:
     """Guess for each rollout, float64 (rollout,), seconds of one core."""
-    cost = COSTS[config.process]
+    process = process_named(config.process)
+    cost, height = process.cost, process.scale(config.options)
     tolerance = getattr(config.engine, "tolerance", 1e-2)
-    height = _well_height(config)
-    refine = np.maximum(1.0, config.grid.spacing / (cost.spacing * np.sqrt(kappa / height)))
+    interface = np.sqrt(parameters.get("kappa", np.ones_like(scaled_time)) / height)
+    refine = np.maximum(1.0, config.grid.spacing / (cost.spacing * interface))
     cells = math.prod(config.grid.shape) * refine**2 / 64**2
     if config.grid.boundary == "no_flux":
         cells = cells * 2
     precision = FLOAT32 if getattr(config.engine, "dtype", "float64") == "float32" else 1.0
     speed = (1e-2 / tolerance) ** cost.order * precision
-    return cost.hundred * (height * scaled_time / 100) ** cost.growth * cells * speed
-
-
-def _well_height(config: SweepConfig) -> float:
-    """W of the well in its own composition units: the curvature at the minima is 2 W."""
-    if config.well is None:
-        return 1.0
-    return config.well.rho * (config.well.cb - config.well.ca) ** 2
+    seconds = cost.hundred * (height * scaled_time / 100) ** cost.growth * cells * speed
+    for name, factor in cost.factors.items():
+        if name in parameters:
+            seconds = np.where(parameters[name] > 0, factor, 1.0) * seconds
+    return seconds
 
 
 def estimate(
@@ -108,18 +80,22 @@ def estimate(
     """Size and cost of a planned sweep (arguments as the fields of a plan)."""
     points, rollouts = rollout.size, int(rollout[-1]) + 1
     first = np.searchsorted(rollout, np.arange(rollouts))
-    mobility = np.maximum.reduceat(parameters["mobility"], first)
-    times = config.time_values()
-    seconds = _trajectory_seconds(config, parameters["kappa"][first], mobility * times[-1])
-    if "mobility_contrast" in parameters:
-        seconds = np.where(parameters["mobility_contrast"][first] > 0, COSTS[config.process].contrast, 1.0) * seconds
+    scale = process_named(config.process).time_scale
+    fastest = np.maximum.reduceat(parameters[scale], first) if scale else np.ones(rollouts)
+    times, realizations = config.time_values(), config.realizations.count
     frames = points * times.size * math.prod(config.grid.shape) / 64**2
-    realizations = config.realizations.count
+    cost = engine_kind(config).cost
+    if cost is not None:
+        seconds = float(resolve(cost)(config, rollouts * realizations, frames * realizations))
+    else:
+        own = {name: values[first] for name, values in parameters.items()}
+        solving = _trajectory_seconds(config, own, fastest * times[-1])
+        seconds = float(realizations * (solving.sum() + frames * FRAME_SECONDS))
     return Estimate(
         points=points,
         rollouts=rollouts,
         trajectories=rollouts * realizations,
         batches=len(batches),
         bytes=points * point_bytes(config),
-        seconds=float(realizations * (seconds.sum() + frames * FRAME_SECONDS)),
+        seconds=seconds,
     )

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from solvers.errors import InputError
+from solvers.registries import resolve
 from sweeps.config.cross_checks import bounds_violation
 from sweeps.config.sweep import SamplerDesign, SweepConfig, TableDesign
 from sweeps.inputs.strict_model import suggestion
+from sweeps.plan.samplers import SAMPLERS, Draw
 
 
 def design_points(config: SweepConfig) -> dict[str, np.ndarray]:
@@ -60,28 +62,14 @@ def _product(config: SweepConfig) -> dict[str, np.ndarray]:
     return _constants(config, next(iter(columns.values())).size if columns else 1) | columns
 
 
-def unit_samples(design: SamplerDesign, dims: int) -> np.ndarray:
-    """The sampler's points in the unit cube, float64 (point, dim); the same for the same seed.
-
-    Sobol points are drawn to the next power of two and cut, so a longer design begins with a shorter one.
-    """
-    from scipy.stats import qmc  # half a second that only samplers need
-
-    rng = np.random.default_rng(design.seed)
-    if design.sampler == "random":
-        return rng.random((design.n, dims))
-    if design.sampler == "lhs":
-        return qmc.LatinHypercube(d=dims, seed=rng).random(design.n)
-    return qmc.Sobol(d=dims, scramble=True, seed=rng).random_base2((design.n - 1).bit_length())[: design.n]
-
-
 def _sampled(config: SweepConfig, design: SamplerDesign) -> dict[str, np.ndarray]:
     ranges = {
         name: spec.range()  # type: ignore[union-attr]
         for name, spec in config.parameters.items()
         if not _fixed(spec)
     }
-    unit = unit_samples(design, len(ranges))
+    draw: Draw = resolve(SAMPLERS.get(design.sampler).draw)
+    unit = draw(design.n, len(ranges), design.seed)
     columns = _constants(config, design.n)
     for u, (name, (low, high, log)) in zip(unit.T, ranges.items(), strict=True):
         values = low * (high / low) ** u if log else low + (high - low) * u

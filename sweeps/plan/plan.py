@@ -1,27 +1,24 @@
 """From a sweep's configuration to what will be computed, in which order, in which batches, at what cost.
 
-Points that differ by mobility only share a trajectory: c(x, t; M, kappa) = c(x, M t; 1, kappa) holds exactly
-(mobility contrast included, since M scales the whole right-hand side). Storage order puts them side by side.
+Points that differ only in the parameter that scales time share a trajectory: c(x, t; M, kappa) = c(x, M t; 1, kappa)
+holds exactly (mobility contrast included, since M scales the whole right-hand side). Storage order puts them side by
+side.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from solvers.processes.registry import Process, process_named
+from solvers.registries import resolve
 from sweeps.config.sweep import SweepConfig
+from sweeps.engines.registry import EngineChoice, check_engine, engine_kind
 from sweeps.plan.batches import batch_points, cut
 from sweeps.plan.cost_estimate import Estimate, estimate, point_bytes
 from sweeps.plan.designs import design_points
 from sweeps.plan.point_keys import config_hash, point_keys
-
-if TYPE_CHECKING:
-    from surrogate.auto_engine import Choice
-
-#: From the most to the least significant: a batch holds problems of similar cost, and kappa decides the cost.
-ORDER = ("kappa", "mobility_contrast", "gamma", "composition")
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,8 @@ class Plan:
         batches: int64 (batch, 2), [start, stop) in storage order, equal but the last.
         estimate: size and cost.
         hash: of the configuration without what only decides where and how it runs.
-        choice: with ``engine: auto``, what was chosen and why; the configuration has the chosen engine in its place.
+        choice: with an engine that stands for another, what was chosen and why; the configuration has that in its
+            place.
     """
 
     config: SweepConfig
@@ -48,23 +46,25 @@ class Plan:
     batches: np.ndarray
     estimate: Estimate
     hash: str
-    choice: Choice | None = None
+    choice: EngineChoice | None = None
 
 
-def storage_order(parameters: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Sort points so that those which differ by mobility only are neighbours.
+def storage_order(process: Process, parameters: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Sort points so that those which share a trajectory are neighbours.
 
     Args:
+        process: whose points they are.
         parameters: name -> float64 (point,), design order.
 
     Returns:
         Row of the design at each storage position, and the rollout it belongs to; both int64 (point,).
     """
-    mobility = parameters["mobility"]
-    others = [parameters[name] for name in ORDER if name in parameters]
+    others = [parameters[name] for name in process.varied_order if name in parameters]
+    scale = [parameters[process.time_scale]] if process.time_scale else []
     # lexsort takes the most significant key last and is stable: equal points stay in design order.
-    index = np.lexsort([mobility, *reversed(others)]).astype(np.int64)
+    index = np.lexsort([*scale, *reversed(others)]).astype(np.int64)
     starts = np.zeros(index.size, dtype=bool)
+    # Points that agree in everything are one trajectory too.
     for values in others:
         starts[1:] |= np.diff(values[index]) != 0
     return index, np.cumsum(starts).astype(np.int64)
@@ -75,19 +75,16 @@ def make_plan(config: SweepConfig) -> Plan:
 
     Raises:
         InputError: for a design that cannot be built (see :func:`sweeps.plan.designs.design_points`), or an engine
-            that cannot run (see :func:`sweeps.engines.solver.check_engine`).
+            that cannot run (see :func:`sweeps.engines.registry.check_engine`).
     """
-    choice = None
-    if config.engine.kind == "auto":
-        from surrogate.auto_engine import choose
-
-        config, choice = choose(config)
-    if config.engine.kind != "solver":
-        from sweeps.engines.solver import check_engine
-
+    choice: EngineChoice | None = None
+    stands_for = engine_kind(config).resolve
+    if stands_for is not None:
+        config, choice = resolve(stands_for)(config)
+    if engine_kind(config).check is not None:
         check_engine(config)
     design = design_points(config)
-    index, rollout = storage_order(design)
+    index, rollout = storage_order(process_named(config.process), design)
     parameters = {name: values[index] for name, values in design.items()}
     rollouts = int(rollout[-1]) + 1
     size = batch_points(config, rollouts, index.size, point_bytes(config))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sweeps.config.sweep import EmulatorEngine, FileInitial, SurrogateEngine, SweepConfig, TableDesign
+from solvers.processes.registry import Process, process_named
+from solvers.qois.registry import Qoi, qois_of
+from sweeps.config.sweep import FileInitial, SweepConfig, TableDesign
+from sweeps.engines.registry import EngineKind, engine_kind
+from sweeps.inputs.paths import content_hash
 
 #: Raised when the numbers that the program produces from the same file change.
 NUMBERS_VERSION = 2
@@ -28,13 +31,14 @@ def sample_seeds(config: SweepConfig, samples: Mapping[str, Any], realizations: 
 
     Args:
         config: the sweep.
-        samples: parameter name -> values (batch,); mobility does not matter.
+        samples: parameter name -> values (batch,); the one that scales time does not matter.
         realizations: (batch,) number of the start.
     """
     common = realization_seeds(config)
     if not config.realizations.independent:
         return [common[r] for r in realizations]
-    names = sorted(n for n in samples if n != "mobility")
+    time_scale = process_named(config.process).time_scale
+    names = sorted(n for n in samples if n != time_scale)
     rows = np.stack([np.asarray(samples[n], dtype="<f8") + 0.0 for n in names], axis=1)
     return [
         _seed(config.realizations.seed, r, hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest())
@@ -48,21 +52,6 @@ def _seed(seed: int, realization: int, of_point: str = "") -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def content_hash(path: str) -> str:
-    """Hash of a file's bytes, or of all files in a folder (a Zarr store); of the address for a remote one."""
-    digest = hashlib.blake2b(digest_size=16)
-    root = Path(path)
-    if not root.exists():
-        return hashlib.blake2b(path.encode(), digest_size=16).hexdigest()
-    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
-    for file in files:
-        digest.update(file.relative_to(root).as_posix().encode())
-        with file.open("rb") as stream:
-            while block := stream.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def _canonical(data: Any) -> bytes:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
@@ -74,51 +63,15 @@ def _inputs(config: SweepConfig) -> dict[str, Any]:
         data["initial"]["file"] = content_hash(config.initial.file)
     if isinstance(config.design, TableDesign):
         data["design"]["table"] = content_hash(config.design.table)
-    data["engine"] = _engine(config)
+    data["engine"] = config.engine.key_data()
     return data
 
 
-def _engine(config: SweepConfig) -> dict[str, Any]:
-    """The engine's block; a model is what is in its files, wherever they are."""
-    data = config.engine.model_dump(mode="json")
-    data.pop("device", None)
-    if isinstance(data.get("outside"), dict):
-        data["outside"].pop("device", None)
-    if config.engine.kind in ("surrogate", "emulator"):
-        data["model"] = model_fingerprint(config)
-    if data.get("precision") == "float32":
-        data.pop("precision")  # as it was before there was a choice: stores keep their keys
-    return data
-
-
-def model_fingerprint(config: SweepConfig) -> str:
-    """Hash of all of a learned engine that decides its numbers, bands and trust; empty for other engines.
-
-    Raises:
-        InputError: for a model that is not there.
-    """
-    engine = config.engine
-    if isinstance(engine, SurrogateEngine):
-        from surrogate.models.files import fingerprint
-
-        return fingerprint(engine.model)
-    if isinstance(engine, EmulatorEngine):
-        return content_hash(engine.model)
-    return ""
-
-
-def model_sha256(config: SweepConfig) -> str:
-    """sha256 of the weights of a surrogate, or of an emulator's arrays; empty for the solver."""
-    engine = config.engine
-    if isinstance(engine, SurrogateEngine):
-        from surrogate.models.files import folder_of, read_about
-
-        return str(read_about(folder_of(engine.model))["weights_sha256"])
-    if isinstance(engine, EmulatorEngine):
-        from surrogate.emulator.files import ABOUT
-
-        return str(json.loads((Path(engine.model) / ABOUT).read_text())["sha256"])
-    return ""
+def extension_fingerprints(config: SweepConfig) -> dict[str, str]:
+    """Fingerprints of whatever comes from outside this project and decides numbers: process, quantities, engine."""
+    items: list[Process | Qoi | EngineKind] = [process_named(config.process), engine_kind(config)]
+    items += qois_of(config.process).values()
+    return {f"{type(item).__name__} {item.name}": item.fingerprint for item in items if item.fingerprint}
 
 
 def config_hash(config: SweepConfig) -> str:
@@ -130,7 +83,14 @@ def config_hash(config: SweepConfig) -> str:
     data["output"].pop("performance")
     # A grid design stores its points in the order of its parameters: keep that order in the hash.
     data["parameters"] = list(data["parameters"].items())
+    data |= _extensions(config)
     return hashlib.blake2b(_canonical([NUMBERS_VERSION, data]), digest_size=16).hexdigest()
+
+
+def _extensions(config: SweepConfig) -> dict[str, dict[str, str]]:
+    """As an entry of hashed data; none where nothing comes from outside, so that keys are those of before."""
+    found = extension_fingerprints(config)
+    return {"extensions": found} if found else {}
 
 
 def point_keys(config: SweepConfig, parameters: dict[str, np.ndarray]) -> np.ndarray:
@@ -151,6 +111,7 @@ def point_keys(config: SweepConfig, parameters: dict[str, np.ndarray]) -> np.nda
     common["times"] = config.time_values().tolist()
     common["seeds"] = [data["realizations"], realization_seeds(config)]
     common["names"] = sorted(parameters)
+    common |= _extensions(config)
     head = hashlib.blake2b(_canonical([NUMBERS_VERSION, common]), digest_size=16).digest()
     # + 0.0 makes a negative zero the zero it equals.
     rows = np.stack([parameters[name] + 0.0 for name in sorted(parameters)], axis=1).astype("<f8")

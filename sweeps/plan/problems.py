@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import torch
 
-from solvers import CahnHilliard, GrainGrowth
+from solvers import Problem
 from solvers.errors import InputError
+from solvers.initial.pfhub import pfhub_1a
 from solvers.initial.starts import from_file, noise, voronoi
-from solvers.processes.free_energies import DoubleWell
+from solvers.processes.registry import process_named
 from sweeps.config.sweep import FileInitial, NoiseInitial, SweepConfig, VoronoiInitial
 from sweeps.plan.point_keys import sample_seeds
 
 Samples = dict[str, torch.Tensor]
 
 
-def build_problem(config: SweepConfig, samples: Samples) -> CahnHilliard | GrainGrowth:
-    """The problem of a batch of samples, with mobility 1: mobility enters through scaled times.
+def build_problem(config: SweepConfig, samples: Samples) -> Problem:
+    """The problem of a batch of samples; the parameter that scales time is 1, for it enters through scaled times.
 
     Args:
         config: the sweep.
         samples: parameter name -> float64 (batch,).
     """
-    grid = config.grid.build()
-    if config.process == "grain_growth":
-        return GrainGrowth(grid, mobility=1.0, kappa=samples["kappa"], gamma=samples["gamma"])
-    well = config.well
-    return CahnHilliard(
-        grid,
-        mobility=1.0,
-        kappa=samples["kappa"],
-        well=DoubleWell(rho=well.rho, ca=well.ca, cb=well.cb) if well else DoubleWell(),
-        mobility_contrast=samples["mobility_contrast"],
-    )
+    process = process_named(config.process)
+    if process.time_scale:
+        samples = {**samples, process.time_scale: torch.ones(1, dtype=torch.float64)}
+    return process.build(config.grid.build(), samples, config.options)
 
 
 def build_start(config: SweepConfig, samples: Samples, realizations: torch.Tensor) -> torch.Tensor:
-    """Starts (batch, y, x): composition float64, or grain labels int32.
+    """Starts (batch, y, x): a field as float64, or grain labels as int32.
 
     Args:
         config: the sweep.
@@ -48,13 +42,11 @@ def build_start(config: SweepConfig, samples: Samples, realizations: torch.Tenso
     grid, initial = config.grid.build(), config.initial
     seeds = sample_seeds(config, samples, realizations.tolist())
     if isinstance(initial, NoiseInitial):
-        return noise(grid, samples["composition"], initial.amplitude, seeds)
+        return noise(grid, samples.get("composition", 0.0), initial.amplitude, seeds)
     if isinstance(initial, VoronoiInitial):
         return voronoi(grid, initial.grains, seeds)
     if isinstance(initial, FileInitial):
         return _from_file(config, initial, realizations)
-    from solvers.initial.pfhub import pfhub_1a
-
     return pfhub_1a(grid).expand(len(seeds), *grid.shape).clone()
 
 

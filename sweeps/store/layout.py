@@ -15,6 +15,7 @@ import numpy as np
 
 from solvers.processes.registry import process_named
 from solvers.qois.registry import extra_axes, extra_coordinates, qois_of
+from sweeps.engines.registry import engine_kind
 from sweeps.plan.plan import Plan
 
 STATUS_FLAGS = {"pending": 0, "done": 1, "failed": 2, "diverged": 3, "verified": 4}
@@ -59,7 +60,7 @@ class Layout:
         shape: cells (y, x).
         extra: coordinate values of the extra axes of QoIs, ``k`` and ``quantile`` where the process has them.
         batch: points to a batch.
-        learned: whether a learned engine adds bands, trust and counters.
+        learned: whether the engine adds bands, trust and counters.
     """
 
     process: str
@@ -188,7 +189,7 @@ def layout_of(plan: Plan, batch: int | None = None) -> Layout:
         shape=config.grid.shape,
         extra=extra,
         batch=batch or int(plan.batches[0, 1] - plan.batches[0, 0]),
-        learned=config.engine.kind in ("surrogate", "emulator"),
+        learned=engine_kind(config).has_bands,
     )
 
 

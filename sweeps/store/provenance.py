@@ -18,8 +18,7 @@ PACKAGES = ("phasetwin", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "d
 
 def provenance(config: SweepConfig) -> dict[str, Any]:
     """Root attributes of a store that tell what made it."""
-    from sweeps.engines.solver import resolve_device
-    from sweeps.plan.point_keys import model_sha256
+    from sweeps.engines.registry import resolve_device
 
     engine = config.engine
 
@@ -28,7 +27,7 @@ def provenance(config: SweepConfig) -> dict[str, Any]:
         "git_commit": git_commit(),
         "device": device_name(resolve_device(getattr(engine, "device", "auto"))),
         "host_cores": os.cpu_count() or 1,
-        "weights_sha256": model_sha256(config),
+        "weights_sha256": engine.weights_sha256(),
     }
 
 

@@ -142,7 +142,7 @@ def mend_book(root: zarr.Group, plan: Plan, ledger: Ledger, bad: list[Damage]) -
             values["status"][rows] = np.where(known, DONE, PENDING)[:, None]
         elif item.variable == "engine":
             done = finished(values["status"][rows]).all(axis=1)
-            if hasattr(getattr(plan.config.engine, "outside", None), "tolerance"):
+            if plan.config.engine.mixes_engines:
                 values["status"][rows] = PENDING
             else:
                 values["engine"][rows[done]] = _engine_name(plan)
@@ -166,6 +166,6 @@ def _finite(root: zarr.Group, rows: np.ndarray) -> np.ndarray:
 
 
 def _engine_name(plan: Plan) -> str:
-    from sweeps.engines.solver import build_engine
+    from sweeps.engines.registry import build_engine
 
     return build_engine(plan.config).name

@@ -23,8 +23,9 @@ from studies import Study
 from studies.inverse.search import driver as driver_module
 from studies.inverse.study import claim
 from sweeps import Sweep, open_sweep
-from sweeps.engines import solver as engines
-from sweeps.engines.solver import Answer, Request, SolverEngine
+from sweeps.engines.protocol import Answer, Request
+from sweeps.engines.registry import ENGINES
+from sweeps.engines.solver import SolverEngine
 
 
 def journal_of(folder: Path) -> optuna.Study:
@@ -202,7 +203,9 @@ class Biased:
 def test_a_planted_bias_is_caught_and_recovered_from(
     only_below: float, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(engines.ENGINES, "surrogate", lambda config: Biased(only_below))  # noqa: ARG005
+    monkeypatch.setitem(
+        ENGINES.loaded(), "surrogate", replace(ENGINES["surrogate"], build=lambda _config: Biased(only_below))
+    )
     changes = {"engine": {"kind": "surrogate", "model": "ch-jump"}}
     data = small.study_data(tmp_path, changes=changes, trials=96)
     result = Study.from_config(data).run(client, progress=False, report=False)

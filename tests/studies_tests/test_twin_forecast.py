@@ -19,7 +19,8 @@ from studies.twin.model.start import first_guess
 from studies.twin.observations.frames import GreyScale, camera_for, make_frames
 from studies.twin.priors import DEFAULT_PRIORS
 from studies.twin.quantiles import quantiles
-from sweeps.config.sweep import SolverEngine, SurrogateEngine
+from surrogate.engine_kinds import SurrogateBlock
+from sweeps.engines.solver_kind import SolverBlock
 
 CELLS, AGE = 32, 100.0
 
@@ -40,8 +41,8 @@ def members() -> Members:
 
 def test_surrogate_where_trusted_and_solver_elsewhere(members: Members) -> None:
     times = np.array([AGE + 5.0])
-    rolled = roll(members, times, SurrogateEngine(kind="surrogate", model="ch-jump"))
-    truth = roll(members, times, SolverEngine(tolerance=1e-2, dtype="float32"))
+    rolled = roll(members, times, SurrogateBlock(kind="surrogate", model="ch-jump"))
+    truth = roll(members, times, SolverBlock(tolerance=1e-2, dtype="float32"))
     assert rolled.engine == ["surrogate ch-jump"] * 2 + ["solver (outside the model's domain)"]
     np.testing.assert_array_equal(rolled.field[2], truth.field[2])  # the same solver, alone in its batch
     error = np.sqrt(np.mean((rolled.field[:2] - truth.field[:2]) ** 2))
@@ -51,13 +52,13 @@ def test_surrogate_where_trusted_and_solver_elsewhere(members: Members) -> None:
 
 def test_surrogate_of_another_process_is_refused(members: Members) -> None:
     with pytest.raises(InputError, match=r"engine\.model"):
-        roll(members, np.array([AGE + 5.0]), SurrogateEngine(kind="surrogate", model="gg-jump"))
+        roll(members, np.array([AGE + 5.0]), SurrogateBlock(kind="surrogate", model="gg-jump"))
 
 
 def test_workers_do_not_change_a_forecast(members: Members, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three tasks, on Dask and in this process."""
     monkeypatch.setattr(forecast, "TASK_MEMBERS", 1)
-    engine = SolverEngine(tolerance=1e-2, dtype="float32")
+    engine = SolverBlock(tolerance=1e-2, dtype="float32")
     here, there = (roll(members, np.array([AGE + 5.0]), engine, by) for by in (None, client))
     np.testing.assert_array_equal(here.field, there.field)
     assert here.engine == there.engine

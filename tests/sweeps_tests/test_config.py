@@ -11,15 +11,13 @@ import pytest
 from pydantic import ValidationError
 
 import phasetwin
-from solvers.accuracy import LOWEST_TOLERANCE as SOLVER_LOWEST
-from sweeps.config.cross_checks import LOWEST_TOLERANCE
 from sweeps.config.sweep import (
     FileInitial,
     LocalCluster,
-    SolverEngine,
     SweepConfig,
     TimeRange,
 )
+from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.kinds import json_schema
 from sweeps.inputs.yaml_source import load_yaml
 
@@ -49,7 +47,7 @@ def test_defaults() -> None:
     assert config.parameters == {"mobility": 1.0, "kappa": 1.0, "composition": 0.0, "mobility_contrast": 0.0}
     assert (config.grid.spacing, config.grid.boundary, config.design) == (1.0, "periodic", "grid")
     assert config.output.path == "runs/small.zarr"
-    assert config.engine == SolverEngine()
+    assert config.engine == SolverBlock()
     assert config.cluster == LocalCluster()
     assert (config.realizations.count, config.verify.count, config.reuse) == (1, 8, ())
 
@@ -69,10 +67,6 @@ def test_composition_defaults_to_the_middle_of_the_well() -> None:
 def test_precision_follows_the_tolerance_unless_given(tolerance: float, chosen: str, dtype: str | None) -> None:
     engine = {"tolerance": tolerance} | ({"dtype": dtype} if dtype else {})
     assert build(engine=engine).engine.dtype == (dtype or chosen)
-
-
-def test_the_lowest_tolerances_are_the_solvers() -> None:
-    assert {str(k).removeprefix("torch."): v for k, v in SOLVER_LOWEST.items()} == LOWEST_TOLERANCE
 
 
 def test_zero_and_false_override_defaults(tmp_path: Path) -> None:
@@ -101,7 +95,7 @@ def test_overrides_reach_lists_scalars_and_new_blocks(tmp_path: Path) -> None:
         "process=cahn_hilliard",
     )
     assert config.time_values().tolist() == [0, 7.5]
-    assert config.engine == SolverEngine(tolerance=1e-2, dtype="float32")
+    assert config.engine == SolverBlock(tolerance=1e-2, dtype="float32")
     assert config.field_times().tolist() == [7.5]
     np.testing.assert_allclose(config.parameters["kappa"].values(), [0.5, 1, 2])  # type: ignore[union-attr]
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import phasetwin
 from solvers.errors import InputError
+from solvers.processes.registry import process_named
 from sweeps.config.sweep import SweepConfig
 from sweeps.plan.description import describe_plan
 from sweeps.plan.plan import Plan, make_plan, storage_order
@@ -65,7 +66,7 @@ rows = st.lists(
 @settings(max_examples=50, deadline=None)
 def test_storage_order_of_any_table(table: list[tuple[float, float, float]]) -> None:
     columns = dict(zip(("mobility", "kappa", "composition"), np.array(table).T, strict=True))
-    index, rollout = storage_order(columns)
+    index, rollout = storage_order(process_named("cahn_hilliard"), columns)
     assert sorted(index) == list(range(len(table)))
     assert rollout[0] == 0
     assert set(np.diff(rollout)) <= {0, 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from solvers import CahnHilliard, Frames, simulate
 from solvers.errors import InputError
 from solvers.initial.starts import noise
 from sweeps import open_sweep
-from sweeps.engines import solver as engines
+from sweeps.engines.registry import ENGINES
+from sweeps.engines.solver import SolverEngine
 from sweeps.monitoring.status import status
 from sweeps.plan.point_keys import realization_seeds
 from sweeps.store.layout import DIVERGED, DONE, FAILED
@@ -126,7 +128,7 @@ def test_grain_growth(tiny, client) -> None:
     assert ds.grain_area_quantile.dims[-1] == "quantile"
 
 
-class _Spoilt(engines.SolverEngine):
+class _Spoilt(SolverEngine):
     """The solver, but some samples diverge and some raise."""
 
     def rollout(self, problem: Any, initial: torch.Tensor, times: torch.Tensor) -> Frames:
@@ -138,7 +140,11 @@ class _Spoilt(engines.SolverEngine):
 
 
 def test_failed_and_diverged_points_spare_the_others(tiny, client, opened, monkeypatch) -> None:
-    monkeypatch.setitem(engines.ENGINES, "solver", lambda config: _Spoilt(config.engine.tolerance, config.engine.dtype))
+    monkeypatch.setitem(
+        ENGINES.loaded(),
+        "solver",
+        replace(ENGINES["solver"], build=lambda config: _Spoilt(config.engine.tolerance, config.engine.dtype)),
+    )
     sweep = tiny("spoilt.zarr", batch={"rollouts": 4})
     result = sweep.run(client, progress=False)
     ds = open_sweep(sweep.store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import xarray as xr
 
 from solvers.errors import InputError
 from sweeps import open_sweep
-from sweeps.engines import solver as engines
+from sweeps.engines.registry import ENGINES
+from sweeps.engines.solver import SolverEngine
 from sweeps.execution import task as tasks
 from sweeps.execution import trajectories as rollouts
 from sweeps.store.layout import DONE, VERIFIED
@@ -70,7 +72,7 @@ def test_checked_once(verified, client, monkeypatch) -> None:
     assert not solved
 
 
-class _Sloppy(engines.SolverEngine):
+class _Sloppy(SolverEngine):
     """The solver, 5 % off."""
 
     def rollout(self, problem, initial, times):
@@ -80,7 +82,11 @@ class _Sloppy(engines.SolverEngine):
 
 
 def test_a_missed_tolerance_is_told(tiny, client, monkeypatch) -> None:
-    monkeypatch.setitem(engines.ENGINES, "solver", lambda config: _Sloppy(config.engine.tolerance, config.engine.dtype))
+    monkeypatch.setitem(
+        ENGINES.loaded(),
+        "solver",
+        replace(ENGINES["solver"], build=lambda config: _Sloppy(config.engine.tolerance, config.engine.dtype)),
+    )
     sweep = tiny(verify={"count": 2})
     result = sweep.run(client, progress=False)
     assert result.verified == 0
@@ -91,7 +97,7 @@ def test_a_missed_tolerance_is_told(tiny, client, monkeypatch) -> None:
     assert (checks.within_tolerance == 0).all()
 
 
-class _Breaking(engines.SolverEngine):
+class _Breaking(SolverEngine):
     """The solver, that never gets to an end."""
 
     def rollout(self, problem, initial, times):  # noqa: ARG002

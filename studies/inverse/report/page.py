@@ -89,7 +89,7 @@ def facts(data: StudyData) -> list[Fact]:
     explored = data.prepared.exploring.engine
     own = explored.kind + (f" {explored.model}" if hasattr(explored, "model") else "")
     warm = int((data.spent == 0).sum())
-    reference = data.prepared.reference.engine.tolerance  # type: ignore[union-attr]
+    reference = data.prepared.reference.engine.tolerance  # type: ignore[attr-defined]
     best = "–"
     if data.best:
         names = short_labels([t.label for t in data.prepared.terms])[: len(data.objectives)]

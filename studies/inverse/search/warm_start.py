@@ -37,7 +37,7 @@ def begin(prepared: Prepared, folder: Path, client: LazyClient) -> Driver:
     Raises:
         InputError: for an engine that cannot run here, or a store of another process.
     """
-    from sweeps.engines.solver import check_engine
+    from sweeps.engines.registry import check_engine
 
     urls = warm_stores(prepared)
     prepared = _with_choice(prepared, folder)
@@ -162,7 +162,7 @@ def _why(prepared: Prepared, url: str) -> str:
 def _take_checks(driver: Driver, url: str, rows: np.ndarray, first: int) -> None:
     """Spot checks of the store that are at least as accurate as this study's own."""
     root: Any = open_store(url)
-    tolerance = driver.prepared.reference.engine.tolerance  # type: ignore[union-attr]
+    tolerance = driver.prepared.reference.engine.tolerance  # type: ignore[attr-defined]
     if "reference" not in root or float(root["reference"].attrs.get("tolerance", np.inf)) > tolerance * (1 + 1e-9):
         return
     if any(term.feature.field_times for term in driver.prepared.terms):

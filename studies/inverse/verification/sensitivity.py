@@ -109,11 +109,11 @@ def of_sweep(url: str, qoi: str, at: float | None = None) -> Indices | None:
     Raises:
         InputError: if there is no store.
     """
+    from solvers.processes.registry import all_parameter_names
     from sweeps import open_sweep
-    from sweeps.config.parameters import PARAMETERS
 
     ds = open_sweep(url)
-    names = [n for n in PARAMETERS if n in ds.coords and len(np.unique(ds[n].values)) > 1]
+    names = [n for n in all_parameter_names() if n in ds.coords and len(np.unique(ds[n].values)) > 1]
     curve = ds[qoi].mean("realization")
     result = curve.isel(time=-1) if at is None else curve.sel(time=at, method="nearest")
     return given_data(qoi, names, np.stack([ds[n].values for n in names], axis=1), np.asarray(result.values))

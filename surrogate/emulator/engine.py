@@ -1,0 +1,89 @@
+"""The emulator as an engine of sweeps: statistics of finished sweeps at other parameters, with bands and trust."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from solvers.errors import InputError
+from solvers.processes.registry import process_named
+from surrogate.emulator.curves import PARAMETERS, Setting
+from surrogate.emulator.emulator import Emulator
+from surrogate.engine_kinds import EmulatorBlock
+from sweeps.engines.protocol import Answer, Request, named_bands
+
+if TYPE_CHECKING:
+    from sweeps.config.sweep import SweepConfig
+
+
+@dataclass(frozen=True)
+class EmulatorEngine:
+    """Statistics of finished sweeps at other parameters; see :class:`surrogate.emulator.emulator.Emulator`.
+
+    Attributes:
+        emulator: the emulator.
+        setting: the sweep's, in whose units it answers.
+        start: parameters of the start, ``amplitude`` or ``grains``.
+        name: stored with every sample.
+    """
+
+    emulator: Emulator
+    setting: Setting
+    start: dict[str, float]
+    name: str
+    device: str = "cpu"
+
+    def answer(self, request: Request) -> Answer:
+        """See :class:`sweeps.engines.protocol.Engine`."""
+        batch = len(request.times)
+        known = {n: v.numpy() for n, v in request.samples.items()} | self.start
+        parameters = {n: v for n, v in known.items() if n in self._parameters()} | {"mobility": 1.0}
+        found = self.emulator.predict(
+            {n: np.broadcast_to(np.asarray(v, dtype=np.float64), (batch,)) for n, v in parameters.items()},
+            request.times.double().numpy(),
+            setting=self.setting,
+        )
+        values = found.mean | named_bands({name: (found.low[name], found.high[name]) for name in found.mean})
+        finite = np.isfinite(found.mean["free_energy"])
+        return Answer(values, {}, finite, np.ones_like(finite), found.trust.copy(), list(found.reasons))
+
+    def _parameters(self) -> set[str]:
+        return {name for name, group in PARAMETERS.items() if group in self.emulator.groups}
+
+
+def emulator_engine(config: SweepConfig) -> EmulatorEngine:
+    """The emulator of a sweep.
+
+    Raises:
+        InputError: for an emulator that is not there, damaged, or of another process, box or kind of start, or one
+            without some of the sweep's parameters or quantities.
+    """
+    block = config.engine
+    assert isinstance(block, EmulatorBlock)
+    try:
+        emulator = _load_emulator(block.model)
+        well = config.well
+        wells = (well.rho, well.ca, well.cb) if well else (0.25, -1.0, 1.0)
+        grid = config.grid
+        setting = Setting(config.process, grid.shape, grid.boundary, grid.spacing, config.initial.kind, *wells)
+        if not setting.same_curves(emulator.setting):
+            own = emulator.setting
+            raise InputError(
+                f"emulator {block.model}: found {config.process}, {grid.shape} cells, {grid.boundary}, start "
+                f"{config.initial.kind}, allowed {own.process}, {own.shape} cells, {own.boundary}, start {own.start}"
+            )
+        missing = [name for name in process_named(config.process).quantities if name not in emulator.fits]
+        if missing:
+            raise InputError(f"emulator {block.model}: has not learned {', '.join(missing)}")
+    except InputError as error:
+        raise InputError(f"engine.model: {error}") from None
+    start = {n: float(v) for n in ("amplitude", "grains") if (v := getattr(config.initial, n, None)) is not None}
+    return EmulatorEngine(emulator, setting, start, f"emulator {block.model}")
+
+
+@lru_cache(maxsize=4)
+def _load_emulator(folder: str) -> Emulator:
+    return Emulator.load(folder)

@@ -1,0 +1,122 @@
+"""The learned engines as kinds of engine: their blocks in the file.
+
+Registered with ``sweeps.engines.registry`` by name, so that sweeps need not import this room. Loads no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from sweeps.engines.registry import Device, EngineBlock, EngineKind, Tolerance
+from sweeps.engines.solver_kind import SolverBlock
+from sweeps.inputs.paths import content_hash
+
+
+def _outside_form(value: object) -> str:
+    return "flag" if isinstance(value, str) else "solver"
+
+
+class SurrogateBlock(EngineBlock):
+    """A learned stepper, by registered name or path.
+
+    Samples outside its domain are flagged, or given to the solver: ``outside: {kind: solver, tolerance: 0.01}``.
+    ``precision: bfloat16`` has the network multiply in bfloat16, for devices that are faster so; its weights, what it
+    adds to and the solver's frames stay as they are. Bands are those of float32: spot checks tell whether they hold.
+    """
+
+    kind: Literal["surrogate"]
+    model: Annotated[str, Field(min_length=1)]
+    outside: Annotated[
+        Annotated[Literal["flag"], Tag("flag")] | Annotated[SolverBlock, Tag("solver")],
+        Discriminator(_outside_form),
+    ] = "flag"
+    device: Device = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def key_data(self) -> dict[str, Any]:
+        """The block with the model replaced by what is in its files, wherever they are."""
+        data = {**super().key_data(), "model": self.model_fingerprint()}
+        if isinstance(data.get("outside"), dict):
+            data["outside"].pop("device", None)
+        if data.get("precision") == "float32":
+            data.pop("precision")  # as it was before there was a choice: stores keep their keys
+        return data
+
+    def model_fingerprint(self) -> str:
+        """See :class:`sweeps.engines.registry.EngineBlock`."""
+        from surrogate.models.files import fingerprint
+
+        return fingerprint(self.model)
+
+    def weights_sha256(self) -> str:
+        """See :class:`sweeps.engines.registry.EngineBlock`."""
+        from surrogate.models.files import folder_of, read_about
+
+        return str(read_about(folder_of(self.model))["weights_sha256"])
+
+    @property
+    def mixes_engines(self) -> bool:
+        """Whether samples outside the model's domain are solved."""
+        return isinstance(self.outside, SolverBlock)
+
+
+class EmulatorBlock(EngineBlock):
+    """Statistics only, by registered name or path."""
+
+    kind: Literal["emulator"]
+    model: Annotated[str, Field(min_length=1)]
+
+    def key_data(self) -> dict[str, Any]:
+        """The block with the model replaced by what is in its files, wherever they are."""
+        return {**super().key_data(), "model": self.model_fingerprint()}
+
+    def model_fingerprint(self) -> str:
+        """See :class:`sweeps.engines.registry.EngineBlock`."""
+        return content_hash(self.model)
+
+    def weights_sha256(self) -> str:
+        """sha256 of the emulator's arrays."""
+        from surrogate.emulator.files import ABOUT
+
+        return str(json.loads((Path(self.model) / ABOUT).read_text())["sha256"])
+
+
+class AutoBlock(EngineBlock):
+    """The cheapest engine that was measured to meet the tolerance on this machine.
+
+    With ``retain: qoi`` that is a tolerance of statistics, otherwise of fields. Whatever lies outside the domain of a
+    chosen model, the solver does.
+    """
+
+    kind: Literal["auto"]
+    tolerance: Tolerance = 1e-3
+    dtype: Literal["float64", "float32"] = "float32"
+    device: Device = "auto"
+
+
+ENGINES = (
+    EngineKind(
+        "surrogate",
+        block=SurrogateBlock,
+        build="surrogate.engine:surrogate_engine",
+        check="surrogate.engine:surrogate_engine",
+        has_bands=True,
+        learned=True,
+        fingerprint="",
+    ),
+    EngineKind(
+        "emulator",
+        block=EmulatorBlock,
+        build="surrogate.emulator.engine:emulator_engine",
+        check="surrogate.emulator.engine:emulator_engine",
+        makes_fields=False,
+        has_bands=True,
+        learned=True,
+        fingerprint="",
+    ),
+    EngineKind("auto", block=AutoBlock, resolve="surrogate.auto_engine:choose", fingerprint=""),
+)
