@@ -3,14 +3,14 @@
 Small sweeps of both processes and every engine, a study and a twin run in processes of their own. Workers, nannies, the
 scheduler or the driver are killed or stopped, half of the times at a random moment and half while results are being
 written; the disk fills up, the output turns read-only, objects are cut or have bits flipped, tasks raise or run out of
-memory. What was killed is started again, and in the end the output must equal that of the same command when nothing
-happens to it: for stores byte for byte in every object of results and checks. Every program has a limit of time.
+memory. Killed programs are started again, and at the end the output must equal that of the same command without faults:
+for stores byte for byte in every object of results and checks. Every program has a limit of time.
 
-The whole is 200 kills over 20 runs, and a few other faults; a row is kept (``faults.jsonl`` beside the page) as soon as
-its run ends, and the command goes on where it stopped. ``--jobs 2`` does two rows at a time: much of a row is waiting.
-``--again`` starts anew, ``--only NAME`` runs the rows whose
-name begins so, ``--list`` shows them. ``--kills N`` is for quick looks, so many in each run; use another ``--out``
-then. Full disks are mounts and read-only folders a flag of the file system: these rows need root.
+The whole is 200 kills over 20 runs and a few other faults. A row is written (``faults.jsonl`` beside the page) as soon
+as its run ends, and the command resumes there. ``--jobs 2`` does two rows at a time, as much of a row is waiting.
+``--again`` starts from nothing, ``--only NAME`` selects rows whose name begins with NAME, ``--list`` shows them.
+``--kills N`` makes N kills in each run, for quick looks with another ``--out``. Full disks are mounts, read-only
+folders a flag of the file system: these rows need root.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from chaos_bench.faults import cut, faulty, flips, full_disk, read_only
 from chaos_bench.kills import kills
 from chaos_bench.programs import run_once
-from chaos_bench.rows import Row, keep, page, read_rows
-from chaos_bench.storage import cut, flips, full_disk, read_only
+from chaos_bench.rows import Row, kept_rows, page, read_rows
 from chaos_bench.subjects import OUTPUT, Subject, subjects
-from chaos_bench.tasks import faulty
+from common import PAGES
+from common.runs import parser
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-PAGE = ROOT / "docs" / "benchmarks" / "faults.md"
+PAGE = PAGES / "faults.md"
 KILLS = 10
 FLIPS = 100
 WORKER, DRIVER, MIXED = ("worker",), ("driver",), ("worker", "driver")
@@ -94,7 +93,7 @@ def plan_of(count: int, bits: int) -> list[Fault]:
 
 
 class Undisturbed:
-    """Outputs of programs that nothing happens to, made when they are first asked for."""
+    """Outputs of programs without faults, made on first use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -121,16 +120,16 @@ class Undisturbed:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=KILLS, help="in each run")
-    parser.add_argument("--flips", type=int, default=FLIPS)
-    parser.add_argument("--out", type=Path, default=PAGE)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="rows at a time")
-    parser.add_argument("--only", default="", help="rows whose name begins so")
-    parser.add_argument("--again", action="store_true", help="forget rows that are there")
-    parser.add_argument("--list", action="store_true")
-    options = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--kills", type=int, default=KILLS, help="in each run")
+    given.add_argument("--flips", type=int, default=FLIPS)
+    given.add_argument("--out", type=Path, default=PAGE)
+    given.add_argument("--seed", type=int, default=0)
+    given.add_argument("--jobs", type=int, default=1, help="rows at a time")
+    given.add_argument("--only", default="", help="rows whose name begins so")
+    given.add_argument("--again", action="store_true", help="forget rows that are there")
+    given.add_argument("--list", action="store_true")
+    options = given.parse_args()
     plan = [f for f in plan_of(options.kills, options.flips) if f.name.startswith(options.only)]
     if options.list:
         print("\n".join(f.name for f in plan))
@@ -155,13 +154,12 @@ def run_all(plan: list[Fault], kept: Path, options: argparse.Namespace) -> bool:
         place = folder / fault.name
         place.mkdir()
         expected = undisturbed.output(fault.subject)
-        row = fault.do(
-            place, undisturbed.subjects[fault.subject], expected, random.Random(f"{options.seed}-{fault.name}")
-        )
+        rng = random.Random(f"{options.seed}-{fault.name}")
+        row = fault.do(place, undisturbed.subjects[fault.subject], expected, rng)
         row = replace(row, name=fault.name, source=source_hash(), seconds=round(row.seconds, 1))
         print(f"{fault.name}: {row}", flush=True)
         with writing:
-            keep(kept, row)
+            kept_rows(kept).add(asdict(row))
             options.out.write_text(page(_in_order(read_rows(kept)), "python benchmarks/chaos.py"))
         if row.equal and not row.hung:
             shutil.rmtree(place, ignore_errors=True)

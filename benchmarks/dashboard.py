@@ -6,13 +6,11 @@ compared with the facts behind it, and the picture is taken. Needs ``chromium``.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from common import ROOT
+from common.runs import parser, sweep_blocks
 from tornado.websocket import websocket_connect
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 PICTURE = ROOT / "docs" / "pictures" / "dashboard.png"
 # Bokeh draws into shadow trees, which textContent leaves out.
 LOOK = """(function text(node) {
@@ -38,21 +36,18 @@ FLAGS = (
 
 def configuration(folder: Path) -> dict[str, Any]:
     """A sweep of 96 points of which the last kappas are outside the model's domain."""
-    return {
-        "schema_version": 1,
-        "name": "dashboard",
-        "process": "cahn_hilliard",
-        "grid": {"shape": [64, 64]},
-        "parameters": {"mobility": {"logspace": [0.5, 2, 8]}, "kappa": {"linspace": [0.5, 2.6, 12]}},
-        "realizations": {"count": 2},
-        "initial": {"kind": "noise"},
-        "times": {"stop": 500, "count": 51},
-        "engine": {"kind": "surrogate", "model": "ch-jump"},
-        "output": {"path": str(folder / "dashboard.zarr"), "retain": "qoi"},
-        "batch": {"rollouts": 1},
-        "cluster": {"kind": "local", "workers": 1},
-        "verify": {"count": 3},
-    }
+    return sweep_blocks(
+        "dashboard",
+        folder / "dashboard.zarr",
+        grid={"shape": [64, 64]},
+        parameters={"mobility": {"logspace": [0.5, 2, 8]}, "kappa": {"linspace": [0.5, 2.6, 12]}},
+        realizations={"count": 2},
+        times={"stop": 500, "count": 51},
+        engine={"kind": "surrogate", "model": "ch-jump"},
+        batch={"rollouts": 1},
+        cluster={"kind": "local", "workers": 1},
+        verify={"count": 3},
+    )
 
 
 class Browser:
@@ -71,16 +66,16 @@ class Browser:
                 return dict(answer["result"])
 
     async def text(self) -> str:
-        """What the page says."""
+        """What the page shows."""
         found = await self.call("Runtime.evaluate", expression=LOOK, returnByValue=True)
         return str(found["result"].get("value", ""))
 
 
 async def look(url: str, picture: Path, wanted: list[str], seconds: float = 60.0) -> str:
-    """Open a page, wait until it says all that is wanted, take a picture.
+    """Open a page, wait until it shows all that is wanted, take a picture.
 
     Raises:
-        AssertionError: if it does not say so in time.
+        AssertionError: if it does not in time.
     """
     profile = tempfile.mkdtemp()
     program = subprocess.Popen(
@@ -101,7 +96,7 @@ async def look(url: str, picture: Path, wanted: list[str], seconds: float = 60.0
             await asyncio.sleep(0.5)
             text = await browser.text()
         missing = [word for word in wanted if word not in text]
-        assert not missing, f"the page does not say {missing}: {text[:2000]}"
+        assert not missing, f"the page does not show {missing}: {text[:2000]}"
         await asyncio.sleep(1.5)
         shot = await browser.call("Page.captureScreenshot", format="png")
         picture.write_bytes(base64.b64decode(shot["data"]))
@@ -113,9 +108,9 @@ async def look(url: str, picture: Path, wanted: list[str], seconds: float = 60.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=PICTURE)
-    options = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--out", type=Path, default=PICTURE)
+    options = given.parse_args()
     from sweeps import Sweep
     from sweeps.cluster.client import open_client
 
@@ -136,7 +131,7 @@ def main() -> None:
                 facts = found[0] if found else {}
             wanted = ["dashboard", "of 96 points", "points/s", "1 worker,", "samples inside its domain", "Failures"]
             text = asyncio.run(look(address, options.out, wanted))
-            print(f"{options.out}: the page says {wanted}; {len(text)} characters in all")
+            print(f"{options.out}: the page shows {wanted}; {len(text)} characters in all")
             run.join()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

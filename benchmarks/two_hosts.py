@@ -20,9 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-PAGE = ROOT / "docs" / "benchmarks" / "two_hosts.md"
+from chaos_bench.programs import run_once
+from chaos_bench.subjects import Subject, same_store
+from common import PAGES, ROOT
+from common.runs import parser, sweep_blocks
+
+PAGE = PAGES / "two_hosts.md"
 BRIDGE, NET = "ptbr0", "10.213.7"
 LIMIT = 400.0
 TLS_ROLES = ("CLIENT", "SCHEDULER", "WORKER")
@@ -76,28 +79,25 @@ def dask_environment(tls: dict[str, str]) -> dict[str, str]:
     found = {f"{place}TLS__CA_FILE": tls["ca_file"], f"{place}REQUIRE_ENCRYPTION": "True"}
     for role in TLS_ROLES:
         found |= {f"{place}TLS__{role}__CERT": tls["cert"], f"{place}TLS__{role}__KEY": tls["key"]}
-    # A host that is cut off says nothing: do not wait five minutes for it.
+    # A host that is cut off falls silent; Dask would wait five minutes for it.
     found["DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL"] = "20s"
     return {**os.environ, **found, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def configuration(store: Path, cluster: dict[str, Any]) -> dict[str, Any]:
     """A sweep of 48 points in 24 batches."""
-    return {
-        "schema_version": 1,
-        "name": "hosts",
-        "process": "cahn_hilliard",
-        "grid": {"shape": [64, 64]},
-        "parameters": {"mobility": [1.0, 2.0], "kappa": {"linspace": [0.6, 2.0, 24]}},
-        "realizations": {"count": 2},
-        "initial": {"kind": "noise"},
-        "times": {"stop": 400, "count": 9},
-        "engine": {"kind": "solver", "tolerance": 1e-3},
-        "batch": {"rollouts": 1},
-        "output": {"path": str(store), "retain": "qoi"},
-        "cluster": cluster,
-        "verify": {"count": 2},
-    }
+    return sweep_blocks(
+        "hosts",
+        store,
+        grid={"shape": [64, 64]},
+        parameters={"mobility": [1.0, 2.0], "kappa": {"linspace": [0.6, 2.0, 24]}},
+        realizations={"count": 2},
+        times={"stop": 400, "count": 9},
+        engine={"kind": "solver", "tolerance": 1e-3},
+        batch={"rollouts": 1},
+        cluster=cluster,
+        verify={"count": 2},
+    )
 
 
 def refused(address: str) -> str:
@@ -162,15 +162,15 @@ def _done(store: Path) -> int:
 
 
 def main() -> None:
-    from benchmarks.chaos import run_once, same_store
-
+    parser(__doc__).parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hosts-"))
     with network() as hosts:
         found = over_two_hosts(folder, hosts)
     alone = folder / "alone"
     alone.mkdir()
     cluster = {"kind": "local", "workers": 2, "dashboard_address": None}
-    assert run_once(alone, configuration(alone / "one.zarr", cluster)) == 0, (alone / "log.txt").read_text()
+    one = Subject("one host", "run", configuration(alone / "one.zarr", cluster), same_store)
+    assert run_once(alone, one) == 0, (alone / "log.txt").read_text()
     equal = same_store(alone / "one.zarr", found["store"])
     lines = [
         "# Two hosts",

@@ -80,7 +80,7 @@ class Run:
         assert self.cluster.scheduler is not None
         (self.cluster.scheduler if victim == "scheduler" else rng.choice(self.cluster.nannies)).kill()
         if victim == "scheduler":
-            self.ended(self.program.wait())  # it says so and ends
+            self.ended(self.program.wait())  # it ends with an error
             self.cluster.scheduler.wait()
             self.again()
         else:
@@ -111,7 +111,7 @@ class Run:
 def kills(
     folder: Path, subject: Subject, expected: Path, rng: random.Random, count: int, victims: tuple[str, ...], own: bool
 ) -> Row:
-    """Strike ``count`` times over one run, starting again what is started by hand; then let it end.
+    """Kill ``count`` times over one run, restarting what a user would restart; then let it end.
 
     Args:
         folder: of its own.
@@ -130,7 +130,7 @@ def kills(
             if run.program.ended:
                 status = run.program.wait()
                 run.ended(status)
-                if status == 0:  # it got through: the other kills go to one that starts from nothing
+                if status == 0:  # it finished: the other kills go to a run that starts from nothing
                     shutil.rmtree(run.output, ignore_errors=True)
                 run.again()
                 continue
@@ -144,10 +144,11 @@ def kills(
             break
         run.ended(run_once(folder, subject))
     equal = run.equal and _whole(run) and done.total() == count
-    told = "; ".join(filter(None, (", ".join(f"{n} {what}" for what, n in sorted(done.items())), tracebacks(folder))))
+    counts = ", ".join(f"{n} {what}" for what, n in sorted(done.items()))
+    note = "; ".join(filter(None, (counts, tracebacks(folder))))
     word = "SIGKILL or SIGSTOP" if STOP in victims else "SIGKILL"
     fault = f"{word}: {', '.join(victims)}" + (" (`--address`)" if own else "")
-    return Row(fault, subject.name, done.total(), dict(run.ends), equal, time.monotonic() - started, told, early=early)
+    return Row(fault, subject.name, done.total(), dict(run.ends), equal, time.monotonic() - started, note, early=early)
 
 
 def _whole(run: Run) -> bool:

@@ -1,4 +1,4 @@
-"""``phasetwin`` in processes of its own: started, looked at, killed, waited for with a limit."""
+"""``phasetwin`` and Dask clusters in processes of their own: started, killed, waited for with a limit."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import psutil
+from common import ROOT
 
 from chaos_bench.subjects import Subject
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Seconds after which a program counts as hanging.
 LIMIT = 240.0
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "OMP_NUM_THREADS": "1",
-    # Dask takes a worker for lost after five minutes of silence; here nobody wants to wait for that.
+    # By default Dask gives up a silent worker after five minutes; here sooner, to save time.
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "30s",
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "30s",
 }
@@ -45,9 +45,7 @@ class Program:
         file = subject.write(folder)
         command = [sys.executable, "-m", "phasetwin", subject.verb, str(file), *arguments]
         self._log = (folder / "log.txt").open("a")
-        environment = {**os.environ, **ENVIRONMENT}
-        options: dict[str, Any] = {"stdout": self._log, "stderr": self._log, "cwd": folder, "env": environment}
-        self.process = subprocess.Popen(command, **options)
+        self.process = _started(command, self._log, folder)
 
     @property
     def ended(self) -> bool:
@@ -69,7 +67,7 @@ class Program:
             self._log.close()
 
     def kill(self) -> None:
-        """End it at once, and wait until its workers are gone too: they end when they miss it."""
+        """End it at once, and wait until its workers have ended, which they do when they lose it."""
         left = below(self.process.pid)
         self.process.kill()
         self.process.wait()
@@ -77,6 +75,10 @@ class Program:
         for process in psutil.wait_procs(left, timeout=20)[1]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+def _started(command: list[str], log: IO[str], folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **ENVIRONMENT})
 
 
 def below(pid: int) -> list[psutil.Process]:
@@ -101,7 +103,7 @@ def run_once(folder: Path, subject: Subject, *arguments: str) -> int | None:
 
 
 def tracebacks(folder: Path) -> str:
-    """Python tracebacks in a folder's log, in words; empty where there are none: the program promises single lines."""
+    """Python tracebacks in a folder's log, in words; empty where there are none; errors should be single lines."""
     text = (folder / "log.txt").read_text()
     count = text.count("Traceback (most recent call last)")
     kinds = sorted(set(re.findall(r"^([\w.]+(?:Error|Exception))\b", text, re.MULTILINE)))
@@ -140,9 +142,7 @@ class Cluster:
         return fresh
 
     def _dask(self, *words: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **ENVIRONMENT}
-        options: dict[str, Any] = {"stdout": self._log, "stderr": self._log, "env": environment, "cwd": self._folder}
-        return subprocess.Popen([sys.executable, "-m", "dask", *words], **options)
+        return _started([sys.executable, "-m", "dask", *words], self._log, self._folder)
 
     def workers(self) -> list[psutil.Process]:
         """The processes that compute."""

@@ -1,11 +1,13 @@
-"""The table: a row for each run, kept as JSON as soon as it ends, and the page made of all of them."""
+"""The table: one row for each run, and the page made of all of them."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+from common.runs import JsonLines, markdown_table
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,14 @@ class Row:
         return "hung" in self.ends
 
 
+def kept_rows(path: Path) -> JsonLines:
+    """The file of rows, by name of the run."""
+    return JsonLines(path, ("name",))
+
+
 def read_rows(path: Path) -> list[Row]:
-    """The rows kept so far, none where there is no file."""
-    if not path.exists():
-        return []
-    return [Row(**json.loads(line)) for line in path.read_text().splitlines() if line]
-
-
-def keep(path: Path, row: Row) -> None:
-    """Add a row, in the place of one of the same name."""
-    rows = [r for r in read_rows(path) if r.name != row.name] + [row]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rows))
-    partial.replace(path)
+    """The rows kept so far."""
+    return [Row(**row) for row in kept_rows(path).rows().values()]
 
 
 def merged(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
@@ -66,10 +63,9 @@ def merged(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
 
 
 def _ends(rows: list[Row]) -> str:
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     for row in rows:
-        for word, count in row.ends.items():
-            total[word] = total.get(word, 0) + count
+        total.update(row.ends)
     return ", ".join(f"{count} x {word}" for word, count in sorted(total.items()))
 
 
@@ -93,14 +89,13 @@ def page(rows: list[Row], command: str) -> str:
         f"at start-up; {sum(r.equal for r in killed)} runs equal at the end, {sum(r.hung for r in killed)} hung. "
         f"{len(rows)} rows of {_states(rows)}.",
         "",
-        "| fault | to | runs | times | at start-up | exit statuses | equal | longest, s | |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
+    columns = ("fault", "to", "runs", "times", "at start-up", "exit statuses", "equal", "longest, s", "")
+    cells = []
     for (fault, subject), some in merged(rows).items():
         notes = "; ".join(dict.fromkeys(r.note for r in some if r.note))
         early = sum(r.early for r in some) if fault.startswith("SIGKILL") else ""
         equal = f"{sum(r.equal for r in some)} of {len(some)}"
-        cells = (len(some), sum(r.times for r in some), early, _ends(some), equal)
-        told = " | ".join(map(str, cells))
-        lines.append(f"| {fault} | {subject} | {told} | {max(r.seconds for r in some):.0f} | {notes} |")
-    return "\n".join([*lines, ""])
+        longest = f"{max(r.seconds for r in some):.0f}"
+        cells.append((fault, subject, len(some), sum(r.times for r in some), early, _ends(some), equal, longest, notes))
+    return "\n".join([*lines, *markdown_table(columns, cells), ""])

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.runs import sweep_blocks
 
-# What one computation took, not its result.
+# Duration of a computation, not its result.
 NOT_COMPARED = ("wall_s",)
 LOCAL = {"kind": "local", "workers": 2, "dashboard_address": None}
 OUTPUT = "a.zarr"
@@ -21,12 +22,11 @@ class Subject:
     """Something to run.
 
     Attributes:
-        name: what the table calls it.
+        name: in the table.
         verb: of ``phasetwin``.
-        config: its file; ``output.path`` is ``a.zarr``, or a folder, beside it.
-        beside: further files, name -> content.
+        config: its file; ``output.path`` is ``a.zarr``, or a folder, beside it unless it says otherwise.
         same: whether two outputs are equal.
-        parts: whether it has workers.
+        beside: further files, name -> content.
     """
 
     name: str
@@ -34,7 +34,6 @@ class Subject:
     config: dict[str, Any]
     same: Callable[[Path, Path], bool]
     beside: dict[str, dict[str, Any]] = field(default_factory=dict)
-    parts: bool = True
 
     def write(self, folder: Path) -> Path:
         """Its files into a folder; the path of the main one."""
@@ -50,20 +49,18 @@ def sweep(name: str = "Cahn-Hilliard, solver", **blocks: Any) -> Subject:
     return Subject(name, "run", {**SWEEP, **blocks}, same_store)
 
 
-SWEEP: dict[str, Any] = {
-    "schema_version": 1,
-    "name": "chaos",
-    "process": "cahn_hilliard",
-    "grid": {"shape": [32, 32]},
-    "parameters": {"mobility": [0.5, 1.0, 2.0], "kappa": {"linspace": [0.6, 2.0, 12]}},
-    "realizations": {"count": 2},
-    "initial": {"kind": "noise"},
-    "times": {"stop": 100, "count": 5},
-    "engine": {"kind": "solver", "tolerance": 5e-3},
-    "batch": {"rollouts": 1},
-    "cluster": LOCAL,
-    "verify": {"count": 2},
-}
+SWEEP = sweep_blocks(
+    "chaos",
+    grid={"shape": [32, 32]},
+    parameters={"mobility": [0.5, 1.0, 2.0], "kappa": {"linspace": [0.6, 2.0, 12]}},
+    realizations={"count": 2},
+    times={"stop": 100, "count": 5},
+    engine={"kind": "solver", "tolerance": 5e-3},
+    batch={"rollouts": 1},
+    cluster=LOCAL,
+    verify={"count": 2},
+    output={},
+)
 GRAINS: dict[str, Any] = {
     "process": "grain_growth",
     "grid": {"shape": [32, 32]},
@@ -103,7 +100,7 @@ TWIN: dict[str, Any] = {
 
 
 def subjects(folder: Path) -> dict[str, Subject]:
-    """All of them; ``folder`` gets the frames of the twin, and has the emulator once :func:`learn` was called."""
+    """All of them; ``folder`` gets the frames of the twin, and is where the emulator is saved before it is used."""
     frames = folder / "frames.npy"
     if not frames.exists():
         np.save(frames, _frames())
@@ -115,7 +112,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
         "surrogate": sweep("Cahn-Hilliard, ch-jump", **JUMP),
         "emulator": sweep("Cahn-Hilliard, emulator", **emulator),
         "study": Subject("study", "optimize", STUDY, same_study, {"base.yaml": BASE}),
-        "twin": Subject("twin", "assimilate", twin, same_twin, parts=False),
+        "twin": Subject("twin", "assimilate", twin, same_twin),
     }
 
 
@@ -147,19 +144,19 @@ def _objects(store: Path) -> dict[str, bytes]:
 def same_study(first: Path, second: Path) -> bool:
     """The optima, everything verified, the equivalents, and every object of every store."""
     names = ("best.json", "verified.json", "equivalents.json", "summary.json")
-    told = [[_told(place / name) for name in names if (place / name).exists()] for place in (first, second)]
+    files = [[_compared(place / name) for name in names if (place / name).exists()] for place in (first, second)]
     stores = [{str(p.relative_to(place)) for p in place.glob("*/*.zarr")} for place in (first, second)]
     return (
-        len(told[0]) == len(names)
-        and told[0] == told[1]
+        len(files[0]) == len(names)
+        and files[0] == files[1]
         and stores[0] == stores[1]
         and all(same_store(first / name, second / name) for name in stores[0])
     )
 
 
-def _told(path: Path) -> Any:
-    """What a file of a study says, but for where its stores are and the numbers that Optuna gives, also to trials that
-    an interruption ended.
+def _compared(path: Path) -> Any:
+    """Content of a file of a study without the paths of stores and Optuna's numbers of trials, which interrupted trials
+    use up as well.
     """
     found = json.loads(path.read_text())
     points = found if isinstance(found, list) else []
@@ -167,7 +164,7 @@ def _told(path: Path) -> Any:
 
 
 def same_twin(first: Path, second: Path) -> bool:
-    """Every number of the posterior and of the forecast, and of what a restart goes on from."""
+    """Every number of the posterior, of the forecast and of the state that a restart reads."""
     import xarray as xr
 
     for group in ("posterior", "forecast"):
@@ -179,7 +176,7 @@ def same_twin(first: Path, second: Path) -> bool:
         ):
             return False
     with np.load(first / "state.npz") as a, np.load(second / "state.npz") as b:
-        counted = ("history", "config", "calls")  # what it took, and where it is
+        counted = ("history", "config", "calls")  # times, paths and numbers of runs
         return set(a.files) == set(b.files) and all(
             np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f")
             for name in a.files

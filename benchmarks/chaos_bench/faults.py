@@ -1,21 +1,31 @@
-"""Faults of what a store lies on: full, read-only; bits flipped, objects cut short."""
+"""Faults other than kills: full and read-only disks, bits flipped, objects cut short, tasks that fail every time."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from chaos_bench.programs import WORDS, Program, run_once, tracebacks
+from common import ROOT
+
+from chaos_bench.programs import ENVIRONMENT, LIMIT, WORDS, Program, run_once, tracebacks
 from chaos_bench.rows import Row
 from chaos_bench.subjects import OUTPUT, Subject
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from sweeps import Sweep
 
 #: Points of the sweep in one object of results.
 POINTS_AN_OBJECT = 3
@@ -39,10 +49,10 @@ def lock_folders(output: Path, sign: str) -> None:
 
 
 def _row(fault: str, subject: Subject, place: Path, ends: list[int | None], equal: bool, started: float) -> Row:
-    told = Counter(WORDS.get(end, f"{end}, unexpected") for end in ends)
+    counts = Counter(WORDS.get(end, f"{end}, unexpected") for end in ends)
     last = _last_line(place)
     note = "; ".join(filter(None, (f"the program said: `{last}`" if last else "", tracebacks(place))))
-    return Row(fault, subject.name, 1, dict(told), equal and ends[-1] == 0, time.monotonic() - started, note)
+    return Row(fault, subject.name, 1, dict(counts), equal and ends[-1] == 0, time.monotonic() - started, note)
 
 
 def _last_line(place: Path) -> str:
@@ -143,7 +153,7 @@ def flips(folder: Path, subject: Subject, expected: Path, rng: random.Random, co
     return Row("a bit flipped at a random place", subject.name, count, {}, good, time.monotonic() - started, note)
 
 
-def _sweep(subject: Subject, store: Path) -> tuple[Any, set[str]]:
+def _sweep(subject: Subject, store: Path) -> tuple[Sweep, set[str]]:
     """The sweep, and the names of what its workers write."""
     from sweeps import Sweep
     from sweeps.store.layout import layout_of
@@ -152,7 +162,7 @@ def _sweep(subject: Subject, store: Path) -> tuple[Any, set[str]]:
     return sweep, set(layout_of(sweep.plan()).results())
 
 
-def _threads() -> Any:
+def _threads() -> Client:
     from distributed import Client
 
     return Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None)
@@ -165,7 +175,7 @@ def _flip(path: Path, rng: random.Random) -> None:
 
 
 def _is_found(store: Path) -> bool:
-    """Whether a check tells of damage, or cannot even open the store."""
+    """Whether a check reports damage, or cannot open the store."""
     from solvers.errors import InputError
     from sweeps.store.integrity import find_damage
 
@@ -173,3 +183,58 @@ def _is_found(store: Path) -> bool:
         return bool(find_damage(str(store)))
     except InputError:
         return True
+
+
+#: Runs a sweep whose first kappa raises and whose last takes memory until its nanny ends it.
+FAULTY = """
+import json, sys, time
+from sweeps import Sweep
+from sweeps.execution import execute
+from sweeps.execution.task import compute_batch, probe_batch
+
+def misbehave(task):
+    kappa = task.parameters["kappa"][task.compute]
+    if (abs(kappa - 0.6) < 1e-9).any():
+        raise FloatingPointError("always diverges")
+    if (abs(kappa - 2.0) < 1e-9).any():
+        hog = [bytearray(2**26) for _ in range(64)]
+        time.sleep(30)
+
+def compute(task):
+    misbehave(task)
+    return compute_batch(task)
+
+def probe(task):
+    misbehave(task)
+    probe_batch(task)
+
+if __name__ == "__main__":
+    import faulty
+    execute.run_batches.__defaults__ = (faulty.compute, faulty.probe)
+    config = json.load(open(sys.argv[1]))
+    sys.exit(1 if Sweep.from_config(config).run(progress=False).failed else 0)
+"""
+
+
+def faulty(folder: Path, subject: Subject, expected: Path, rng: random.Random) -> Row:  # noqa: ARG001
+    """Two batches that never work: both named, all else done, retries bounded; then a program where both work."""
+    from sweeps.monitoring.status import status
+
+    started, store = time.monotonic(), folder / OUTPUT
+    (folder / "faulty.py").write_text(FAULTY)
+    cluster = {"kind": "local", "workers": 2, "memory_limit": "1GiB", "dashboard_address": None}
+    config = {**subject.config, "output": {"path": str(store)}, "cluster": cluster, "verify": {"count": 0}}
+    (folder / "sweep.json").write_text(json.dumps(config))
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{folder}"}
+    with (folder / "log.txt").open("a") as log:
+        command = [sys.executable, str(folder / "faulty.py"), str(folder / "sweep.json")]
+        done = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=LIMIT, cwd=folder, check=False)
+    found = status(str(store))
+    named = {round(f["parameters"]["kappa"], 3): f["error"] for f in found["failures"]}
+    last = run_once(folder, subject)
+    note = "; ".join(f"kappa {kappa:g}: `{reason}`" for kappa, reason in sorted(named.items()))
+    note = f"named {note}; {found['states']['done']} of {found['points']} points done"
+    equal = subject.same(expected, store) and last == 0 and set(named) == {0.6, 2.0} and done.returncode == 1
+    ends = {WORDS[1]: 1, WORDS[0]: 1} if (done.returncode, last) == (1, 0) else {f"{done.returncode}, then {last}": 1}
+    fault = "one batch always raises, one takes all memory; then neither"
+    return Row(fault, subject.name, 2, ends, equal, time.monotonic() - started, note)
