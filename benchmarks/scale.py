@@ -1,8 +1,8 @@
 """How a sweep grows: ``python benchmarks/scale.py`` writes docs/benchmarks/scale.md.
 
 1. Plans of 1,000, 100,000 and a million points: seconds, processor seconds, and peak memory of the process.
-2. Sweeps of 1,000 and 100,000 points on two workers, statistics only. Small: 16 x 16 cells to t = 50, about the least
-   that anybody would compute, once with 63 points to a batch in both (what the planner cuts 1,000 into), once with the
+2. Sweeps of 1,000 and 100,000 points on two workers, statistics only. Small: 16 x 16 cells to t = 50, about the
+   smallest useful one, once with 63 points to a batch in both (what the planner cuts 1,000 into), once with the
    batches that the planner cuts (63 and 512 points), which shows what larger batches save. Tiny: 4 x 4 cells to t = 2,
    250 points to a batch, almost no work, which shows the engine's own bookkeeping. Seconds, processor seconds of driver
    and workers together, memory of the driver (with the scheduler in it) after a tenth of the time and at the end,
@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -30,11 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from clock import Clock
+from common import PAGES
+from common.runs import Clock, apart, import_worker_code, markdown_table, parser, sweep_blocks
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-PAGE = ROOT / "docs" / "benchmarks" / "scale.md"
+PAGE = PAGES / "scale.md"
 WORKERS = 2
 FEW = 32
 #: Problems: their blocks of the file.
@@ -60,19 +57,15 @@ Case = tuple[str, int, int]
 
 def configuration(store: Path, points: int, problem: str = "tiny", batch: int = 0) -> dict[str, Any]:
     """A sweep in which no two points share a trajectory; ``batch`` points to a batch, 0 leaves it to the planner."""
-    return {
-        "schema_version": 1,
-        "name": "scale",
-        "process": "cahn_hilliard",
-        "parameters": {"mobility": 1.0, "kappa": {"low": 1.0, "high": 2.0}, "composition": {"low": -0.3, "high": 0.3}},
-        "design": {"sampler": "sobol", "n": points},
-        "initial": {"kind": "noise"},
+    return sweep_blocks(
+        "scale",
+        store,
+        parameters={"mobility": 1.0, "kappa": {"low": 1.0, "high": 2.0}, "composition": {"low": -0.3, "high": 0.3}},
+        design={"sampler": "sobol", "n": points},
+        cluster={"kind": "local", "workers": WORKERS},
         **PROBLEMS[problem],
-        "output": {"path": str(store), "retain": "qoi"},
-        "cluster": {"kind": "local", "workers": WORKERS},
-        "verify": {"count": 0},
         **({"batch": {"rollouts": batch}} if batch else {}),
-    }
+    )
 
 
 def plan(points: int) -> Found:
@@ -125,7 +118,7 @@ def run(problem: str, batch: int, points: int) -> Found:
         clock = Clock()
         with open_client(sweep.config.cluster, WORKERS) as client:
             _note(found, "start", clock)
-            client.run(_warm)
+            client.run(import_worker_code)
             _note(found, "load", clock)
             for name in ("first", "second"):
                 Sweep.from_config(configuration(folder / f"{name}.zarr", FEW, problem)).run(client, progress=False)
@@ -147,34 +140,23 @@ def _note(found: Found, name: str, clock: Clock) -> None:
     found[name], found[f"{name}_cpu"] = lap["seconds"], lap["cpu_s"]
 
 
-def _warm() -> None:
-    import sweeps.execution.task  # noqa: F401
-
-
-def apart(*what: Any) -> Found:
-    """Measure in a process of its own."""
-    command = [sys.executable, __file__, "--measure", *map(str, what)]
-    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
-    found = json.loads(text.splitlines()[-1])
-    print(*what, {name: round(value, 3) for name, value in found.items()}, flush=True)
-    return dict(found)
-
-
 def page(plans: dict[int, Found], runs: dict[Case, Found]) -> str:
     """The page."""
     lines = ["# How a sweep grows", ""]
     lines += ["Made by `python benchmarks/scale.py`; its docstring says what is measured.", ""]
-    lines += ["| plan of | seconds | processor s | batches | memory, MiB more |", "|---|---|---|---|---|"]
-    for n, f in plans.items():
-        row = f"{f['seconds']:.2f} | {f['cpu_s']:.2f} | {f['batches']:.0f} | {f['more_mib']:.0f}"
-        lines.append(f"| {n:,} points | {row} |")
-    head = "| sweep of | batches | s | ms a point | processor ms a point | driver, MiB early | at the end | check, s |"
-    lines += ["", head, "|---|---|---|---|---|---|---|---|"]
+    rows: list[tuple[str, ...]] = [
+        (f"{n:,} points", f"{f['seconds']:.2f}", f"{f['cpu_s']:.2f}", f"{f['batches']:.0f}", f"{f['more_mib']:.0f}")
+        for n, f in plans.items()
+    ]
+    lines += [*markdown_table(("plan of", "seconds", "processor s", "batches", "memory, MiB more"), rows), ""]
+    rows = []
     for (problem, batch, n), f in runs.items():
-        each = f"{1e3 * f['sweep'] / n:.2f} | {1e3 * f['sweep_cpu'] / n:.3f}"
-        row = f"{f['sweep']:.1f} | {each} | {f['early']:.0f} | {f['end']:.0f} | {f['check']:.1f}"
         cut = f"{f['batches']:.0f} of {batch}" if batch else f"{f['batches']:.0f}, the planner's"
-        lines.append(f"| {n:,} {problem} points | {cut} | {row} |")
+        each = f"{1e3 * f['sweep'] / n:.2f}", f"{1e3 * f['sweep_cpu'] / n:.3f}"
+        memory = f"{f['early']:.0f}", f"{f['end']:.0f}"
+        rows.append((f"{n:,} {problem} points", cut, f"{f['sweep']:.1f}", *each, *memory, f"{f['check']:.1f}"))
+    of_points = ("ms a point", "processor ms a point", "driver, MiB early", "at the end", "check, s")
+    lines += markdown_table(("sweep of", "batches", "s", *of_points), rows)
     return "\n".join([*lines, "", *_growth(runs), "", *_fixed(runs), ""])
 
 
@@ -205,8 +187,8 @@ def _fixed(runs: dict[Case, Found]) -> list[str]:
         "first": f"a first sweep of {FEW} points",
         "second": "the same again, warm",
     }
-    lines = ["| what does not grow | seconds | processor s |", "|---|---|---|"]
-    return lines + [f"| {what} | {found[n]:.2f} | {found[f'{n}_cpu']:.2f} |" for n, what in rows.items()]
+    cells = [(what, f"{found[n]:.2f}", f"{found[f'{n}_cpu']:.2f}") for n, what in rows.items()]
+    return markdown_table(("what does not grow", "seconds", "processor s"), cells)
 
 
 def measure(words: list[str]) -> Found:
@@ -217,16 +199,16 @@ def measure(words: list[str]) -> Found:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--quick", action="store_true")
+    given.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
+    options = given.parse_args()
     if options.measure:
         print(json.dumps(measure(options.measure)))
         return
     planned, sizes = ((1000, 4000), (1000, 4000)) if options.quick else ((1000, 100_000, 1_000_000), (1000, 100_000))
-    plans = {n: apart("plan", n) for n in planned}
-    runs = {(*which, n): apart("run", *which, n) for which in SWEPT for n in sizes}
+    plans = {n: apart(__file__, "--measure", "plan", n) for n in planned}
+    runs = {(*which, n): apart(__file__, "--measure", "run", *which, n) for which in SWEPT for n in sizes}
     text = page(plans, runs)
     if not options.quick:
         PAGE.write_text(text)

@@ -20,18 +20,15 @@ import os
 import resource
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from clock import Clock
+from common import PAGES
+from common.runs import Clock, apart, import_worker_code, markdown_table, parser, sweep_blocks
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-PAGE = ROOT / "docs" / "benchmarks" / "sweep_engine.md"
+PAGE = PAGES / "sweep_engine.md"
 WORKERS = 2
 
 Found = dict[str, float]
@@ -41,19 +38,14 @@ Figure = tuple[str, list[float], float]
 
 def configuration(folder: Path, name: str, **blocks: Any) -> dict[str, Any]:
     """A sweep of statistics to t = 100 at a tolerance of 1e-3."""
-    return {
-        "schema_version": 1,
-        "name": name,
-        "process": "cahn_hilliard",
+    fixed = {
         "grid": {"shape": [64, 64]},
         "initial": {"kind": "noise", "amplitude": 0.05},
         "times": {"start": 0, "stop": 100, "count": 6},
         "engine": {"kind": "solver", "tolerance": 1e-3, "dtype": "float64"},
-        "output": {"path": str(folder / f"{name}.zarr"), "retain": "qoi"},
         "cluster": {"kind": "local", "workers": WORKERS},
-        "verify": {"count": 0},
-        **blocks,
     }
+    return sweep_blocks(name, folder / f"{name}.zarr", **{**fixed, **blocks})
 
 
 def many_points(count: int) -> dict[str, Any]:
@@ -67,8 +59,7 @@ def many_points(count: int) -> dict[str, Any]:
 def _warm() -> None:
     import torch
 
-    import sweeps.execution.task  # noqa: F401
-
+    import_worker_code()
     torch.set_num_threads(1)
 
 
@@ -174,10 +165,7 @@ def memory(sizes: tuple[int, int]) -> list[Figure]:
     """Peaks of driver and workers, each size in a process of its own."""
     peaks = []
     for points in sizes:
-        command = [sys.executable, __file__, "--memory-of", str(points)]
-        text = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-        peaks.append(json.loads(text.splitlines()[-1]))
-        print(f"memory at {points} points: {peaks[-1]}", flush=True)
+        peaks.append(apart(__file__, "--memory-of", points))
     few, many = peaks
     return [
         (f"{who} memory at {sizes[1]} points / at {sizes[0]} (MiB at the larger)", [many[who] / few[who]], many[who])
@@ -186,13 +174,13 @@ def memory(sizes: tuple[int, int]) -> list[Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round; no page")
-    parser.add_argument("--only-overhead", action="store_true", help="the first figure alone; no page")
-    parser.add_argument("--points", type=int, help="of the first figure")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--quick", action="store_true", help="small sizes, one round; no page")
+    given.add_argument("--only-overhead", action="store_true", help="the first figure alone; no page")
+    given.add_argument("--points", type=int, help="of the first figure")
+    given.add_argument("--rounds", type=int, default=1)
+    given.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    options = given.parse_args()
     if options.memory_of:
         measure_memory(options.memory_of)
         return
@@ -207,14 +195,13 @@ def main() -> None:
         rows += memory((64, 256) if options.quick else (256, 4096))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    lines = ["| figure | ratio (median) | all rounds | seconds or MiB |", "|---|---|---|---|"]
-    for name, ratios, value in rows:
-        lines.append(
-            f"| {name} | {statistics.median(ratios):.3f} | {', '.join(f'{r:.3f}' for r in ratios)} | {value:.1f} |"
-        )
+    cells = [
+        (name, f"{statistics.median(ratios):.3f}", ", ".join(f"{r:.3f}" for r in ratios), f"{value:.1f}")
+        for name, ratios, value in rows
+    ]
+    lines = markdown_table(("figure", "ratio (median)", "all rounds", "seconds or MiB"), cells)
     print("\n".join(lines))
     if not options.quick:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
         intro = "Made by `python benchmarks/sweep_engine.py`; its docstring says what is compared."
         PAGE.write_text("\n".join(["# The sweep engine", "", intro, "", *lines, ""]))
 
