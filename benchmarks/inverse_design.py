@@ -4,10 +4,9 @@
     python benchmarks/inverse_design.py --quick --records /tmp/quick.json   # two hidden sets an example, 2,000 trials
     python benchmarks/inverse_design.py answers warm speed flat --only domain-size --again
 
-Each measurement is written as soon as it is made, and one that is there is not made again: stop it at any time, the
-same command goes on. The tables in ``docs/benchmarks/inverse-design.md`` are made from the records. Hidden parameters
-are drawn by seed; the targets made of them come from the solver, at a twentieth of the examples' tolerance and with
-random starts that no study uses.
+Each measurement is written at once, and the same command resumes after an interruption. The tables in
+``docs/benchmarks/inverse-design.md`` are made from the records. Hidden parameters are drawn by seed; their targets come
+from the solver, at a twentieth of the examples' tolerance and with random starts that no study uses.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from inverse_bench import answers, flat, speed, warm
+from common import PAGES
+from common.runs import Records, parser
+from inverse_bench import answers, flat, speed
 from inverse_bench.examples import EXAMPLES
-from inverse_bench.records import Records
 
 from sweeps.cluster.client import open_client
 from sweeps.config.cluster import LocalCluster
@@ -30,7 +30,7 @@ HEAD = """# Inverse design: measurements
 `PYTHONPATH=.:benchmarks python benchmarks/inverse_design.py` measures what `inverse-design.json` lacks and writes this
 page. A load above 1 a core means a busy machine: compare processor times there, and counts; wall times say little."""
 PARTS = ("answers", "speed", "warm", "flat")
-RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks" / "inverse-design"
+RESULTS = PAGES / "inverse-design.json"
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -41,8 +41,9 @@ def main(words: Sequence[str] | None = None) -> None:
     if not arguments.tables:
         _measure(arguments, records)
     text = [HEAD]
-    for part, key in ((answers, "answers"), (warm, "warm"), (speed, "speed"), (flat, "flat")):
-        text += part.table(records) if records.under(f"{key}/") else []
+    tables = {"answers": answers.table, "warm": answers.warm_table, "speed": speed.table, "flat": flat.table}
+    for part, table in tables.items():
+        text += table(records) if records.under(f"{part}/") else []
     print("\n".join(text))
     arguments.records.with_suffix(".md").write_text("\n".join(text) + "\n")
 
@@ -55,7 +56,7 @@ def _measure(arguments: argparse.Namespace, records: Records) -> None:
         if "answers" in wanted:
             answers.measure(names, arguments.sets or (2 if arguments.quick else 10), client, place, records)
         if "warm" in wanted:
-            warm.measure(names, client, place, records)
+            answers.measure_warm(names, client, place, records)
         if "speed" in wanted:
             speed.measure(client, place, records, arguments.quick)
         if "flat" in wanted:
@@ -63,17 +64,17 @@ def _measure(arguments: argparse.Namespace, records: Records) -> None:
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
-    parser.add_argument("--only", choices=EXAMPLES, action="append", help="examples; all by default")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--sets", type=int, default=None, help="hidden sets an example; 10, or 2 with --quick")
-    parser.add_argument("--trials", type=int, default=None, help="of the long study; 10,000, or 2,000 with --quick")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--again", action="store_true", help="measure anew what is on record")
-    parser.add_argument("--tables", action="store_true", help="measure nothing; write the tables of what is on record")
-    parser.add_argument("--records", type=Path, default=RESULTS.with_suffix(".json"), help="JSON; tables go beside it")
-    return parser.parse_args(words)
+    given = parser(__doc__)
+    given.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    given.add_argument("--only", choices=EXAMPLES, action="append", help="examples; all by default")
+    given.add_argument("--quick", action="store_true")
+    given.add_argument("--sets", type=int, default=None, help="hidden sets an example; 10, or 2 with --quick")
+    given.add_argument("--trials", type=int, default=None, help="of the long study; 10,000, or 2,000 with --quick")
+    given.add_argument("--workers", type=int, default=2)
+    given.add_argument("--again", action="store_true", help="measure anew what is on record")
+    given.add_argument("--tables", action="store_true", help="measure nothing; write the tables of what is on record")
+    given.add_argument("--records", type=Path, default=RESULTS, help="JSON; tables go beside it")
+    return given.parse_args(words)
 
 
 if __name__ == "__main__":

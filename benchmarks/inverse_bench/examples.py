@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from common import ROOT
 from PIL import Image
 
 from inverse_bench.plain import sizes
@@ -21,22 +21,9 @@ from sweeps.config.sweep import SweepConfig
 if TYPE_CHECKING:
     from distributed import Client
 
-FOLDER = Path(__file__).parents[2] / "studies" / "examples"
+FOLDER = ROOT / "studies" / "examples"
 #: Of realizations that no study uses.
 HIDDEN_SEED = 7_000
-
-
-@dataclass(frozen=True)
-class Example:
-    """A shipped example.
-
-    Attributes:
-        name: of its file.
-        objectives: made of what the hidden parameters give, for ``--set objectives=``.
-    """
-
-    name: str
-    objectives: Callable[[PointView, Path], list[dict[str, Any]]]
 
 
 def _value(view: PointView, qoi: str) -> float:
@@ -64,18 +51,17 @@ def _grains(view: PointView, folder: Path) -> list[dict[str, Any]]:  # noqa: ARG
     return [{"qoi": "mean_grain_area", "at": 100, "target": _value(view, "mean_grain_area"), "tolerance": 0.01}]
 
 
-EXAMPLES = {
-    "domain-size": Example("domain-size", _domain),
-    "pareto": Example("pareto", _pair),
-    "target-image": Example("target-image", _image),
-    "grain-size": Example("grain-size", _grains),
+#: For each shipped example its objectives, made of what the hidden parameters give (a store, and a folder for files).
+EXAMPLES: dict[str, Callable[[PointView, Path], list[dict[str, Any]]]] = {
+    "domain-size": _domain,
+    "pareto": _pair,
+    "target-image": _image,
+    "grain-size": _grains,
 }
 
 
 def hidden_sets(name: str, count: int) -> list[dict[str, float]]:
-    """Parameters drawn evenly from the example's box, a tenth of it left out at each end; the same for the same
-    name.
-    """
+    """Parameters drawn evenly from the example's box, a tenth of it left out at each end, seeded by the name."""
     study, _ = read_study(FOLDER / f"{name}.yaml")
     rng = np.random.default_rng([HIDDEN_SEED, *name.encode()])
     found = []
@@ -122,8 +108,8 @@ def hidden_study(
     data["output"] = {"path": str(folder / "hidden.zarr"), "retain": "fields"}
     data["verify"] = {"count": 0}
     Sweep.from_config(data).run(client, progress=False)
-    objectives = EXAMPLES[name].objectives(PointView(str(folder / "hidden.zarr")), folder)
-    # Known answers are asked for without further conditions; other optima are not looked for.
+    objectives = EXAMPLES[name](PointView(str(folder / "hidden.zarr")), folder)
+    # Known answers are sought without constraints, and without equivalent optima.
     changed = study.model_dump(mode="json") | {"objectives": objectives, "constraints": []}
     changed["verify"] |= {"equivalents": 0, **(verify or {})}
     changed["output"] = {"path": str(folder / "study")}

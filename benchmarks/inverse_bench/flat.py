@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from common.runs import Records, markdown_table, say, sweep_blocks
 from ruamel.yaml import YAML
 
-from inverse_bench.records import Records
 from studies import Study
 from sweeps import Sweep
 
@@ -20,19 +19,14 @@ if TYPE_CHECKING:
     from distributed import Client
 
 PART = 1_000
-SWEEP = {
-    "schema_version": 1,
-    "name": "flat",
-    "process": "cahn_hilliard",
-    "grid": {"shape": [16, 16]},
-    "parameters": {"mobility": 1.0, "kappa": {"linspace": [0.5, 2.0, 12]}, "composition": 0.0},
-    "realizations": {"count": 4, "independent": True},
-    "initial": {"kind": "noise"},
-    "times": {"start": 0, "stop": 40, "count": 9},
-    "engine": {"kind": "solver", "tolerance": 1.0e-2},
-    "output": {"retain": "qoi"},
-    "verify": {"count": 0},
-}
+SWEEP = sweep_blocks(
+    "flat",
+    grid={"shape": [16, 16]},
+    parameters={"mobility": 1.0, "kappa": {"linspace": [0.5, 2.0, 12]}, "composition": 0.0},
+    realizations={"count": 4, "independent": True},
+    times={"start": 0, "stop": 40, "count": 9},
+    engine={"kind": "solver", "tolerance": 1.0e-2},
+)
 
 
 def measure(trials: int, client: Client, folder: Path, records: Records) -> None:
@@ -69,14 +63,12 @@ def table(records: Records) -> list[str]:
     for trials in (10_000, 2_000):
         found = records.get(f"flat/{trials}")
         if found:
-            lines += [
-                "",
-                f"## {trials:,} trials in one study (emulator, TPE, batches of 100 and of 4)",
-                "",
-                "| trials | processor ms a trial, driver | driver's memory at the end, MB |",
-                "|---|---|---|",
-                *(f"| {p['first']:,} to {p['last']:,} | {p['cpu_ms']:.1f} | {p['mb']:.0f} |" for p in found["parts"]),
+            rows = [
+                (f"{p['first']:,} to {p['last']:,}", f"{p['cpu_ms']:.1f}", f"{p['mb']:.0f}") for p in found["parts"]
             ]
+            columns = ("trials", "processor ms a trial, driver", "driver's memory at the end, MB")
+            title = f"## {trials:,} trials in one study (emulator, TPE, batches of 100 and of 4)"
+            lines += ["", title, "", *markdown_table(columns, rows)]
     return lines
 
 
@@ -102,7 +94,7 @@ def _watched(study: Study) -> list[dict[str, float]]:
                 marks.append((done, time.process_time(), process.memory_info().rss / 1e6))
                 (first, before, _), (_, now, mb) = marks[-2:]
                 took = 1000 * (now - before) / max(1, done - first)
-                print(f"flat: {done} trials, {took:.1f} ms a trial, {mb:.0f} MB", file=sys.stderr, flush=True)
+                say(f"flat: {done} trials, {took:.1f} ms a trial, {mb:.0f} MB")
 
         return False
 

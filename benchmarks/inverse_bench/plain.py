@@ -1,4 +1,4 @@
-"""The loop that a user would write: Optuna's TPE, one call of the solver a trial."""
+"""The loop that a user would write: Optuna's TPE, one call of the solver for each trial."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Plain:
 
     Attributes:
         miss: of its best trial, by its own solver.
-        trials: it took.
-        seconds, cpu_s: of all its calls; one thread.
-        done: whether it got there.
+        trials: number of calls.
+        seconds, cpu_s: of all calls; one thread.
+        done: whether the wanted miss was reached.
         best: parameters of the best trial, (point, variable) with one point.
     """
 
@@ -70,7 +70,6 @@ def evaluator(study: Study, reference: bool) -> Callable[[np.ndarray], np.ndarra
     import torch
 
     from solvers.qois import evaluate_qois
-    from sweeps.engines.protocol import Request
     from sweeps.engines.solver import SolverEngine
     from sweeps.plan.problems import build_problem, build_start
 
@@ -89,9 +88,8 @@ def evaluator(study: Study, reference: bool) -> Callable[[np.ndarray], np.ndarra
         start = build_start(sweep, samples, torch.arange(count))
         asked = torch.from_numpy(np.tile(times * values["mobility"][0], (count, 1)))
         problem = build_problem(sweep, {n: v for n, v in samples.items() if n != "mobility"})
-        request = Request(problem, start, asked, samples)
         frames = engine.rollout(problem, start, asked)
-        qois = {n: q.numpy()[None] for n, q in evaluate_qois(request.problem, frames).items()}
+        qois = {n: q.numpy()[None] for n, q in evaluate_qois(problem, frames).items()}
         view = _Memory(qois, frames.field.numpy()[None], times)
         features = [t.feature.read(view) for t in prepared.terms]
         return prepared.judge(features).losses

@@ -1,26 +1,24 @@
 """Against a plain loop: ``study.optimize``, the solver called once a trial, the same starts, Optuna's TPE.
 
-The plain loop goes on until a trial is as good as the study's verified optimum. Told twice: with the solver at the
-sweep's tolerance, the best trial solved once more by the reference solver; and with the reference solver in the loop,
-so that every trial is verified as the study's optimum is. In large boxes the second is not run but reckoned: the trials
-of the first times the time of one call. One thread for the loop; the study is told with the processor time of all its
+The plain loop ends when a trial is as good as the study's verified optimum. Measured in two ways: with the solver at
+the sweep's tolerance, the best trial solved once more by the reference solver; and with the reference solver in the
+loop, so that every trial is verified as the study's optimum is. In large boxes the second is estimated: the number of
+trials of the first times the time of one call. One thread for the loop; the study counts the processor time of all its
 processes.
 """
 
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clock import Clock
+from common.runs import Clock, Records, markdown_table, say
 
-from inverse_bench.examples import hidden_sets, hidden_study, off
-from inverse_bench.plain import evaluator, loop, sizes
-from inverse_bench.records import Records
-from inverse_bench.warm import finished_sweep
+from inverse_bench.answers import finished_sweep, outcome, warm_study
+from inverse_bench.examples import hidden_sets, hidden_study
+from inverse_bench.plain import Plain, evaluator, loop, sizes
 from studies import Study
 
 if TYPE_CHECKING:
@@ -67,7 +65,7 @@ def measure(client: Client, folder: Path, records: Records, quick: bool) -> None
     for case in CASES[:1] if quick else CASES:
         place = folder / "speed" / case.name
         found = records.measured(f"speed/{case.name}", lambda: _one(case, client, place))  # noqa: B023
-        print(f"{case.name}: {found}", file=sys.stderr, flush=True)
+        say(f"{case.name}: {found}")
 
 
 def _one(case: Case, client: Client, place: Path) -> dict[str, Any]:
@@ -79,9 +77,7 @@ def _one(case: Case, client: Client, place: Path) -> dict[str, Any]:
     clock = Clock()
     store = finished_sweep(cold, client, place / "grid.zarr")
     record["sweep"] = clock.lap()
-    data = cold.config.model_dump(mode="json") | {"warm_start": [store]}
-    data["output"] = {"path": str(place / "warm")}
-    record["warm"] = _study(Study.from_config(data), client)
+    record["warm"] = _study(warm_study(cold, store, place / "warm"), client)
     record |= _plain(case, cold, record["warm"]["miss"])
     shutil.rmtree(place)
     return record
@@ -90,12 +86,7 @@ def _one(case: Case, client: Client, place: Path) -> dict[str, Any]:
 def _study(study: Study, client: Client) -> dict[str, Any]:
     clock = Clock()
     result = study.run(client, progress=False, report=False)
-    return {
-        "miss": off(study, result.best[0]),
-        "trials": result.trials,
-        "rollouts": result.rollouts,
-        **clock.lap(),
-    }
+    return outcome(study, result) | clock.lap()
 
 
 def _plain(case: Case, study: Study, wanted: float) -> dict[str, Any]:
@@ -103,38 +94,34 @@ def _plain(case: Case, study: Study, wanted: float) -> dict[str, Any]:
     clock = Clock()
     solved = float((evaluator(study, reference=True)(at_sweep.best)[0] / sizes(study)).max())
     call = clock.lap()
-    found = {"plain": _told(at_sweep), "reference call": call, "plain solved again": solved}
+    found = {"plain": _figures(at_sweep), "reference call": call, "plain solved again": solved}
     if case.whole:
-        found["plain reference"] = _told(loop(study, wanted, MOST, LIMIT_S, reference=True))
+        found["plain reference"] = _figures(loop(study, wanted, MOST, LIMIT_S, reference=True))
     else:
         reckoned = {k: v * at_sweep.trials for k, v in call.items()}
-        found["plain reference"] = {**_told(at_sweep), **reckoned, "reckoned": True}
+        found["plain reference"] = {**_figures(at_sweep), **reckoned, "reckoned": True}
     return found
 
 
-def _told(plain: Any) -> dict[str, Any]:
+def _figures(plain: Plain) -> dict[str, Any]:
     return {k: v for k, v in asdict(plain).items() if k != "best"}
 
 
 def table(records: Records) -> list[str]:
     """Markdown lines."""
-    lines = [
+    found = [(case.name, records.get(f"speed/{case.name}")) for case in CASES]
+    studies = ("cold study: miss, s", "the sweep: s", "study after it: miss, trajectories, s")
+    loops = ("plain, solver at 1e-2: trials, s", "factor", "plain, reference solver: trials, s", "factor")
+    return [
         "",
         "## Against a plain loop",
         "",
         f"Until the miss of the warm study is reached; a plain loop ends after {MOST} trials or {LIMIT_S:.0f} s, and "
         "the factor is then a lower bound. Seconds are processor seconds (wall seconds). Factors are ratios of "
-        "processor time, of the study after a sweep; ~ is reckoned. The sweep's own time is not the study's.",
+        "processor time, of the study after a sweep; ~ is estimated. The sweep's own time is not the study's.",
         "",
-        "| problem | cold study: miss, s | the sweep: s | study after it: miss, trajectories, s | plain, solver at "
-        "1e-2: trials, s | factor | plain, reference solver: trials, s | factor |",
-        "|---|---|---|---|---|---|---|---|",
+        *markdown_table(("problem", *studies, *loops), [(name, *_cells(row)) for name, row in found if row]),
     ]
-    for case in CASES:
-        found = records.get(f"speed/{case.name}")
-        if found:
-            lines.append(f"| {case.name} | {' | '.join(_cells(found))} |")
-    return lines
 
 
 def _cells(found: dict[str, Any]) -> list[str]:
