@@ -72,7 +72,7 @@ def _compute(task: Any) -> None:
 def bare(config: dict[str, Any]) -> Found:
     """All batches in plain processes, imports and store template apart."""
     from sweeps import Sweep
-    from sweeps.cluster.client import WORKER_MEMORY
+    from sweeps.cluster.dask_settings import WORKER_MEMORY
     from sweeps.execution.prepare import make_tasks, prepare
 
     sweep = Sweep.from_config(config)

@@ -9,12 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sweeps.cluster.registry import ClusterKind, register_cluster
     from sweeps.store.dataset import open_sweep
     from sweeps.sweep import RunResult, Sweep
 
-__all__ = ["RunResult", "Sweep", "open_sweep"]
+__all__ = ["ClusterKind", "RunResult", "Sweep", "open_sweep", "register_cluster"]
 
-_HOME = {"RunResult": "sweeps.sweep", "Sweep": "sweeps.sweep", "open_sweep": "sweeps.store.dataset"}
+_HOME = {
+    "ClusterKind": "sweeps.cluster.registry",
+    "RunResult": "sweeps.sweep",
+    "Sweep": "sweeps.sweep",
+    "open_sweep": "sweeps.store.dataset",
+    "register_cluster": "sweeps.cluster.registry",
+}
 
 
 def __getattr__(name: str) -> Any:

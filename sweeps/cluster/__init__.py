@@ -1,1 +1,1 @@
-"""Dask clusters: local workers, job queues, remote hosts, security."""
+"""Dask clusters: the registry of their kinds, workers of this machine, job queues, remote hosts, security."""

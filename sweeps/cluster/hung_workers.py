@@ -1,8 +1,8 @@
 """Workers of this machine that hang are replaced.
 
-Dask forgets a worker that says nothing for ``distributed.scheduler.worker-ttl`` (five minutes) and gives its tasks to
-others, but leaves its process alone, however long it hangs: with all workers stopped a sweep would wait for ever. Here
-the process is ended and another one started in its place.
+Dask forgets a worker that is silent for ``distributed.scheduler.worker-ttl`` (five minutes) and gives its tasks to
+others, but does not end its process: with all workers stopped a sweep would wait without end. Here the process is ended
+and another one started in its place.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any
 
-from distributed import LocalCluster, Nanny, Status
+from distributed import LocalCluster, Nanny, Scheduler, Status
 from tornado.ioloop import PeriodicCallback
 
 LOOK_SECONDS = 1.0
-# A worker that starts or says good-bye is unknown to the scheduler for a moment.
+# A worker that starts or closes is unknown to the scheduler for a moment.
 PATIENCE_SECONDS = 20.0
 # On a busy machine a process needs a minute to load all libraries.
 START_SECONDS = 150.0
@@ -24,11 +23,11 @@ RESTART_SECONDS = 120.0
 
 
 @contextlib.contextmanager
-def nursed(cluster: LocalCluster) -> Iterator[LocalCluster]:
+def replacing_hung_workers(cluster: LocalCluster) -> Iterator[LocalCluster]:
     """Replace hanging workers of a cluster while the block runs."""
-    nurse = _Nurse(cluster)
-    callback = PeriodicCallback(nurse.look, LOOK_SECONDS * 1000)
-    loop: Any = cluster.loop
+    callback = PeriodicCallback(_Watchdog(cluster).look, LOOK_SECONDS * 1000)
+    loop = cluster.loop
+    assert loop is not None
     loop.add_callback(callback.start)
     try:
         yield cluster
@@ -36,8 +35,8 @@ def nursed(cluster: LocalCluster) -> Iterator[LocalCluster]:
         loop.add_callback(callback.stop)
 
 
-class _Nurse:
-    """Looks which workers the scheduler knows; runs in the cluster's event loop."""
+class _Watchdog:
+    """Compares the worker processes with those that the scheduler knows; runs in the cluster's event loop."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self._cluster = cluster
@@ -45,11 +44,10 @@ class _Nurse:
 
     async def look(self) -> None:
         """Restart the workers that have been unknown to the scheduler for too long."""
-        nannies = [w for w in self._cluster.workers.values() if isinstance(w, Nanny)]
-        for nanny in nannies:
-            scheduler: Any = self._cluster.scheduler
-            known = nanny.worker_address in scheduler.workers
-            if known or nanny.status in (Status.closing, Status.closed):
+        scheduler = self._cluster.scheduler
+        assert isinstance(scheduler, Scheduler)
+        for nanny in [w for w in self._cluster.workers.values() if isinstance(w, Nanny)]:
+            if nanny.worker_address in scheduler.workers or nanny.status in (Status.closing, Status.closed):
                 self._unknown_since.pop(nanny, None)
                 continue
             since = self._unknown_since.setdefault(nanny, time.monotonic())

@@ -1,29 +1,30 @@
 """Who can reach a cluster: certificates, and a warning where more than this machine can.
 
-Whoever can connect to a Dask scheduler without TLS can run any code on its workers, and read what they compute.
+A process that can connect to a Dask scheduler without TLS can run any code on its workers, and read what they compute.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 from urllib.parse import urlsplit
 
 from distributed.security import Security
 
 from solvers.errors import InputError
-from sweeps.config import cluster as cluster_config
+from solvers.registries import resolve
+from sweeps.cluster.registry import CLUSTERS
+from sweeps.config.cluster import ClusterBlock, GpuCluster, LocalCluster, RunningCluster, TlsFiles
 
 
-def tls_security(tls: Any) -> Security | None:
-    """Dask's security settings of a ``tls`` key; encryption and certificates are then required from everybody.
+def tls_security(tls: TlsFiles | str | None) -> Security | None:
+    """Dask's security settings of a ``tls`` key; encryption and certificates are then required of every connection.
 
     Raises:
         InputError: if a temporary certificate cannot be made, or files are not certificates and their key.
     """
     if tls is None:
         return None
-    if tls == "temporary":
+    if not isinstance(tls, TlsFiles):
         try:
             return Security.temporary()
         except ImportError:
@@ -51,38 +52,44 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def exposure(cluster: cluster_config.Cluster) -> list[str]:
+def exposure(block: ClusterBlock) -> list[str]:
     """A line for each way in which others than this machine can reach a cluster; empty where none can."""
-    if isinstance(cluster, cluster_config.RunningCluster):
-        return _exposed_address(cluster.address)
-    warnings = []
-    encrypted = getattr(cluster, "tls", None) is not None
-    if isinstance(cluster, cluster_config.LocalCluster | cluster_config.GpuCluster):
-        if not is_loopback(cluster.host):
-            warnings.append(
-                f"cluster.host: the scheduler listens on {cluster.host}, beyond this machine; {_who(encrypted)}"
-            )
-    elif isinstance(cluster, cluster_config.SlurmCluster | cluster_config.SshCluster):
-        warnings.append(
-            f"cluster.kind: a {cluster.kind} cluster's scheduler listens beyond this machine; {_who(encrypted)}"
-        )
-    host = (getattr(cluster, "dashboard_address", None) or "").rpartition(":")[0]
+    lines = resolve(CLUSTERS.get(block.kind).exposure or _hidden)(block)
+    host = (getattr(block, "dashboard_address", None) or "").rpartition(":")[0]
     if host and not is_loopback(host):
-        warnings.append(
+        lines.append(
             f"cluster.dashboard_address: everybody who reaches {host} can read the dashboard; it has no password"
         )
-    return warnings
+    return lines
 
 
-def _who(encrypted: bool) -> str:
-    if encrypted:
+def _hidden(block: ClusterBlock) -> list[str]:
+    del block
+    return []
+
+
+def exposed_host(block: LocalCluster | GpuCluster) -> list[str]:
+    """Of a scheduler on this machine that listens at ``host``."""
+    if is_loopback(block.host):
+        return []
+    return [f"cluster.host: the scheduler listens on {block.host}, beyond this machine; {_who(block)}"]
+
+
+def exposed_scheduler(block: ClusterBlock) -> list[str]:
+    """Of a scheduler that workers on other machines must reach."""
+    return [f"cluster.kind: a {block.kind} cluster's scheduler listens beyond this machine; {_who(block)}"]
+
+
+def _who(block: ClusterBlock) -> str:
+    if getattr(block, "tls", None) is not None:
         return "only holders of a certificate can connect"
     return "everybody who reaches it can run code on the workers (cluster.tls prevents that)"
 
 
-def _exposed_address(address: str) -> list[str]:
-    parts = urlsplit(address)
+def exposed_address(block: RunningCluster) -> list[str]:
+    """Of a scheduler that runs already."""
+    parts = urlsplit(block.address)
     if parts.scheme in ("tls", "wss", "inproc") or is_loopback(parts.hostname or ""):
         return []
-    what = f"cluster.address: {address} is not encrypted"
+    what = f"cluster.address: {block.address} is not encrypted"
     return [f"{what}; everybody who reaches it can run code there (tls:// prevents that)"]

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
+from sweeps.cluster.registry import CLUSTERS, ClusterKind
 from sweeps.inputs.paths import InputFile
-from sweeps.inputs.strict_model import Count, StrictModel, problem
+from sweeps.inputs.strict_model import BlockOf, Count, StrictModel, problem
 
 MemorySize = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)? *([kKMGT]i?)?B$")]
 # Names of hosts, queues, accounts, images: nothing that a shell or a script's next line could take for something else.
@@ -53,7 +54,16 @@ class Adaptive(StrictModel):
         return self
 
 
-class LocalCluster(StrictModel):
+class ClusterBlock(StrictModel):
+    """The ``cluster:`` block of a kind of cluster.
+
+    Keys that are also read where a kind has them: ``tls``, ``dashboard_address``, ``adaptive``.
+    """
+
+    kind: str
+
+
+class LocalCluster(ClusterBlock):
     """Workers on this machine, ``auto`` one for each core. Only it can connect, unless ``host`` says otherwise."""
 
     kind: Literal["local"] = "local"
@@ -66,7 +76,7 @@ class LocalCluster(StrictModel):
     adaptive: Adaptive | None = None
 
 
-class GpuCluster(StrictModel):
+class GpuCluster(ClusterBlock):
     """One worker process for each GPU of this machine, through dask-cuda."""
 
     kind: Literal["gpu"]
@@ -77,7 +87,7 @@ class GpuCluster(StrictModel):
     tls: Tls | None = None
 
 
-class RunningCluster(StrictModel):
+class RunningCluster(ClusterBlock):
     """A Dask scheduler that runs already."""
 
     kind: Literal["address"] = "address"
@@ -94,7 +104,7 @@ class RunningCluster(StrictModel):
         return self
 
 
-class SlurmCluster(StrictModel):
+class SlurmCluster(ClusterBlock):
     """Slurm jobs through dask-jobqueue, each a Dask worker process or more.
 
     ``job_extra_directives`` are options of sbatch, such as ``--gres=gpu:1``. Commands for the job script
@@ -116,7 +126,7 @@ class SlurmCluster(StrictModel):
     adaptive: Adaptive | None = None
 
 
-class SshCluster(StrictModel):
+class SshCluster(ClusterBlock):
     """A worker on each of several hosts, started through SSH; the first host also has the scheduler.
 
     Hosts must be among SSH's known hosts, and the login must work without a password.
@@ -131,7 +141,7 @@ class SshCluster(StrictModel):
     remote_python: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./~-]+$")] | None = None
 
 
-class KubernetesCluster(StrictModel):
+class KubernetesCluster(ClusterBlock):
     """Pods through the operator of dask-kubernetes, which must be installed in the cluster."""
 
     kind: Literal["kubernetes"]
@@ -157,10 +167,27 @@ def _default_kind(value: Any) -> Any:
     return {"kind": "address" if "address" in value else "local", **value}
 
 
-Cluster = Annotated[
-    Annotated[
-        LocalCluster | RunningCluster | SlurmCluster | SshCluster | KubernetesCluster | GpuCluster,
-        Discriminator("kind"),
-    ],
-    BeforeValidator(_default_kind),
-]
+_SECURITY = "sweeps.cluster.security"
+_LOCAL, _REMOTE = "sweeps.cluster.local", "sweeps.cluster.remote"
+
+KINDS = (
+    ClusterKind("local", LocalCluster, f"{_LOCAL}:start_workers", f"{_SECURITY}:exposed_host"),
+    ClusterKind("address", RunningCluster, f"{_REMOTE}:connect", f"{_SECURITY}:exposed_address"),
+    ClusterKind(
+        "slurm",
+        SlurmCluster,
+        "sweeps.cluster.jobqueue:start_slurm",
+        f"{_SECURITY}:exposed_scheduler",
+        ("dask_jobqueue", "dask-jobqueue"),
+    ),
+    ClusterKind("ssh", SshCluster, f"{_REMOTE}:start_ssh", f"{_SECURITY}:exposed_scheduler", ("asyncssh", "asyncssh")),
+    ClusterKind(
+        "kubernetes",
+        KubernetesCluster,
+        f"{_REMOTE}:start_kubernetes",
+        needs=("dask_kubernetes.operator", "dask-kubernetes"),
+    ),
+    ClusterKind("gpu", GpuCluster, f"{_LOCAL}:start_gpus", f"{_SECURITY}:exposed_host", ("dask_cuda", "dask-cuda")),
+)
+
+Cluster = Annotated[ClusterBlock, BlockOf(CLUSTERS), BeforeValidator(_default_kind)]

@@ -15,17 +15,15 @@ here loads torch.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, GetCoreSchemaHandler, StringConstraints
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, StringConstraints
 
 from solvers.errors import InputError
 from solvers.registries import Reference, Registry, resolve
-from sweeps.inputs.strict_model import StrictModel
+from sweeps.inputs.strict_model import BlockOf, StrictModel, rebuild_models
 
 if TYPE_CHECKING:
     from sweeps.config.sweep import SweepConfig
@@ -139,21 +137,14 @@ def register_engine(kind: EngineKind) -> EngineKind:
         InputError: for a name that another kind has.
     """
     kind = ENGINES.register(kind)
-    _renew_models()
+    rebuild_models()
     return kind
 
 
 def unregister_engine(name: str) -> None:
     """Take back what :func:`register_engine` added."""
     ENGINES.unregister(name)
-    _renew_models()
-
-
-def _renew_models() -> None:
-    """Models that are built already know the kinds of before."""
-    built = sys.modules.get("sweeps.config.sweep")
-    if built is not None:
-        built.SweepConfig.model_rebuild(force=True)
+    rebuild_models()
 
 
 def engine_kind(config: SweepConfig) -> EngineKind:
@@ -161,17 +152,7 @@ def engine_kind(config: SweepConfig) -> EngineKind:
     return ENGINES.get(config.engine.kind)
 
 
-class _AnyBlock:
-    """The union of all registered blocks, told apart by ``kind``."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        del source
-        choices = {kind.name: handler.generate_schema(resolve(kind.block)) for kind in ENGINES.values()}
-        return core_schema.tagged_union_schema(choices, discriminator="kind")
-
-
-AnyEngineBlock = Annotated[EngineBlock, _AnyBlock]
+AnyEngineBlock = Annotated[EngineBlock, BlockOf(ENGINES)]
 
 
 def build_engine(config: SweepConfig) -> Engine:

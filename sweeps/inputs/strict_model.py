@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from solvers.registries import Named, Reference, Registry, resolve
 
 PROBLEM = "phasetwin_problem"
 
@@ -78,3 +81,33 @@ class StrictModel(BaseModel):
                 if key not in cls.model_fields:
                     raise unknown_key(key, cls.model_fields)
         return data
+
+
+class HasBlock(Named, Protocol):
+    """An object of a registry that has a block of its own in YAML files."""
+
+    @property
+    def block(self) -> Reference:
+        """Its model, with a key ``kind`` that is its name."""
+        ...
+
+
+@dataclass(frozen=True)
+class BlockOf:
+    """Annotates a key that holds the block of one of a registry's objects, chosen by its ``kind``."""
+
+    registry: Registry[Any]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        blocks: list[HasBlock] = self.registry.values()
+        choices = {item.name: handler.generate_schema(resolve(item.block)) for item in blocks}
+        return core_schema.tagged_union_schema(choices, discriminator="kind")
+
+
+def rebuild_models() -> None:
+    """Take what was registered after the models were built into them."""
+    models: list[type[StrictModel]] = [StrictModel]
+    for model in models:
+        models += model.__subclasses__()
+    for model in models[1:]:
+        model.model_rebuild(force=True)

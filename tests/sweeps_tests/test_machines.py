@@ -7,21 +7,27 @@ import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
+from distributed import LocalCluster as DaskLocalCluster
 
 from solvers.errors import InputError
 from sweeps.cluster import client as cluster
-from sweeps.cluster.client import dashboard_address, open_client, worker_settings
-from sweeps.cluster.remote import STARTERS
+from sweeps.cluster.client import open_client
+from sweeps.cluster.dask_settings import dashboard_address, worker_settings
+from sweeps.cluster.registry import CLUSTERS, ClusterKind, register_cluster
+from sweeps.cluster.security import exposure
 from sweeps.config.cluster import Adaptive, GpuCluster, KubernetesCluster, SlurmCluster, SshCluster
+from sweeps.config.cluster import ClusterBlock as ClusterBlockBase
 from sweeps.config.cluster import LocalCluster as ClusterBlock
 from sweeps.execution import trajectories as rollouts
 from sweeps.execution import worker_environment as machines
 from sweeps.execution.prepare import make_tasks, prepare
 from sweeps.execution.task import compute_batch
 from sweeps.execution.worker_environment import environment, refuse_other
+from sweeps.inputs.strict_model import rebuild_models
 from sweeps.store.layout import layout_of
 
 
@@ -84,9 +90,9 @@ def test_the_job_script_of_slurm() -> None:
         adaptive=Adaptive(maximum=4),
         job_extra_directives=["--gres=gpu:1"],
     )
-    with STARTERS["slurm"](block) as cluster:
-        script = cluster.job_script()
-        assert cluster.scheduler.http_server.address == "127.0.0.1"
+    with cluster._start(block, 1) as jobs:
+        script = jobs.job_script()
+        assert jobs.scheduler.http_server.address == "127.0.0.1"
     for line in ("#SBATCH -p short", "#SBATCH --gres=gpu:1", "#SBATCH -t 01:00:00"):
         assert line in script
     assert "--lifetime 3300s" in script
@@ -102,17 +108,17 @@ class _Recorder:
 def test_options_of_clusters_that_cannot_run_here(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncssh", SimpleNamespace(connect=None))
     monkeypatch.setattr("distributed.SSHCluster", _Recorder)
-    found = STARTERS["ssh"](SshCluster(kind="ssh", hosts=["a", "b"], user="me", workers_per_host=2))
+    found = cluster._start(SshCluster(kind="ssh", hosts=["a", "b"], user="me", workers_per_host=2), 1)
     assert found.arguments == (["a", "a", "b"],)
     assert found.options["connect_options"] == {"username": "me"}
     assert found.options["worker_options"]["n_workers"] == 2
     assert found.options["scheduler_options"]["dashboard_address"].startswith("127.0.0.1:")
     monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", SimpleNamespace(KubeCluster=_Recorder))
-    found = STARTERS["kubernetes"](KubernetesCluster(kind="kubernetes", image="lab/phasetwin:1", workers=3, cores=2))
+    found = cluster._start(KubernetesCluster(kind="kubernetes", image="lab/phasetwin:1", workers=3, cores=2), 1)
     assert found.options["n_workers"] == 3
     assert found.options["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
     monkeypatch.setitem(sys.modules, "dask_cuda", SimpleNamespace(LocalCUDACluster=_Recorder))
-    found = STARTERS["gpu"](GpuCluster(kind="gpu"))
+    found = cluster._start(GpuCluster(kind="gpu"), 1)
     assert (found.options["threads_per_worker"], found.options["n_workers"]) == (1, None)
     assert found.options["host"] == "127.0.0.1"
 
@@ -121,7 +127,35 @@ def test_options_of_clusters_that_cannot_run_here(monkeypatch) -> None:
 def test_a_missing_extra_is_named(kind) -> None:
     block = GpuCluster(kind="gpu") if kind == "gpu" else KubernetesCluster(kind="kubernetes", image="a")
     with pytest.raises(InputError, match=rf"pip install 'phasetwin\[{kind}\]'"):
-        STARTERS[kind](block)
+        cluster._start(block, 1)
+
+
+class _ThreadsBlock(ClusterBlockBase):
+    """A kind of cluster of somebody else's."""
+
+    kind: Literal["threads"]
+    workers: int = 1
+
+
+def _start_threads(block: _ThreadsBlock, tasks: int):
+    return DaskLocalCluster(n_workers=block.workers, processes=False, dashboard_address=None)
+
+
+def test_a_kind_of_cluster_is_one_object(tiny) -> None:
+    """It is read from the file with its own keys, and runs; nothing else is edited."""
+    kind = ClusterKind("threads", _ThreadsBlock, _start_threads, lambda _: ["cluster.kind: anybody"])
+    with pytest.raises(InputError, match=r"found 'threads', allowed .*local"):
+        tiny(cluster={"kind": "threads", "workers": 1})
+    register_cluster(kind)
+    try:
+        with pytest.raises(InputError, match="unknown key 'worker'"):
+            tiny(cluster={"kind": "threads", "worker": 1})
+        sweep = tiny(cluster={"kind": "threads", "workers": 2})
+        assert exposure(sweep.config.cluster) == ["cluster.kind: anybody"]
+        assert sweep.run(progress=False).computed == 12
+    finally:
+        CLUSTERS.unregister("threads")
+        rebuild_models()
 
 
 def test_batches_follow_the_free_memory_of_a_gpu(tiny, monkeypatch) -> None:

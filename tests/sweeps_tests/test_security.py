@@ -50,7 +50,7 @@ def _listening() -> set[tuple[str, int]]:
 
 def test_tls_on_loopback(tiny, tmp_path, monkeypatch) -> None:
     good, other = _certificate(tmp_path, "good"), _certificate(tmp_path, "other")
-    monkeypatch.setattr("sweeps.cluster.client.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("sweeps.cluster.remote.CONNECT_SECONDS", 1)
     before = _listening()
     with open_client(LocalCluster(workers=1, tls=good), 1) as client:
         address = client.scheduler.address
@@ -122,14 +122,14 @@ def test_a_line_for_each_way_in(block, words) -> None:
         assert "\n" not in line
 
 
-def test_the_warning_is_printed(capsys, monkeypatch) -> None:
-    monkeypatch.setattr("sweeps.cluster.client.CONNECT_SECONDS", 0.2)
+def test_the_warning_is_logged(caplog, monkeypatch) -> None:
+    monkeypatch.setattr("sweeps.cluster.remote.CONNECT_SECONDS", 0.2)
     with (
         pytest.raises(InputError, match="no Dask scheduler answers"),
         open_client(RunningCluster(address="tcp://localhost.invalid:1"), 1),
     ):
         pass
-    assert capsys.readouterr().err.startswith("warning: cluster.address: tcp://localhost.invalid:1 is not encrypted")
+    assert caplog.messages[0].startswith("warning: cluster.address: tcp://localhost.invalid:1 is not encrypted")
 
 
 class _Bomb:
