@@ -19,7 +19,7 @@ import torch
 from scipy.optimize import least_squares
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 from studies import Twin
 from studies.twin.config import TwinConfig
 from studies.twin.inference.estimate import first_start

@@ -5,8 +5,9 @@ Names are imported when they are first used: torch takes a second to load, and c
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from solvers.auditing import Audit, audit
@@ -20,56 +21,22 @@ if TYPE_CHECKING:
     from solvers.processes.grain_growth import GrainGrowth
     from solvers.processes.registry import Process, register_process
     from solvers.qois.registry import Qoi, register_qoi
-    from solvers.simulation import Solution, simulate, solve
+    from solvers.simulation import Solution, simulate, simulate_frames, solve
 
-_HOME = {
-    "Audit": "auditing",
-    "CahnHilliard": "processes.cahn_hilliard",
-    "DoubleWell": "processes.free_energies",
-    "Frames": "frames",
-    "GrainGrowth": "processes.grain_growth",
-    "Grid": "grids.grid",
-    "InputError": "errors",
-    "Solution": "simulation",
-    "Problem": "processes.base",
-    "Process": "processes.registry",
-    "Qoi": "qois.registry",
-    "audit": "auditing",
-    "order_parameters": "grains.simulation",
-    "register_process": "processes.registry",
-    "register_qoi": "qois.registry",
-    "simulate": "simulation",
-    "simulate_grains": "grains.simulation",
-    "solve": "simulation",
-}
-
-__all__ = [
-    "Audit",
-    "CahnHilliard",
-    "DoubleWell",
-    "Frames",
-    "GrainGrowth",
-    "Grid",
-    "InputError",
-    "Problem",
-    "Process",
-    "Qoi",
-    "Solution",
-    "audit",
-    "order_parameters",
-    "register_process",
-    "register_qoi",
-    "simulate",
-    "simulate_grains",
-    "solve",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'solvers' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"solvers.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "auditing": ["Audit", "audit"],
+        "errors": ["InputError"],
+        "frames": ["Frames"],
+        "grains.simulation": ["order_parameters", "simulate_grains"],
+        "grids.grid": ["Grid"],
+        "processes.base": ["Problem"],
+        "processes.cahn_hilliard": ["CahnHilliard"],
+        "processes.free_energies": ["DoubleWell"],
+        "processes.grain_growth": ["GrainGrowth"],
+        "processes.registry": ["Process", "register_process"],
+        "qois.registry": ["Qoi", "register_qoi"],
+        "simulation": ["Solution", "simulate", "simulate_frames", "solve"],
+    },
+)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
 
 if TYPE_CHECKING:
-    from solvers.processes.base import Problem
+    import torch
 
 HIGHEST_TOLERANCE = 0.5
 #: By precision: what rounding leaves room for.
@@ -55,7 +55,7 @@ class AccuracyModel:
         return math.pi**2 / math.sqrt(2.0) * interface_length / -math.log(x)
 
 
-def check_tolerance(tolerance: float, dtype: Any) -> float:
+def check_tolerance(tolerance: float, dtype: torch.dtype) -> float:
     """The tolerance, if this precision can meet it.
 
     Raises:
@@ -89,10 +89,3 @@ def _fast_size(n: int) -> int:
         if rest == 1:
             return n
         n += 2
-
-
-def model_of(problem: Problem) -> AccuracyModel:
-    """The accuracy model of a problem's process."""
-    from solvers.processes.registry import process_named
-
-    return process_named(problem.process).accuracy

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from solvers.errors import InputError
 
 #: ``"module:name"``, imported when it is needed, or the object itself.
-Reference = Any
+Reference = object
 
 
 def resolve(reference: Reference) -> Any:
@@ -29,7 +29,7 @@ def resolve(reference: Reference) -> Any:
     return getattr(import_module(module), name)
 
 
-class Named(Protocol):
+class HasName(Protocol):
     """What a registry holds: objects with a name."""
 
     @property
@@ -38,7 +38,7 @@ class Named(Protocol):
         ...
 
 
-T = TypeVar("T", bound=Named)
+T = TypeVar("T", bound=HasName)
 
 
 class Registry(Generic[T]):
@@ -121,7 +121,7 @@ class Registry(Generic[T]):
         return list(self.loaded().values())
 
 
-def _several(found: Any) -> tuple[Any, ...]:
+def _several(found: object) -> tuple[Any, ...]:
     """What a reference or an entry point names: one object, or a tuple of them."""
     return tuple(found) if isinstance(found, tuple | list) else (found,)
 
@@ -133,7 +133,7 @@ def _fingerprinted(item: T) -> T:
     return replace(item, fingerprint=source_hash(item))  # type: ignore[type-var]
 
 
-def source_hash(item: Any) -> str:
+def source_hash(item: object) -> str:
     """Hash of the file in which the callables of an object are defined, 16 hexadecimal digits.
 
     A change anywhere in that file counts as a change of the numbers: rather computed once too often than passed off as
@@ -149,7 +149,7 @@ def source_hash(item: Any) -> str:
     return digest.hexdigest()
 
 
-def _module_of(value: Any) -> str:
+def _module_of(value: object) -> str:
     if isinstance(value, str):
         return value.partition(":")[0] if ":" in value else ""
     return str(getattr(value, "__module__", "")) if callable(value) else ""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from solvers.accuracy import check_tolerance, internal_shape, model_of
+from solvers.accuracy import check_tolerance, internal_shape
 from solvers.arguments import Times, check_fields, check_times
 from solvers.frames import Frames
-from solvers.grids.grid import Grid
+from solvers.grids.even_extension import extended, mirrored, own_cells
 from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import basis_for
 from solvers.integrators import AdaptiveMultistep
 from solvers.integrators.trajectory import chunks, gathered, rollout
 from solvers.processes.base import Problem
 from solvers.processes.pointwise import compilable, mean_square, shift_means
+from solvers.processes.registry import SolveFrames, process_named
+from solvers.registries import resolve
 
 
 def simulate(
@@ -102,7 +103,7 @@ def solve(
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for sample, shape in enumerate(shapes):
         groups[shape].append(sample)
-    step_tolerance = model_of(problem).step_tolerance(tolerance) / 16.0**refine
+    step_tolerance = process_named(problem.process).accuracy.step_tolerance(tolerance) / 16.0**refine
     for shape, members in groups.items():
         _solve_group(problem, initial, rows, np.array(members), shape, tolerance, step_tolerance, solution)
     return solution
@@ -110,7 +111,7 @@ def solve(
 
 def internal_shapes(problem: Problem, batch: int, tolerance: float, refine: int = 0) -> list[tuple[int, ...]]:
     """Per sample, the cells of the internal grid that the tolerance asks for."""
-    model = model_of(problem)
+    model = process_named(problem.process).accuracy
     lengths = problem.reduced_kappa(batch).sqrt().tolist()
     return [internal_shape(problem.grid, model.spacing(tolerance, xi) / 1.25**refine) for xi in lengths]
 
@@ -174,6 +175,29 @@ def _with_mean_of(initial: torch.Tensor, sampled: torch.Tensor, tolerance: float
     return sampled - torch.where(drift.abs() <= 0.5 * tolerance * size, drift, 0.0).to(sampled)
 
 
+def simulate_frames(
+    problem: Problem,
+    initial: torch.Tensor,
+    times: Times,
+    *,
+    tolerance: float,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    refine: int = 0,
+) -> Frames:
+    """Frames of any process, by the solver that its :class:`~solvers.processes.registry.Process` names.
+
+    Args:
+        initial: what the process starts from: fields, or labels of grains.
+        problem, times, tolerance, dtype, device, refine: as for :func:`solve`.
+
+    Raises:
+        InputError: as :func:`solve`.
+    """
+    solver: SolveFrames = resolve(process_named(problem.process).solve)
+    return solver(problem, initial, times, tolerance=tolerance, dtype=dtype, device=device, refine=refine)
+
+
 def solve_frames(
     problem: Problem,
     initial: torch.Tensor,
@@ -198,11 +222,8 @@ def _solve_mirrored(
 ) -> Solution:
     """A no-flux box as the quarter (eighth) of its even extension, for the flux form needs sines and cosines."""
     grid = problem.grid
-    mirrored = initial
-    for dim in range(-grid.ndim, 0):
-        mirrored = torch.cat([mirrored, mirrored.flip(dim)], dim)
-    doubled = Grid(tuple(2 * n for n in grid.shape), grid.spacing, "periodic")
-    whole = replace(problem, grid=doubled)  # type: ignore[type-var]
-    solution = solve(whole, mirrored, rows, tolerance, initial.dtype, initial.device, refine)
-    corner: tuple[Any, ...] = (Ellipsis, *(slice(0, n) for n in grid.shape))
-    return replace(solution, states=solution.states[corner], free_energy=solution.free_energy / 2**grid.ndim)
+    whole = replace(problem, grid=extended(grid))  # type: ignore[type-var]
+    start = mirrored(initial, grid.ndim)
+    solution = solve(whole, start, rows, tolerance, initial.dtype, initial.device, refine)
+    states = solution.states[own_cells(grid)]
+    return replace(solution, states=states, free_energy=solution.free_energy / 2**grid.ndim)

@@ -119,7 +119,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
 def _frames() -> np.ndarray:
     """Five noisy pictures of phase separation, 24 x 24 cells, no flux."""
     from solvers import CahnHilliard, Grid, simulate
-    from solvers.initial.starts import noise
+    from solvers.initial import noise
 
     grid = Grid((24, 24), 1.0, "no_flux")
     times = (50.0 + 12.0 * np.arange(5)).tolist()

@@ -8,7 +8,7 @@ import math
 import torch
 
 from solvers import CahnHilliard, Grid, qois, simulate
-from solvers.initial.starts import noise
+from solvers.initial import noise
 from validation_cases.table import Table
 
 # Late enough that domains are several times wider than interfaces, early enough that the box holds eight across.

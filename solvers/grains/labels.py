@@ -1,95 +1,78 @@
-"""Grains as connected regions of a two-dimensional map, compiled: components across periodic faces, and gaps filled."""
+"""Numbered regions of maps: connected components, gaps filled, numbers in the order of their first cells."""
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+from scipy import ndimage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
-#: Of a counting sort.
-_LEVELS = 10_000
-
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _root(parent: np.ndarray, label: int) -> int:
-    while parent[label] != label:
-        parent[label] = parent[parent[label]]
-        label = parent[label]
-    return label
+from solvers.compiled import compiled
 
 
-@_jit  # type: ignore[untyped-decorator]
-def _join(parent: np.ndarray, a: int, b: int) -> None:
-    a, b = _root(parent, a), _root(parent, b)
-    parent[max(a, b)] = min(a, b)
-
-
-@_jit  # type: ignore[untyped-decorator]
-def components(inside: np.ndarray, periodic: bool, labels: np.ndarray) -> int:
-    """Numbers the regions connected through cell faces.
+def components(inside: np.ndarray, periodic: bool, corners: bool = False) -> tuple[np.ndarray, int]:
+    """Numbers the connected regions of a map.
 
     Args:
-        inside: bool (y, x).
-        periodic: whether opposite faces touch.
-        labels: int32 (y, x), filled in: 0, 1, ... in the order of their first cells, -1 outside.
+        inside: bool (y, x) or (z, y, x).
+        periodic: whether opposite faces of the box touch.
+        corners: whether cells that share no more than an edge or a corner are connected too.
 
     Returns:
-        How many there are.
+        int32 labels, 0, 1, ... in the order of their first cells and -1 outside; and how many there are.
     """
-    rows, columns = inside.shape
-    parent = np.empty(rows * columns // 2 + 1, dtype=np.int32)
-    count = 0
-    for y in range(rows):
-        for x in range(columns):
-            if not inside[y, x]:
-                labels[y, x] = -1
-                continue
-            left = labels[y, x - 1] if x > 0 else -1
-            above = labels[y - 1, x] if y > 0 else -1
-            if left < 0 and above < 0:
-                parent[count] = count
-                labels[y, x] = count
-                count += 1
-            elif left < 0 or above < 0:
-                labels[y, x] = max(left, above)
-            else:
-                labels[y, x] = left
-                if left != above:
-                    _join(parent, left, above)
-    if periodic:
-        for y in range(rows):
-            if labels[y, 0] >= 0 and labels[y, columns - 1] >= 0:
-                _join(parent, labels[y, 0], labels[y, columns - 1])
-        for x in range(columns):
-            if labels[0, x] >= 0 and labels[rows - 1, x] >= 0:
-                _join(parent, labels[0, x], labels[rows - 1, x])
-    return _renumber(labels, parent[:count])
+    neighbours = ndimage.generate_binary_structure(inside.ndim, inside.ndim if corners else 1)
+    if not periodic:
+        labels, count = ndimage.label(inside, neighbours)
+        return labels.astype(np.int32) - 1, int(count)
+    # One more layer of cells on each side repeats those of the opposite face: what a copy is connected to, its
+    # original is too.
+    wide, count = ndimage.label(np.pad(inside, 1, mode="wrap"), neighbours)
+    box = wide[(slice(1, -1),) * inside.ndim]
+    originals = np.pad(box, 1, mode="wrap")
+    copies = wide != originals
+    same = coo_matrix((np.ones(copies.sum()), (wide[copies], originals[copies])), shape=(count + 1, count + 1))
+    region = connected_components(same, directed=False)[1][box[inside]]
+    labels = np.full(inside.shape, -1, dtype=np.int32)
+    names, labels[inside] = in_order_of_occurrence(region)
+    return labels, len(names)
 
 
-@_jit  # type: ignore[untyped-decorator]
-def _renumber(labels: np.ndarray, parent: np.ndarray) -> int:
-    number = np.full(len(parent), -1, dtype=np.int32)
-    found = 0
-    for label in range(len(parent)):
-        root = _root(parent, label)
-        if number[root] < 0:
-            number[root] = found
-            found += 1
-        number[label] = number[root]
-    rows, columns = labels.shape
-    for y in range(rows):
-        for x in range(columns):
-            if labels[y, x] >= 0:
-                labels[y, x] = number[labels[y, x]]
-    return found
+def in_order_of_occurrence(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels numbered as they first occur, so that nothing depends on what regions are called.
+
+    Returns:
+        names (region,) int32; numbers (*shape), such that names[numbers] is ``labels``.
+    """
+    names, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return names[order].astype(np.int32), rank[inverse].reshape(labels.shape)
 
 
-@_jit  # type: ignore[untyped-decorator]
-def filled(labels: np.ndarray, periodic: bool) -> np.ndarray:
-    """The same map, cells that are negative given the number of the nearest cell that is not; unchanged where there is
-    none at all. Of several equally near it is the last in the order of rows: any rule that changes from cell to
-    cell makes boundaries jagged, and longer. Squares of growing size are searched: gaps are thin."""
+def fill_gaps(labels: np.ndarray, periodic: bool) -> np.ndarray:
+    """The same map (y, x) or (z, y, x), cells that are negative given the number of the nearest cell that is not;
+    unchanged where there is none at all."""
+    if labels.ndim == 2:
+        return _filled(labels, periodic)
+    if labels.max() < 0:
+        return labels
+    # A boundary cell's nearest grain lies within a grain's width: half a box of padding always holds it.
+    padding = [(n // 2, n // 2) for n in labels.shape]
+    padded = np.pad(labels, padding, mode="wrap") if periodic else np.pad(labels, padding, mode="edge")
+    nearest = ndimage.distance_transform_edt(padded < 0, return_distances=False, return_indices=True)
+    centre = tuple(slice(before, before + n) for (before, _), n in zip(padding, labels.shape, strict=True))
+    return padded[tuple(nearest)][centre]
+
+
+@compiled
+def _filled(labels: np.ndarray, periodic: bool) -> np.ndarray:
+    """:func:`fill_gaps` in two dimensions.
+
+    Of several equally near cells it is the last in the order of rows: any rule that changes from cell to cell makes
+    boundaries jagged, and longer. Squares of growing size are searched: gaps are thin.
+    """
     rows, columns = labels.shape
     out = labels.copy()
     limit = max(rows, columns)
@@ -120,99 +103,3 @@ def filled(labels: np.ndarray, periodic: bool) -> np.ndarray:
                 reach += 1
             out[y, x] = nearest
     return out
-
-
-@_jit  # type: ignore[untyped-decorator]
-def watershed(field: np.ndarray, persistence: float, periodic: bool) -> np.ndarray:
-    """Divides a map into the basins of its maxima, flooded from the top.
-
-    A maximum counts if the way from it to any higher one leads down by ``persistence`` at least; the basin of one that
-    does not goes to the neighbour across its highest saddle (Meyer 1994, doi:10.1016/0165-1684(94)90060-4, with the
-    persistence of Edelsbrunner et al. 2002, doi:10.1007/s00454-002-2885-2).
-
-    Args:
-        field: float64 (y, x).
-        persistence: in its units.
-        periodic: whether opposite faces touch.
-
-    Returns:
-        int32 (y, x): 0, 1, ... in the order of the first cells; every cell belongs to a basin.
-    """
-    rows, columns = field.shape
-    height = field.ravel()
-    cells = len(height)
-    # What is flooded so far: the highest cell of the connected region that a cell is in; -1 above the water.
-    region = np.full(cells, -1, dtype=np.int32)
-    # The maximum whose basin a cell is in, and for each maximum the one that it gave its basin to.
-    basin = np.full(cells, -1, dtype=np.int32)
-    heir = np.arange(cells).astype(np.int32)
-    for cell in _descending(height):
-        near = _neighbours(cell, rows, columns, periodic)
-        highest = -1
-        for other in near:
-            if other >= 0 and region[other] >= 0 and (highest < 0 or height[other] > height[highest]):
-                highest = other
-        if highest < 0:
-            region[cell], basin[cell] = cell, cell
-            continue
-        region[cell], basin[cell] = _root(region, highest), basin[highest]
-        for other in near:
-            if other < 0 or region[other] < 0:
-                continue
-            high, low = _root(region, cell), _root(region, other)
-            if high == low:
-                continue
-            if height[high] < height[low]:
-                high, low = low, high
-            region[low] = high
-            if height[low] - height[cell] < persistence:
-                across = basin[cell] if _root(heir, basin[other]) == low else basin[other]
-                heir[low] = _root(heir, across)
-    labels = np.empty((rows, columns), dtype=np.int32)
-    number = np.full(cells, -1, dtype=np.int32)
-    found = 0
-    for cell in range(cells):
-        peak = _root(heir, basin[cell])
-        if number[peak] < 0:
-            number[peak] = found
-            found += 1
-        labels[cell // columns, cell % columns] = number[peak]
-    return labels
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _descending(height: np.ndarray) -> np.ndarray:
-    """Cells from the highest to the lowest, those within a ten-thousandth of the span in the order of rows.
-
-    A counting sort: seven times faster than sorting in full. What is out of order by that little makes maxima of that
-    little persistence.
-    """
-    low, high = height.min(), height.max()
-    scale = (_LEVELS - 1) / (high - low) if high > low else 0.0
-    level = np.empty(len(height), dtype=np.int32)
-    start = np.zeros(_LEVELS + 1, dtype=np.int32)
-    for cell in range(len(height)):
-        level[cell] = int((high - height[cell]) * scale)
-        start[level[cell] + 1] += 1
-    for k in range(_LEVELS):
-        start[k + 1] += start[k]
-    order = np.empty(len(height), dtype=np.int32)
-    for cell in range(len(height)):
-        order[start[level[cell]]] = cell
-        start[level[cell]] += 1
-    return order
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _neighbours(cell: int, rows: int, columns: int, periodic: bool) -> tuple[int, int, int, int]:
-    """The cells across the four faces of one; -1 beyond a wall."""
-    y, x = cell // columns, cell % columns
-    right, left, below, above = x + 1, x - 1, y + 1, y - 1
-    if periodic:
-        right, left, below, above = right % columns, left % columns, below % rows, above % rows
-    return (
-        y * columns + right if right < columns else -1,
-        y * columns + left if left >= 0 else -1,
-        below * columns + x if below < rows else -1,
-        above * columns + x if above >= 0 else -1,
-    )

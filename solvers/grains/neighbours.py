@@ -8,9 +8,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numba
 import numpy as np
 
+from solvers.compiled import compiled
 from solvers.grids.grid import Boundary
 
 # Pairs of cells are looked up at offsets this far apart, in units of the decay length of an order parameter.
@@ -109,7 +109,7 @@ def near_pairs(
     return grains[np.argwhere(near)]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _mark_near(owner: np.ndarray, edge: np.ndarray, ahead: np.ndarray, colour: np.ndarray, near: np.ndarray) -> None:
     """Marks pairs (smaller, larger) of one colour that some cell of ``edge`` and one ``ahead`` of it belong to."""
     for cell in edge:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from solvers.accuracy import check_tolerance, model_of
+from solvers.accuracy import check_tolerance
 from solvers.arguments import Times, check_times
 from solvers.errors import InputError
 from solvers.frames import Frames
+from solvers.grains.labels import in_order_of_occurrence
 from solvers.grains.tracker import GrainTracker
 from solvers.grids.grid import Grid
 from solvers.grids.resampling import resample
@@ -19,6 +20,7 @@ from solvers.integrators import AdaptiveMultistep
 from solvers.integrators.trajectory import rollout
 from solvers.processes.grain_growth import GrainGrowth
 from solvers.processes.parameters import per_sample
+from solvers.processes.registry import process_named
 from solvers.simulation import internal_shapes
 
 
@@ -158,7 +160,7 @@ def _solve_one(
         tracker.after_step(stepper)
 
     initial = basis.forward(resample(start, shape, grid.boundary))[None]
-    step_tolerance = model_of(problem).step_tolerance(tolerance)
+    step_tolerance = process_named(problem.process).accuracy.step_tolerance(tolerance)
     scaled = times[None] * float(problem.time_scale(1))
     for states in rollout(problem.equation(basis, 1), initial, scaled, step_tolerance, after_step):
         for i, column in enumerate(states.times):
@@ -174,19 +176,6 @@ def _summed(dense: torch.Tensor, field_of: np.ndarray, fields: int) -> torch.Ten
     """(grain, *shape) order parameters, each added to its field: (field, *shape)."""
     start = dense.new_zeros((fields, *dense.shape[1:]))
     return start.index_add_(0, torch.from_numpy(field_of).to(dense.device), dense)
-
-
-def in_order_of_occurrence(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels numbered as they first occur, so that nothing depends on what grains are called.
-
-    Returns:
-        names (grain,) int32; numbers (*shape), such that names[numbers] is ``labels``.
-    """
-    names, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return names[order].astype(np.int32), rank[inverse].reshape(labels.shape)
 
 
 def check_labels(labels: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from solvers.compiled import compiled, compiled_sums
 
 SLOTS = 4  # three of history and the one being written
 _TINY = 1e-30  # keeps 0 / 0 of a uniform state at 0, in float32 too
@@ -21,12 +22,8 @@ _SHRINK = 0.3
 _LARGEST_SHRINK = 0.8
 REJECT = 1.5  # accepted up to this multiple of the step tolerance
 
-# Sums may be reordered and products fused; infinities and NaN keep their meaning. The order does not depend on the
-# batch, so neither does an answer.
-jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def multistep_weights(
     step: float, age1: float, age2: float
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
@@ -53,7 +50,7 @@ def multistep_weights(
     return (e0, e1, e2), (e0 * share, e1 * r12 * share, e2 * r13 * share), step * share
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def set_weights(
     time: np.ndarray,
     times: np.ndarray,
@@ -79,7 +76,7 @@ def set_weights(
         beta_h[b] = share
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def predict(
     history: np.ndarray,
     predictions: np.ndarray,
@@ -116,7 +113,7 @@ def predict(
                 p[i] = past / (one + h * (decay[i] + s * damping[i]))
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def correct(
     history: np.ndarray,
     predictions: np.ndarray,
@@ -154,7 +151,7 @@ def correct(
         square[b] = total
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def restabilise(history: np.ndarray, predictions: np.ndarray, damping: np.ndarray, change: np.ndarray) -> None:
     """Adds change (batch,) * damping * u* to every stored explicit term."""
     batch, _, size = predictions.shape
@@ -170,7 +167,7 @@ def restabilise(history: np.ndarray, predictions: np.ndarray, damping: np.ndarra
                     q[i] += change[b] * damping[i] * p[i]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def stabilisation_change(
     wanted: np.ndarray, stabiliser: np.ndarray, accepted: np.ndarray, lag: float, slack: float, change: np.ndarray
 ) -> bool:
@@ -187,7 +184,7 @@ def stabilisation_change(
     return moved
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def scale(
     history: np.ndarray,
     scale_weights: np.ndarray,
@@ -215,7 +212,7 @@ def scale(
             magnitude[b] = largest
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def control(
     square: np.ndarray,
     magnitude: np.ndarray,
@@ -251,7 +248,7 @@ def control(
     return everyone
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def interpolation_weights(
     times: np.ndarray, count: np.ndarray, newest: int, owners: np.ndarray, wanted: np.ndarray, weights: np.ndarray
 ) -> None:
@@ -271,7 +268,7 @@ def interpolation_weights(
             weights[k, (newest - j) % SLOTS] = weight
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def combine(history: np.ndarray, owners: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     """``out`` (row, n): the states of ``owners`` (row,), each slot times its weight, weights (row, slot)."""
     for k in range(len(owners)):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 
+from solvers.compiled import compiled
 from solvers.integrators import AdaptiveMultistep, Equation
 
 # History of one chunk, in bytes: beyond this it leaves the cache and every transform costs several times more.
@@ -123,7 +123,7 @@ def _collect(
     return States(owners, indices, stepper.interpolate(positions, wanted))
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def passed(time: np.ndarray, samples: np.ndarray, times: np.ndarray, reached: np.ndarray, due: np.ndarray) -> int:
     """How many requested times the samples at positions ``due`` have passed since they were last looked at."""
     count = 0
@@ -136,7 +136,7 @@ def passed(time: np.ndarray, samples: np.ndarray, times: np.ndarray, reached: np
     return count
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def take_passed(
     time: np.ndarray,
     samples: np.ndarray,

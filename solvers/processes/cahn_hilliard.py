@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from solvers.integrators.protocol import STABILISER_SHARE, resolved_scale
 from solvers.processes.free_energies import DoubleWell
 from solvers.processes.parameters import Parameter, checked, per_sample, taken, trailing
 from solvers.processes.pointwise import compilable, double_well_force
+from solvers.processes.registry import Options
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,17 @@ class CahnHilliard:
             kappa=taken(self.kappa, samples),
             mobility_contrast=taken(self.mobility_contrast, samples),
         )
+
+
+def build(grid: Grid, parameters: Mapping[str, torch.Tensor], options: Options) -> CahnHilliard:
+    """The problem of a batch; see :class:`solvers.processes.registry.BuildProblem`."""
+    return CahnHilliard(
+        grid,
+        mobility=parameters.get("mobility", 1.0),
+        kappa=parameters["kappa"],
+        well=DoubleWell(**(options.get("well") or {})),
+        mobility_contrast=parameters.get("mobility_contrast", 0.0),
+    )
 
 
 class CahnHilliardEquation:

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
 from solvers.accuracy import AccuracyModel
-from solvers.processes.registry import Appearance, CostModel, FieldInfo, ParameterInfo, Process
-
-if TYPE_CHECKING:
-    import torch
-
-    from solvers.processes.cahn_hilliard import CahnHilliard
+from solvers.processes.registry import Appearance, CostModel, FieldInfo, Options, ParameterInfo, Process
 
 
-def _problem(grid: Any, parameters: Mapping[str, torch.Tensor], options: Mapping[str, Any]) -> CahnHilliard:
-    from solvers.processes.cahn_hilliard import CahnHilliard
-    from solvers.processes.free_energies import DoubleWell
-
-    return CahnHilliard(
-        grid,
-        mobility=parameters.get("mobility", 1.0),
-        kappa=parameters["kappa"],
-        well=DoubleWell(**(options.get("well") or {})),
-        mobility_contrast=parameters.get("mobility_contrast", 0.0),
-    )
-
-
-def _phases(options: Mapping[str, Any]) -> tuple[float, float]:
+def _phases(options: Options) -> tuple[float, float]:
     well = options.get("well") or {}
     return float(well.get("ca", -1.0)), float(well.get("cb", 1.0))
 
 
-def _well_height(options: Mapping[str, Any]) -> float:
+def _well_height(options: Options) -> float:
     """W of the well in its own composition units: the curvature at the minima is 2 W."""
     well = options.get("well")
     return 1.0 if not well else float(well["rho"]) * (float(well["cb"]) - float(well["ca"])) ** 2
@@ -46,7 +25,7 @@ PROCESS = Process(
         ParameterInfo("composition", "c₀", "mean composition of the start", of_start=True, between_phases=True),
         ParameterInfo("mobility_contrast", "a", "mobility contrast a in M(c) = M (1 - a c^2)", low=0.0, high=1.0),
     ),
-    problem=_problem,
+    problem="solvers.processes.cahn_hilliard:build",
     # One white-noise start in four passes through a coalescence that multiplies errors by five to ten for a moment.
     accuracy=AccuracyModel(linear=1.0, square=3100.0, time_factor=0.01),
     appearance=Appearance(

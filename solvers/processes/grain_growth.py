@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from solvers.grids.spectral_basis import Basis, basis_for
 from solvers.integrators.protocol import STABILISER_SHARE, resolved_scale
 from solvers.processes.parameters import Parameter, checked, per_sample, taken, trailing
 from solvers.processes.pointwise import compilable, grain_force
+from solvers.processes.registry import Options
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,17 @@ class GrainGrowth:
             kappa=taken(self.kappa, samples),
             gamma=taken(self.gamma, samples),
         )
+
+
+def build(grid: Grid, parameters: Mapping[str, torch.Tensor], options: Options) -> GrainGrowth:
+    """The problem of a batch; see :class:`solvers.processes.registry.BuildProblem`."""
+    del options
+    return GrainGrowth(
+        grid,
+        mobility=parameters.get("mobility", 1.0),
+        kappa=parameters["kappa"],
+        gamma=parameters.get("gamma", 1.5),
+    )
 
 
 class GrainGrowthEquation:

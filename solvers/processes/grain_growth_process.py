@@ -2,30 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
 from solvers.accuracy import AccuracyModel
 from solvers.processes.registry import Appearance, CostModel, FieldInfo, ParameterInfo, Process
-
-if TYPE_CHECKING:
-    import torch
-
-    from solvers.processes.grain_growth import GrainGrowth
-
-
-def _problem(grid: Any, parameters: Mapping[str, torch.Tensor], options: Mapping[str, Any]) -> GrainGrowth:
-    from solvers.processes.grain_growth import GrainGrowth
-
-    del options
-    return GrainGrowth(
-        grid,
-        mobility=parameters.get("mobility", 1.0),
-        kappa=parameters["kappa"],
-        gamma=parameters.get("gamma", 1.5),
-    )
-
 
 PROCESS = Process(
     name="grain_growth",
@@ -33,11 +11,9 @@ PROCESS = Process(
         ParameterInfo("mobility", "M", "mobility M", "length^2/(energy time)", default=1.0, low=0.0, low_open=True),
         ParameterInfo("kappa", "κ", "gradient-energy coefficient kappa", "energy", default=1.0, low=0.0, low_open=True),
         # At gamma <= 1/2 a mixture of two order parameters is as low as a single one: no grains form.
-        ParameterInfo(
-            "gamma", "γ", "coupling gamma of the order parameters", default=1.5, low=0.5, high=math.inf, low_open=True
-        ),
+        ParameterInfo("gamma", "γ", "coupling gamma of the order parameters", default=1.5, low=0.5, low_open=True),
     ),
-    problem=_problem,
+    problem="solvers.processes.grain_growth:build",
     # Grains vanish and neighbours change within a moment: such events amplify what came before several times.
     accuracy=AccuracyModel(linear=1.0, square=3100.0, time_factor=0.006),
     appearance=Appearance(

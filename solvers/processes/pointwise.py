@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 
-from solvers.integrators.kernels import jit
+from solvers.compiled import compiled, compiled_sums
 
 
 def compilable(field: torch.Tensor) -> bool:
@@ -14,7 +13,7 @@ def compilable(field: torch.Tensor) -> bool:
     return field.device.type == "cpu" and not field.requires_grad
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def double_well_force(u: np.ndarray, largest: np.ndarray) -> None:
     """u (batch, cell) becomes u^3 - u; ``largest`` (batch,) the largest u^2, NaN where any is."""
     kind = largest.dtype.type
@@ -30,7 +29,7 @@ def double_well_force(u: np.ndarray, largest: np.ndarray) -> None:
         largest[b] = top + broken
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def grain_force(eta: np.ndarray, gamma: np.ndarray, phi: np.ndarray, largest: np.ndarray) -> None:
     """eta (batch, grain, cell) becomes eta (1 - 2 gamma phi + (2 gamma - 1) eta^2).
 
@@ -61,7 +60,7 @@ def grain_force(eta: np.ndarray, gamma: np.ndarray, phi: np.ndarray, largest: np
                 row[i] *= phi[i] + (double - one) * row[i] * row[i]
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def double_well_mean(composition: np.ndarray, rho: float, ca: float, cb: float, mean: np.ndarray) -> None:
     """``mean`` (row,) of rho (c - ca)^2 (cb - c)^2 over the cells of ``composition`` (row, cell)."""
     kind = composition.dtype.type
@@ -75,7 +74,7 @@ def double_well_mean(composition: np.ndarray, rho: float, ca: float, cb: float, 
         mean[b] = kind(rho) * total / kind(len(row))
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def weighted_squares(coefficients: np.ndarray, weights: np.ndarray, sums: np.ndarray) -> None:
     """``sums`` (row,) of weight * coefficient^2, coefficients (row, component, F) and weights (F,)."""
     kind = weights.dtype.type
@@ -97,7 +96,7 @@ def mean_square(coefficients: torch.Tensor, weights: torch.Tensor) -> torch.Tens
     return sums
 
 
-@jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def shift_means(target: np.ndarray, fields: np.ndarray, share: float) -> None:
     """Shifts each row of ``fields`` (row, cell) to the mean of that of ``target``, in place, where the difference is at
     most ``share`` of its root mean square."""
@@ -114,7 +113,7 @@ def shift_means(target: np.ndarray, fields: np.ndarray, share: float) -> None:
                 row[i] -= shift
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _largest_component(values: np.ndarray, winners: np.ndarray) -> None:
     for b in range(values.shape[0]):
         best = values[b, 0].copy()

@@ -1,8 +1,23 @@
 """The processes that can be solved, swept and reported: one object each, with all that others need to know of it.
 
-A process of your own is a :class:`Process` handed to :func:`register_process`, or the entry point of an installed
-package in the group ``phasetwin.processes``. The two of this project use the same door. Nothing here loads torch:
-whatever does is named by a :data:`Reference` and imported when it is first used.
+To add one, write its equation and register it, here Allen-Cahn in a module ``allen_cahn``::
+
+    @dataclass(frozen=True)
+    class AllenCahn: ...                      # parameters and free energy, see solvers.processes.base.Problem
+
+    class AllenCahnEquation: ...              # N(u) and the stiff part, see solvers.integrators.protocol.Equation
+
+    register_process(Process(
+        name="allen_cahn",                    # the word after `process:` in YAML files
+        parameters=(ParameterInfo("kappa", "κ", "gradient-energy coefficient", default=1.0, low=0.0, low_open=True),),
+        problem="allen_cahn:build",           # build(grid, parameters, options) -> AllenCahn
+        accuracy=AccuracyModel(linear=1.0, square=3100.0, time_factor=0.01),
+        appearance=Appearance("Allen-Cahn"),
+    ))
+
+``solvers/processes/cahn_hilliard.py`` and ``cahn_hilliard_process.py`` are a whole example. An installed package makes
+its processes known by an entry point of the group ``phasetwin.processes``. Nothing here loads torch: whatever does is
+named by a :data:`Reference` and imported when it is first used.
 """
 
 from __future__ import annotations
@@ -18,8 +33,13 @@ from solvers.registries import Reference, Registry, resolve
 if TYPE_CHECKING:
     import torch
 
+    from solvers.arguments import Times
     from solvers.frames import Frames
+    from solvers.grids.grid import Grid
     from solvers.processes.base import Problem
+
+#: Further blocks of a YAML file, as they were parsed: name -> content, such as ``{"well": {"rho": 1.0}}``.
+Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -135,7 +155,7 @@ class Appearance:
 class BuildProblem(Protocol):
     """Makes the problem of a batch."""
 
-    def __call__(self, grid: Any, parameters: Mapping[str, torch.Tensor], options: Mapping[str, Any]) -> Problem:
+    def __call__(self, grid: Grid, parameters: Mapping[str, torch.Tensor], options: Options) -> Problem:
         """The problem of ``parameters``, name -> float64 (batch,), with further blocks of the file in ``options``."""
         ...
 
@@ -147,11 +167,11 @@ class SolveFrames(Protocol):
         self,
         problem: Problem,
         initial: torch.Tensor,
-        times: torch.Tensor,
+        times: Times,
         *,
         tolerance: float,
         dtype: torch.dtype,
-        device: str,
+        device: torch.device | str,
         refine: int,
     ) -> Frames:
         """Frames at ``times``, (time,) or (batch, time); ``refine`` asks for that many refinements beyond the
@@ -226,9 +246,7 @@ class Process:
         """Names in storage order."""
         return tuple(p.name for p in self.parameters)
 
-    def build(
-        self, grid: Any, parameters: Mapping[str, torch.Tensor], options: Mapping[str, Any] | None = None
-    ) -> Problem:
+    def build(self, grid: Grid, parameters: Mapping[str, torch.Tensor], options: Options | None = None) -> Problem:
         """The problem of a batch, see :class:`BuildProblem`."""
         build: BuildProblem = resolve(self.problem)
         return build(grid, parameters, options or {})
@@ -238,7 +256,7 @@ class Process:
         """``batch_order``, or what stands for it."""
         return self.batch_order or tuple(n for n in self.parameter_names if n != self.time_scale)
 
-    def bounds(self, name: str, options: Mapping[str, Any]) -> ParameterInfo:
+    def bounds(self, name: str, options: Options) -> ParameterInfo:
         """A parameter with the bounds and the default that hold with some options of the file."""
         info = self.parameter(name)
         if not info.between_phases:
@@ -246,11 +264,11 @@ class Process:
         low, high = self.phase_values(options)
         return replace(info, low=low, high=high, default=0.5 * (low + high))
 
-    def phase_values(self, options: Mapping[str, Any]) -> tuple[float, float]:
+    def phase_values(self, options: Options) -> tuple[float, float]:
         """Values of the field in its two phases."""
         return resolve(self.phases)(options) if self.phases is not None else self.appearance.limits
 
-    def scale(self, options: Mapping[str, Any]) -> float:
+    def scale(self, options: Options) -> float:
         """W, see ``interface_scale``; 1 where the process has none."""
         return float(resolve(self.interface_scale)(options)) if self.interface_scale is not None else 1.0
 

@@ -8,11 +8,15 @@ from functools import cached_property
 import torch
 
 from solvers.frames import Frames
+from solvers.grains.segmentation import boundary_threshold, label_grains
 from solvers.grids.grid import Grid
 from solvers.processes.base import Problem
-from solvers.qois.grains import boundary_density, boundary_threshold, grain_statistics, label_grains
+from solvers.processes.registry import process_named
+from solvers.qois.grains import boundary_density, grain_statistics
 from solvers.qois.interfaces import domain_size_interface, interface_density_of
+from solvers.qois.registry import qois_of
 from solvers.qois.spectra import Spectrum, mean, spectrum
+from solvers.registries import resolve
 
 
 class FrameAnalysis:
@@ -68,6 +72,25 @@ class FrameAnalysis:
     def where_finite(self, values: torch.Tensor) -> torch.Tensor:
         """``values`` (batch, time, ...), NaN for frames that are not finite."""
         return torch.where(self.finite.reshape(self.finite.shape + (1,) * (values.ndim - 2)), values, torch.nan)
+
+
+def evaluate_qois(problem: Problem, frames: Frames) -> dict[str, torch.Tensor]:
+    """Every quantity that the problem's process has.
+
+    Args:
+        problem: its parameters are numbers or (batch,).
+        frames: ``field`` (batch, time, y, x), ``free_energy`` (batch, time), and for grains ``grain_id`` or
+            None (then grains are found in phi, see :func:`solvers.grains.segmentation.label_grains`).
+
+    Returns:
+        name -> (batch, time) or (batch, time, n). Samples that are not finite come back as NaN.
+
+    Raises:
+        InputError: if the frames do not fit the problem's grid.
+    """
+    analysis = FrameAnalysis(problem, frames)
+    own = process_named(problem.process).measures
+    return {name: resolve(own.get(name, qoi.function))(analysis) for name, qoi in qois_of(problem.process).items()}
 
 
 def free_energy(analysis: FrameAnalysis) -> torch.Tensor:

@@ -10,14 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from scipy import ndimage
 
 from solvers.errors import InputError
-from solvers.grains.labels import components, filled
 from solvers.grids.grid import Grid
-from solvers.processes.parameters import Parameter, trailing
 from solvers.qois.quantities import QUANTILE_LEVELS
 
 # Cells (and entries of a frame-by-grain table) handled at a time, so that a chunk fits a core's cache.
@@ -169,81 +165,3 @@ def _differing_pairs(maps: torch.Tensor, step: tuple[int, int], grid: Grid) -> t
         lower = maps[:, down:, max(0, right) : width - max(0, -right)]
         different = upper != lower
     return different.sum((1, 2)).to(torch.float64), different[0].numel()
-
-
-def boundary_threshold(gamma: Parameter = 1.5) -> Parameter:
-    """phi a quarter of the way from the middle of a boundary, 2 / (1 + 2 gamma), to a grain, 1.
-
-    Low enough that small grains, which no longer reach 1, are still seen; high enough that boundaries stay closed.
-    """
-    middle = 2 / (1 + 2 * gamma)
-    return middle + (1 - middle) / 4
-
-
-def label_grains(phi: torch.Tensor, grid: Grid, threshold: Parameter = 0.625, fill: bool = True) -> torch.Tensor:
-    """Grain numbers from phi = sum_i eta_i^2 alone: connected regions above a threshold.
-
-    Regions are connected through cell faces, across periodic faces too. Two grains whose boundary is thinner
-    than about a cell merge: the spacing must resolve the boundary (dx <= 1.2 sqrt(kappa/W)).
-    A grain about to vanish sinks below the threshold before it is gone: against maps tracked by the solver, counts
-    are 5 % low where grains average 100 cells or more and 13 % low at 50; boundary length is 1 % low.
-
-    Args:
-        phi: (..., y, x), dimensionless, near 1 in grains and lower in boundaries.
-        grid: its grid.
-        threshold: level that separates grains from boundaries, a number or (batch,) along the first axis; see
-            :func:`boundary_threshold`.
-        fill: give boundary cells the number of the nearest grain, so that the map has no gaps; otherwise -1.
-
-    Returns:
-        (..., y, x) int32, numbers 0, 1, ... in each frame separately; -1 where there is no grain.
-
-    Raises:
-        InputError: if the field does not fit the grid.
-    """
-    if tuple(phi.shape[-grid.ndim :]) != grid.shape:
-        raise InputError(f"phi: last axes must be the grid's {grid.shape}, but got {tuple(phi.shape)}")
-    inside = (phi > trailing(threshold, phi)).cpu().reshape(-1, *grid.shape).numpy()
-    labels = np.stack([_label_frame(frame, grid, fill) for frame in inside])
-    return torch.from_numpy(labels).reshape(phi.shape)
-
-
-def _label_frame(inside: np.ndarray, grid: Grid, fill: bool) -> np.ndarray:
-    """Cells bool -> int32."""
-    if grid.ndim == 2:
-        flat = np.empty(grid.shape, dtype=np.int32)
-        components(np.ascontiguousarray(inside), grid.boundary == "periodic", flat)
-        return filled(flat, grid.boundary == "periodic") if fill else flat
-    labels, count = ndimage.label(inside)
-    if grid.boundary == "periodic":
-        labels = _stitch(labels, count)
-    labels = labels.astype(np.int32) - 1
-    if not fill or labels.max() < 0:
-        return labels
-    # A boundary cell's nearest grain lies within a grain's width: half a box of padding always holds it.
-    padding = [(n // 2, n // 2) for n in grid.shape]
-    periodic = grid.boundary == "periodic"
-    padded = np.pad(labels, padding, mode="wrap") if periodic else np.pad(labels, padding, mode="edge")
-    nearest = ndimage.distance_transform_edt(padded < 0, return_distances=False, return_indices=True)
-    centre = tuple(slice(before, before + n) for (before, _), n in zip(padding, grid.shape, strict=True))
-    return padded[tuple(nearest)][centre].astype(np.int32)
-
-
-def _stitch(labels: np.ndarray, count: int) -> np.ndarray:
-    """Give regions that touch across a periodic face one number; numbers stay consecutive from 1."""
-    parent = np.arange(count + 1)
-
-    def root(label: int) -> int:
-        while parent[label] != label:
-            parent[label] = parent[parent[label]]
-            label = int(parent[label])
-        return label
-
-    for axis in range(labels.ndim):
-        first, last = np.take(labels, 0, axis).ravel(), np.take(labels, -1, axis).ravel()
-        touching = (first > 0) & (last > 0)
-        for a, b in set(zip(first[touching].tolist(), last[touching].tolist(), strict=True)):
-            parent[max(root(a), root(b))] = min(root(a), root(b))
-    roots = np.array([root(label) for label in range(count + 1)])
-    _, renumbered = np.unique(roots, return_inverse=True)
-    return renumbered[labels]

@@ -6,9 +6,9 @@ import math
 
 import torch
 
+from solvers.grids.even_extension import extend, extended
 from solvers.grids.grid import Grid
 from solvers.processes.parameters import Parameter, trailing
-from solvers.qois.modes import extend, extended
 from solvers.qois.spectra import chunks, flat_frames, spectrum
 
 # int (du/dx)^2 dx across one equilibrium interface u = tanh(x / sqrt(2 kappa/W)), in units of 1 /

@@ -15,34 +15,11 @@ from functools import lru_cache
 
 import torch
 
+from solvers.grids.even_extension import extended
 from solvers.grids.grid import Grid
 
 # Dense products with a (mode, shell) matrix beat scattering as long as the matrix stays in the cache.
 DENSE_ENTRIES = 2_000_000
-
-
-def extended(grid: Grid) -> Grid:
-    """The periodic box whose Fourier modes describe a field on ``grid``: itself, or the mirrored box."""
-    if grid.boundary == "periodic":
-        return grid
-    return Grid(shape=tuple(2 * n for n in grid.shape), spacing=grid.spacing, boundary="periodic")
-
-
-def extend(field: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """The field on :func:`extended` (even about the box faces, half a cell outside the outermost centres).
-
-    Args:
-        field: (..., y, x).
-        grid: the grid of the field.
-
-    Returns:
-        (..., y, x) for a periodic grid, (..., 2y, 2x) for a no-flux one.
-    """
-    if grid.boundary == "periodic":
-        return field
-    for axis in range(-grid.ndim, 0):
-        field = torch.cat([field, field.flip(axis)], dim=axis)
-    return field
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The quantities of interest that sweeps store: one object each, and the one call that computes those of a process.
+"""The quantities of interest that sweeps store: one object each.
 
 A quantity of your own is a :class:`Qoi` handed to :func:`register_qoi`, or the entry point of an installed package in
 the group ``phasetwin.qois``. Nothing here loads torch.
@@ -17,9 +17,7 @@ from solvers.registries import Reference, Registry, resolve
 if TYPE_CHECKING:
     import torch
 
-    from solvers.frames import Frames
     from solvers.grids.grid import Grid
-    from solvers.processes.base import Problem
 
 
 @dataclass(frozen=True)
@@ -112,24 +110,3 @@ def extra_axes(process: str) -> dict[str, ExtraAxis]:
 def extra_coordinates(process: str, grid: Grid) -> dict[str, torch.Tensor]:
     """Values along the extra axes of a process: ``k`` (rad/length), ``quantile`` (levels in [0, 1]), float64."""
     return {name: resolve(axis.values)(grid) for name, axis in extra_axes(process).items()}
-
-
-def evaluate_qois(problem: Problem, frames: Frames) -> dict[str, torch.Tensor]:
-    """Every quantity that the problem's process has.
-
-    Args:
-        problem: its parameters are numbers or (batch,).
-        frames: ``field`` (batch, time, y, x), ``free_energy`` (batch, time), and for grains ``grain_id`` or
-            None (then grains are found in phi, see ``label_grains``).
-
-    Returns:
-        name -> (batch, time) or (batch, time, n). Samples that are not finite come back as NaN.
-
-    Raises:
-        InputError: if the frames do not fit the problem's grid.
-    """
-    from solvers.qois.analysis import FrameAnalysis
-
-    analysis = FrameAnalysis(problem, frames)
-    own = process_named(problem.process).measures
-    return {name: resolve(own.get(name, qoi.function))(analysis) for name, qoi in qois_of(problem.process).items()}

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from solvers.errors import InputError
+from solvers.grids.even_extension import extend, extended
 from solvers.grids.grid import Grid
-from solvers.qois.modes import extend, extended, mode_table, spectral_sums, squared_transform
+from solvers.qois.modes import mode_table, spectral_sums, squared_transform
 
 # Cells handled at a time: fields, spectra and their squares of one chunk then fit a core's cache.
 CHUNK_CELLS = 2**18

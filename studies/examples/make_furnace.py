@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 
 
 def spinodal(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
-from solvers.grids.grid import Grid
+from solvers.grids.even_extension import extend, extended, own_cells
 from solvers.processes.cahn_hilliard import CahnHilliard
 from solvers.simulation import simulate
 from surrogate.evaluation.physics import Problem
@@ -79,13 +79,6 @@ class SolverBaseline:
         return simulate(problem, frames[:, -1].float(), later, self.tolerance, torch.float32)
 
 
-def doubled(fields: torch.Tensor) -> torch.Tensor:
-    """The even extension of no-flux fields (..., y, x) to a periodic box (..., 2 y, 2 x)."""
-    for axis in (-2, -1):
-        fields = torch.cat([fields, fields.flip(axis)], axis)
-    return fields
-
-
 class Mirrored:
     """A forecaster of periodic boxes applied to no-flux ones, by even extension and cropping.
 
@@ -100,8 +93,5 @@ class Mirrored:
     def forecast(self, problem: Problem, frames: torch.Tensor, frame_times: Ages, times: Ages) -> torch.Tensor:
         """(batch, n, y, x) to (batch, m, y, x)."""
         grid = problem.grid
-        if grid.boundary == "periodic":
-            return self.model.forecast(problem, frames, frame_times, times)
-        height, width = grid.shape
-        whole = replace(problem, grid=Grid((2 * height, 2 * width), grid.spacing, "periodic"))
-        return self.model.forecast(whole, doubled(frames), frame_times, times)[..., :height, :width]
+        whole = replace(problem, grid=extended(grid))
+        return self.model.forecast(whole, extend(frames, grid), frame_times, times)[own_cells(grid)]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from solvers.frames import Frames
+from solvers.grains.segmentation import label_basins
 from solvers.processes.cahn_hilliard import CahnHilliard
 from solvers.processes.grain_growth import GrainGrowth
 from solvers.qois import (
@@ -17,7 +18,6 @@ from solvers.qois import (
     structure_factor,
 )
 from surrogate.evaluation import metrics
-from surrogate.rollout.grain_labels import label_frames
 
 Problem = CahnHilliard | GrainGrowth
 
@@ -75,7 +75,7 @@ class Measures:
 def measure(problem: Problem, fields: torch.Tensor) -> Measures:
     """Everything in :data:`QUANTITIES`, from the fields alone, so that truth and forecast are measured alike.
 
-    Grains are found in phi (:func:`surrogate.rollout.grain_labels.label_frames`, a few per cent fewer than the solver
+    Grains are found in phi (:func:`solvers.grains.segmentation.label_basins`, a few per cent fewer than the solver
     tracks). The free energy of Cahn-Hilliard is that of the fields on their own grid; that of grain growth
     needs order parameters, which images lack. Curvature for grains: of the level lines of phi on both sides of every
     boundary.
@@ -94,7 +94,7 @@ def measure(problem: Problem, fields: torch.Tensor) -> Measures:
         curvature = mean_curvature(fields, grid)
         areas: list[list[np.ndarray]] = [[] for _ in fields]
     else:
-        grain_id = label_frames(problem, fields)
+        grain_id = label_basins(fields, problem.grid)
         frames = Frames(fields, nothing, grain_id)
         gamma = torch.as_tensor(problem.gamma, dtype=fields.dtype)
         middle = 2.0 / (1.0 + 2.0 * gamma)

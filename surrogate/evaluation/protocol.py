@@ -25,7 +25,7 @@ import torch
 
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 from solvers.processes.cahn_hilliard import CahnHilliard
 from solvers.processes.grain_growth import GrainGrowth
 from surrogate.evaluation.physics import Problem

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from solvers import CahnHilliard, Frames, GrainGrowth, Grid
+from solvers import CahnHilliard, Frames, GrainGrowth
 from solvers.errors import InputError
+from solvers.grains.segmentation import label_basins
+from solvers.grids.even_extension import extend, extended, own_cells
 from solvers.qois import structure_factor_wavenumbers
 from surrogate.models.common import check_process, filled
 from surrogate.models.files import folder_of, read_about, read_tensors
@@ -29,7 +30,6 @@ from surrogate.rollout.dimensionless import (
     unscaled,
 )
 from surrogate.rollout.energies import EnergyGuard, GrainGuard, composition_energy, grain_energy, rises
-from surrogate.rollout.grain_labels import label_frames
 from surrogate.rollout.prediction import Prediction
 from surrogate.rollout.solver_stage import TOLERANCE, GrainHandOver, Start, composition_start, grain_start
 from surrogate.rollout.stepping import StepSchedule, jump_rollout
@@ -107,7 +107,7 @@ class JumpSurrogate:
     def check(self, problem: Problem) -> None:
         """See :class:`Surrogate`."""
         check_process(self, problem)
-        sides = mirrored_grid(problem.grid).shape
+        sides = extended(problem.grid).shape
         patch = self.settings.patch
         least = patch * max(1, self.settings.kernel // 2)
         if len(sides) != 2 or any(n % patch or n < least for n in sides):
@@ -136,13 +136,12 @@ class JumpSurrogate:
         guard: EnergyGuard | GrainGuard | None = None,
     ) -> torch.Tensor:
         """Scaled fields (batch, y, x) at scaled ages ``start`` (batch,) to (batch, time, y, x) at ``ages``."""
-        whole = mirrored(fields.float(), problem.grid)
+        whole = extend(fields.float(), problem.grid)
         groups = group_inputs(self.process, groups_of(problem, fields)).to(self.device)
         out = torch.full((*ages.shape, *fields.shape[1:]), torch.nan)
-        rows, columns = (slice(0, n) for n in fields.shape[1:])
         steps = jump_rollout(self.net, whole.to(self.device), start, ages, groups, self.schedule, guard)
         for reached in steps:
-            out[reached.samples, reached.times] = reached.fields[:, rows, columns].cpu()
+            out[reached.samples, reached.times] = reached.fields[own_cells(problem.grid)].cpu()
         return out
 
     def rollout(self, problem: Problem, initial: torch.Tensor, times: torch.Tensor) -> Prediction:
@@ -221,7 +220,7 @@ class JumpSurrogate:
         if not isinstance(problem, GrainGrowth):
             return None
         assert start.labels is not None
-        found = label_frames(problem, field)
+        found = label_basins(field, problem.grid)
         return torch.where(torch.from_numpy(later)[:, :, None, None], found.to(torch.int32), start.labels)
 
     def _prediction(
@@ -269,28 +268,12 @@ class JumpSurrogate:
             problem, start: of the batch.
             features: (batch, feature) of the frames at the hand-over; None looks at the groups alone.
         """
-        side = np.full(len(start.fields), self.domain.side_of(mirrored_grid(problem.grid).shape))
+        side = np.full(len(start.fields), self.domain.side_of(extended(problem.grid).shape))
         groups = {**groups_of(problem, start.fields), SIDE: side}
         reasons = self.domain.reasons({name: groups[name] for name in self.domain.box}, features)
         solved = ~np.isfinite(start.ages)
         reasons = ["" if alone else reason for alone, reason in zip(solved, reasons, strict=True)]
         return np.array([not reason for reason in reasons], dtype=np.float32), reasons
-
-
-def mirrored_grid(grid: Grid) -> Grid:
-    """The periodic grid that a no-flux box becomes by even extension."""
-    if grid.boundary == "periodic":
-        return grid
-    return replace(grid, shape=tuple(2 * n for n in grid.shape), boundary="periodic")
-
-
-def mirrored(fields: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """(batch, y, x) as periodic fields: a no-flux box by its even extension, which a symmetric network keeps nearly."""
-    if grid.boundary == "periodic":
-        return fields
-    for dim in (-2, -1):
-        fields = torch.cat([fields, fields.flip(dim)], dim)
-    return fields
 
 
 KINDS: dict[str, Callable[..., Any]] = {"jump": JumpSurrogate, "gsta": GstaSurrogate}

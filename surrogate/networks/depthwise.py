@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+from solvers.compiled import compiled_sums
 
 
-@_jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def _convolved(field: np.ndarray, weight: np.ndarray, bias: np.ndarray, gain: np.ndarray, out: np.ndarray) -> None:
     """``out`` without its shift. field, out (b, y, x, c); weight (ky, kx, c); bias, gain (b, c)."""
     batch, rows, columns, channels = field.shape
@@ -40,7 +39,7 @@ def _convolved(field: np.ndarray, weight: np.ndarray, bias: np.ndarray, gain: np
                     cell[c] *= gain[b, c]
 
 
-@_jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def _convolved_3(field: np.ndarray, weight: np.ndarray, bias: np.ndarray, gain: np.ndarray, out: np.ndarray) -> None:
     """:func:`_convolved` for a kernel of 3 x 3, in half the time: sums stay in registers."""
     batch, rows, columns, channels = field.shape
@@ -58,7 +57,7 @@ def _convolved_3(field: np.ndarray, weight: np.ndarray, bias: np.ndarray, gain: 
                     out[b, y, x, c] = gain[b, c] * total
 
 
-@_jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def _products(field: np.ndarray, slope: np.ndarray, sums: np.ndarray) -> None:
     """sums (b, ky, kx, c), zero before: over all cells, the slope there times the field at each tap."""
     batch, rows, columns, channels = field.shape

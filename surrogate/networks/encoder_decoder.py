@@ -7,12 +7,11 @@ after it (where there are few out). Training goes through torch's own layers, wh
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+from solvers.compiled import compiled_sums
 
 #: Coarse cells that go through the head together: their features, and nine times their cells, stay in the cache.
 CELLS_TOGETHER = 1024
@@ -28,7 +27,7 @@ def runs_here(x: torch.Tensor) -> bool:
     )
 
 
-@_jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def _surroundings(field: np.ndarray, patch: int, out: np.ndarray) -> None:
     """out (b, y, x, 9 patch^2): the cells of the coarse cell's 3 x 3 surroundings in field (b, y patch, x patch)."""
     batch, rows, columns, _ = out.shape
@@ -48,7 +47,7 @@ def _surroundings(field: np.ndarray, patch: int, out: np.ndarray) -> None:
                                 place += 1
 
 
-@_jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def _modulated(features: np.ndarray, owners: np.ndarray, gain: np.ndarray, shift: np.ndarray, out: np.ndarray) -> None:
     """out (m, cell, c) = features[owners] gain + shift; features (n, cell, c), gain, shift (m, c)."""
     for m in range(len(owners)):
@@ -58,7 +57,7 @@ def _modulated(features: np.ndarray, owners: np.ndarray, gain: np.ndarray, shift
                 out[m, cell, c] = source[cell, c] * gain[m, c] + shift[m, c]
 
 
-@_jit  # type: ignore[untyped-decorator]
+@compiled_sums
 def _gathered(taps: np.ndarray, bias: np.ndarray, share: np.ndarray, patch: int, out: np.ndarray) -> None:
     """out (m, y patch, x patch) = share (sum over taps + bias); taps (m, y, x, 9 patch^2)."""
     count, rows, columns, _ = taps.shape

@@ -12,6 +12,7 @@ import math
 import torch
 
 from solvers.errors import InputError
+from solvers.grids.even_extension import mirrored
 from solvers.qois.interfaces import GRADIENT_PER_INTERFACE
 from surrogate.rollout.dimensionless import CAHN_HILLIARD, GRAIN_GROWTH
 
@@ -74,8 +75,7 @@ def frame_features(process: str, field: torch.Tensor, kappa: torch.Tensor, bound
     with torch.no_grad():
         field = field.double()
         if boundary == "no_flux":
-            field = torch.cat([field, field.flip(-1)], -1)
-            field = torch.cat([field, field.flip(-2)], -2)
+            field = mirrored(field, 2)
         features = cahn_hilliard_features if process == CAHN_HILLIARD else grain_growth_features
         found = features(field, kappa.double())
         finite = torch.isfinite(field).flatten(1).all(1, keepdim=True)

@@ -6,8 +6,8 @@ import torch
 
 from solvers import Problem
 from solvers.errors import InputError
+from solvers.initial import from_file, noise, voronoi
 from solvers.initial.pfhub import pfhub_1a
-from solvers.initial.starts import from_file, noise, voronoi
 from solvers.processes.registry import process_named
 from sweeps.config.sweep import FileInitial, NoiseInitial, SweepConfig, VoronoiInitial
 from sweeps.plan.point_keys import sample_seeds

@@ -12,7 +12,7 @@ from solvers import GrainGrowth, Grid, InputError, order_parameters, simulate, s
 from solvers.grains.neighbours import CellMap, colouring, graph_of, near_pairs
 from solvers.grains.simulation import solve_grains
 from solvers.grids.grid import Boundary
-from solvers.initial.starts import voronoi
+from solvers.initial import voronoi
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,16 @@
-"""Compiled components and gap filling against scipy."""
+"""Connected components, gap filling and watersheds of periodic and closed maps."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage
 
 from solvers import GrainGrowth, Grid, simulate_grains
-from solvers.grains.labels import components, filled, watershed
-from solvers.initial.starts import voronoi
-from solvers.qois import boundary_threshold, grain_count, label_grains
+from solvers.grains.labels import components, fill_gaps
+from solvers.grains.segmentation import boundary_threshold, label_basins, label_grains, watershed
+from solvers.initial import voronoi
+from solvers.qois import grain_count
 
 
 def blobs(seed: int, shape: tuple[int, int] = (24, 30)) -> np.ndarray:
@@ -20,15 +20,10 @@ def blobs(seed: int, shape: tuple[int, int] = (24, 30)) -> np.ndarray:
     return field > np.median(field)
 
 
-def labelled(inside: np.ndarray, periodic: bool) -> tuple[np.ndarray, int]:
-    labels = np.empty(inside.shape, dtype=np.int32)
-    return labels, components(inside, periodic, labels)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_components_of_a_closed_box_are_scipys(seed: int) -> None:
     inside = blobs(seed)
-    labels, count = labelled(inside, periodic=False)
+    labels, count = components(inside, periodic=False)
     expected, many = ndimage.label(inside)
     assert count == many
     assert np.array_equal(labels, expected - 1)
@@ -37,8 +32,8 @@ def test_components_of_a_closed_box_are_scipys(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_components_of_a_periodic_box_survive_a_shift(seed: int) -> None:
     inside = blobs(seed)
-    labels, count = labelled(inside, periodic=True)
-    moved, same = labelled(np.roll(inside, (11, 17), (0, 1)), periodic=True)
+    labels, count = components(inside, periodic=True)
+    moved, same = components(np.roll(inside, (11, 17), (0, 1)), periodic=True)
     back = np.roll(moved, (-11, -17), (0, 1))
     assert count == same < ndimage.label(inside)[1]
     pairs = {(a, b) for a, b in zip(labels.ravel().tolist(), back.ravel().tolist(), strict=True)}
@@ -47,8 +42,8 @@ def test_components_of_a_periodic_box_survive_a_shift(seed: int) -> None:
 
 @pytest.mark.parametrize("periodic", [True, False])
 def test_gaps_get_a_nearest_number(periodic: bool) -> None:
-    labels, count = labelled(blobs(3), periodic)
-    found = filled(labels, periodic)
+    labels, count = components(blobs(3), periodic)
+    found = fill_gaps(labels, periodic)
     assert (found >= 0).all()
     assert np.array_equal(found[labels >= 0], labels[labels >= 0])
     tiled = np.tile(labels, (3, 3)) if periodic else labels
@@ -59,9 +54,9 @@ def test_gaps_get_a_nearest_number(periodic: bool) -> None:
 
 
 def test_a_map_without_grains_stays_as_it_is() -> None:
-    labels, count = labelled(np.zeros((5, 6), dtype=bool), periodic=True)
+    labels, count = components(np.zeros((5, 6), dtype=bool), periodic=True)
     assert count == 0
-    assert (filled(labels, periodic=True) == -1).all()
+    assert (fill_gaps(labels, periodic=True) == -1).all()
 
 
 def hills(*tops: tuple[int, int, float], shape: tuple[int, int] = (32, 40)) -> np.ndarray:
@@ -120,8 +115,7 @@ def test_small_grains_are_seen_that_a_threshold_misses() -> None:
     frames = simulate_grains(GrainGrowth(grid), voronoi(grid, 100, [5]), [10.0, 20.0, 40.0, 80.0], 1e-2)
     assert frames.grain_id is not None
     tracked = grain_count(frames.grain_id, grid)[0]
-    basins = torch.from_numpy(np.stack([watershed(phi.double().numpy(), 0.02, True) for phi in frames.field[0]]))
-    seen = grain_count(basins, grid)
+    seen = grain_count(label_basins(frames.field[0], grid), grid)
     above = grain_count(label_grains(frames.field[0], grid, boundary_threshold(1.5)), grid)
     assert ((tracked - seen).abs() / tracked).mean() < 0.03  # 0.017 over 160 frames of the frontier's case
     assert (tracked - seen).abs().sum() < 0.6 * (tracked - above).sum()

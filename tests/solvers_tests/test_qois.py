@@ -10,6 +10,7 @@ import torch
 from solvers import qois
 from solvers.errors import InputError
 from solvers.frames import Frames
+from solvers.grains.segmentation import boundary_threshold, label_grains
 from solvers.grids.grid import Grid
 from solvers.processes.cahn_hilliard import CahnHilliard
 from solvers.processes.grain_growth import GrainGrowth
@@ -331,7 +332,7 @@ class TestLabelGrains:
 
     def test_finds_planted_grains_across_periodic_faces(self):
         labels = voronoi_map(64, 7, 1).roll((20, 11), (0, 1))
-        found = qois.label_grains(self.phi_of(labels), Grid((64, 64)))
+        found = label_grains(self.phi_of(labels), Grid((64, 64)))
         assert int(found.max()) == 6
         # One name per grain and one grain per name, apart from the cells of the boundary: they lie all on one
         # side of it here, a tenth of the box, and up to half of them go to the neighbour.
@@ -342,21 +343,21 @@ class TestLabelGrains:
     def test_closed_box_does_not_connect_across_faces(self):
         phi = torch.ones(8, 16)
         phi[:, 4] = phi[:, 10] = 0.4
-        assert int(qois.label_grains(phi, Grid((8, 16))).max()) == 1
-        assert int(qois.label_grains(phi, Grid((8, 16), boundary="no_flux")).max()) == 2
+        assert int(label_grains(phi, Grid((8, 16))).max()) == 1
+        assert int(label_grains(phi, Grid((8, 16), boundary="no_flux")).max()) == 2
 
     def test_without_filling_boundaries_stay_unassigned(self):
         phi = torch.ones(8, 16)
         phi[:, 4] = phi[:, 10] = 0.4
-        found = qois.label_grains(phi, Grid((8, 16)), fill=False)
+        found = label_grains(phi, Grid((8, 16)), fill=False)
         assert (found == -1).sum() == 16
 
     def test_nothing_above_the_threshold(self):
-        assert (qois.label_grains(torch.zeros(2, 8, 8), Grid((8, 8))) == -1).all()
+        assert (label_grains(torch.zeros(2, 8, 8), Grid((8, 8))) == -1).all()
 
     def test_threshold_lies_between_boundary_and_grain(self):
-        assert qois.boundary_threshold(1.5) == 0.625
-        assert 2 / 3 < qois.boundary_threshold(1.0) < 1
+        assert boundary_threshold(1.5) == 0.625
+        assert 2 / 3 < boundary_threshold(1.0) < 1
 
 
 class TestEvaluate:

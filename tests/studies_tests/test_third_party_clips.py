@@ -10,7 +10,7 @@ import torch
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.grids.grid import Boundary
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 

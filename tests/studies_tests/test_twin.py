@@ -18,7 +18,7 @@ from PIL import Image
 from phasetwin import main
 from solvers import CahnHilliard, GrainGrowth, Grid, InputError, simulate, simulate_grains
 from solvers.grains.simulation import order_parameters
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 from studies import Twin
 from studies.twin.config import TwinConfig
 from studies.twin.forecast import crossing_times

@@ -10,7 +10,7 @@ import torch
 from distributed import Client
 
 from solvers import CahnHilliard, Grid, InputError, simulate
-from solvers.initial.starts import noise
+from solvers.initial import noise
 from studies.twin import forecast
 from studies.twin.forecast import Members, roll
 from studies.twin.inference import ensemble

@@ -15,7 +15,7 @@ import xarray as xr
 from phasetwin import main
 from solvers import CahnHilliard, Frames, GrainGrowth, Grid, simulate_grains, solve
 from solvers.errors import InputError
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 from solvers.qois import evaluate_qois, extra_coordinates, structure_factor_wavenumbers
 from surrogate import load_surrogate
 from surrogate.models.files import MODEL, read_about, save_model, update_model

@@ -11,7 +11,7 @@ import torch
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 from solvers.qois import domain_size, interface_density
 from surrogate.uncertainty.domain import FEATURES, Domain, fit_domain, frame_features
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate_grains
-from solvers.initial.starts import voronoi
+from solvers.initial import voronoi
 from surrogate.rollout.energies import EnergyGuard, GrainGuard, boundary_excess, composition_energy, grain_energy
 from surrogate.rollout.solver_stage import GrainHandOver, grain_start
 

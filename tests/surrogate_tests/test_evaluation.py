@@ -14,11 +14,12 @@ import torch
 import typer
 
 from solvers import CahnHilliard, Frames, Grid, InputError, simulate, solve
-from solvers.initial.starts import noise
+from solvers.grids.even_extension import extend
+from solvers.initial import noise
 from surrogate.evaluation import cli
 from surrogate.evaluation.cases import protocol_case
 from surrogate.evaluation.clips import clip_case, fit_scales, misfit_of, problem_of, read_clips
-from surrogate.evaluation.forecasters import Engine, Mirrored, Persistence, SolverBaseline, doubled
+from surrogate.evaluation.forecasters import Engine, Mirrored, Persistence, SolverBaseline
 from surrogate.evaluation.protocol import PROTOCOLS, Protocol, protocols_for
 from surrogate.evaluation.references import References
 from surrogate.evaluation.run import evaluate, evaluate_clips
@@ -278,8 +279,8 @@ def test_even_extension_solves_the_no_flux_problem() -> None:
     assert found.shape == (1, 2, 32, 32)
     # Two discretisations of one solution, each to 1e-3 of its norm.
     assert float((found - exact).norm() / exact.norm()) < 2e-3
-    assert doubled(start).shape == (1, 64, 64)
-    assert torch.equal(doubled(start)[..., :32, :32], start)
+    assert extend(start, grid).shape == (1, 64, 64)
+    assert torch.equal(extend(start, grid)[..., :32, :32], start)
 
 
 def test_clips_are_fitted_and_forecast(clips: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 from surrogate.networks.gsta import GstaNet, GstaSettings, multiply_adds, wrap
 from surrogate.recipes import points
 from surrogate.rollout.dimensionless import CAHN_HILLIARD, GRAIN_GROWTH

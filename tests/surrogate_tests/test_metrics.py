@@ -10,7 +10,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from solvers import CahnHilliard, GrainGrowth, Grid, InputError
-from solvers.initial.starts import voronoi
+from solvers.initial import voronoi
 from surrogate.evaluation import metrics, physics
 
 GRID = Grid((64, 64))

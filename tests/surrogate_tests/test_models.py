@@ -12,7 +12,7 @@ import torch
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 from surrogate import load_surrogate
 from surrogate.models.files import MODEL, WEIGHTS, read_about, save_model
 from surrogate.networks.jump import JumpNet, JumpSettings

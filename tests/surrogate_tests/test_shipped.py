@@ -8,7 +8,7 @@ import torch
 
 from phasetwin import main
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
-from solvers.initial.starts import noise, voronoi
+from solvers.initial import noise, voronoi
 from surrogate import load_surrogate, shipped
 from surrogate.models.files import SHIPPED
 

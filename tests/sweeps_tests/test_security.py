@@ -18,7 +18,7 @@ from distributed import Client
 import phasetwin
 from solvers import Grid
 from solvers.errors import InputError
-from solvers.initial.starts import from_file
+from solvers.initial import from_file
 from sweeps.cluster.client import dashboard_link, open_client
 from sweeps.cluster.security import exposure, tls_security
 from sweeps.config.cluster import LocalCluster, RunningCluster, TlsFiles

@@ -14,7 +14,7 @@ import xarray as xr
 
 from solvers import CahnHilliard, Frames, simulate
 from solvers.errors import InputError
-from solvers.initial.starts import noise
+from solvers.initial import noise
 from sweeps import open_sweep
 from sweeps.engines.registry import ENGINES
 from sweeps.engines.solver import SolverEngine

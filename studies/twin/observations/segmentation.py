@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 
 from solvers.errors import InputError
+from solvers.grains.labels import components
 from solvers.grains.neighbours import CellMap, colouring, graph_of, near_pairs, nearest_cells
 from solvers.grains.simulation import smoothed
 from solvers.grids.grid import Grid
@@ -60,7 +61,7 @@ def segment(phi: np.ndarray, grid: Grid, noise: float = 0.0) -> np.ndarray:
     inside = tuple(slice(before, before + n) for (before, _), n in zip(pad, fine_shape, strict=True))
     levels = np.round(np.clip(wide, 0.0, PLATEAU) * 200).astype(np.int16)
     cores = h_maxima(levels, int(HEIGHT * 200))[inside]
-    markers = _numbered(cores, grid)
+    markers = components(cores > 0, grid.boundary == "periodic", corners=True)[0] + 1
     if not markers.any():
         raise InputError("observations.path: found no grain in the first frame, allowed frames that show phi")
     labels = watershed(-wide, np.pad(markers, pad, mode=mode))
@@ -111,27 +112,6 @@ def _mean_depth(graph: Any, a: int, b: int, neighbour: int) -> dict[str, float]:
     parts = [graph[n][neighbour] for n in (a, b) if graph.has_edge(n, neighbour)]
     count = sum(part["count"] for part in parts)
     return {"count": count, "weight": sum(part["count"] * part["weight"] for part in parts) / count}
-
-
-def _numbered(cores: np.ndarray, grid: Grid) -> np.ndarray:
-    """Connected cores numbered from 1; those that touch across a periodic face are one."""
-    numbers, count = ndimage.label(cores, np.ones((3, 3)))
-    if grid.boundary != "periodic" or not count:
-        return numbers
-    parent = np.arange(count + 1)
-
-    def root(n: int) -> int:
-        while parent[n] != n:
-            n = int(parent[n])
-        return n
-
-    for axis in range(2):
-        first, last = np.take(numbers, 0, axis), np.take(numbers, -1, axis)
-        for shift in (-1, 0, 1):
-            for a, b in zip(first.tolist(), np.roll(last, shift).tolist(), strict=True):
-                if a and b:
-                    parent[root(a)] = root(b)
-    return np.array([root(n) for n in range(count + 1)])[numbers]
 
 
 def share_fields(labels: np.ndarray, grid: Grid) -> np.ndarray:

@@ -87,7 +87,7 @@ class Case:
         import torch
 
         from solvers import Grid
-        from solvers.initial.starts import noise, voronoi
+        from solvers.initial import noise, voronoi
 
         grid, seeds = Grid((self.cells, self.cells)), [self.seed(i) for i in range(self.trajectories)]
         if self.process == GRAIN_GROWTH:

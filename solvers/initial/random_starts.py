@@ -1,0 +1,72 @@
+"""Random initial conditions. Every sample has its own seed, so that a sample does not depend on the batch it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from solvers.errors import InputError
+from solvers.grids.grid import Grid
+
+
+def noise(
+    grid: Grid,
+    composition: float | torch.Tensor,
+    amplitude: float,
+    seeds: Sequence[int],
+    dtype: torch.dtype = torch.float64,
+) -> torch.Tensor:
+    """Gaussian white noise around a mean composition.
+
+    Args:
+        composition: mean composition, a number or (batch,).
+        amplitude: standard deviation of the noise, >= 0, in units of composition.
+        seeds: one for each sample.
+
+    Returns:
+        (batch, *shape); the mean of each sample is exactly its composition (to round-off).
+
+    Raises:
+        InputError: for a negative amplitude or a composition tensor of another length than ``seeds``.
+    """
+    if not amplitude >= 0:
+        raise InputError(f"amplitude: >= 0, but got {amplitude}")
+    mean = torch.as_tensor(composition, dtype=torch.float64).reshape(-1)
+    if mean.numel() not in (1, len(seeds)):
+        raise InputError(f"composition: one value or {len(seeds)}, but got {mean.numel()}")
+    mean = mean.expand(len(seeds))
+    fields = torch.empty(len(seeds), *grid.shape, dtype=torch.float64)
+    for i, seed in enumerate(seeds):
+        draw = torch.from_numpy(np.random.default_rng(seed).standard_normal(grid.shape)) * amplitude
+        fields[i] = draw - draw.mean() + mean[i]
+    return fields.to(dtype)
+
+
+def voronoi(grid: Grid, grains: int, seeds: Sequence[int]) -> torch.Tensor:
+    """Labels of a Poisson-Voronoi tessellation: each cell belongs to the nearest of ``grains`` random points.
+
+    Args:
+        grains: number of points, >= 1.
+        seeds: one for each sample.
+
+    Returns:
+        (batch, *shape) int32 labels in [0, grains); distances are periodic on a periodic grid. A grain smaller than
+        a cell may own none.
+
+    Raises:
+        InputError: for fewer than one grain.
+    """
+    if grains < 1:
+        raise InputError(f"grains: at least 1, but got {grains}")
+    axes = [(np.arange(n) + 0.5) * grid.spacing for n in grid.shape]
+    cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, grid.ndim)
+    box = np.array(grid.lengths)
+    labels = torch.empty(len(seeds), *grid.shape, dtype=torch.int32)
+    for i, seed in enumerate(seeds):
+        points = np.random.default_rng(seed).random((grains, grid.ndim)) * box
+        tree = cKDTree(points, boxsize=box if grid.boundary == "periodic" else None)
+        labels[i] = torch.from_numpy(tree.query(cells)[1].reshape(grid.shape).astype(np.int32))
+    return labels
