@@ -15,9 +15,7 @@ import torch
 
 from solvers.errors import InputError
 from solvers.frames import Frames
-from solvers.grains.simulation import simulate_grains
-from solvers.processes.cahn_hilliard import CahnHilliard
-from solvers.simulation import solve
+from solvers.simulation import simulate_frames
 from surrogate.evaluation.protocol import Protocol
 
 logger = logging.getLogger("phasetwin")
@@ -90,11 +88,7 @@ class References:
         protocol = self.protocol
         problem, initial = protocol.problem([trajectory]), protocol.initial([trajectory])
         started = time.perf_counter()
-        if isinstance(problem, CahnHilliard):
-            solution = solve(problem, initial, protocol.times, protocol.tolerance, torch.float32)
-            frames = Frames(solution.states, solution.free_energy)
-        else:
-            frames = simulate_grains(problem, initial, protocol.times, protocol.tolerance, torch.float32)
+        frames = simulate_frames(problem, initial, protocol.times, tolerance=protocol.tolerance, dtype=torch.float32)
         wall = time.perf_counter() - started
         if not bool(torch.isfinite(frames.field).all()):
             raise InputError(f"{protocol.name}: the solver failed on reference {trajectory}; report this")

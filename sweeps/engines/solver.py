@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from solvers import Frames, Problem
-from solvers.processes.registry import process_named
+from solvers import Frames, Problem, simulate_frames
 from solvers.qois import evaluate_qois
-from solvers.registries import resolve
 from sweeps.engines.protocol import Answer, Request
 from sweeps.engines.registry import resolve_device
 from sweeps.engines.solver_kind import SolverBlock
@@ -37,7 +35,7 @@ class SolverEngine:
 
     def rollout(self, problem: Problem, initial: torch.Tensor, times: torch.Tensor) -> Frames:
         """Frames of (batch, time, y, x); arguments as :class:`Request`'s."""
-        frames: Frames = resolve(process_named(problem.process).solve)(
+        return simulate_frames(
             problem,
             initial,
             times,
@@ -46,7 +44,6 @@ class SolverEngine:
             device=resolve_device(self.device),
             refine=self.refine,
         )
-        return frames
 
     def answer(self, request: Request) -> Answer:
         """See :class:`sweeps.engines.protocol.Engine`."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from solvers import Frames, GrainGrowth, simulate_grains, solve
+from solvers import Frames, simulate_frames
 from surrogate.evaluation.frontier.rows import Kind
 from surrogate.models.files import fingerprint
 from surrogate.rollout.dimensionless import Problem
@@ -61,7 +61,8 @@ def _solver(tolerance: float, dtype: torch.dtype) -> Candidate:
     name = str(dtype).removeprefix("torch.")
 
     def run(problem: Problem, initial: torch.Tensor, times: torch.Tensor) -> tuple[Frames, np.ndarray]:
-        return solver_frames(problem, initial, times, tolerance, dtype), np.ones(len(initial))
+        frames = simulate_frames(problem, initial, times, tolerance=tolerance, dtype=dtype)
+        return frames, np.ones(len(initial))
 
     return Candidate(
         name=f"solver {tolerance:g} {name}",
@@ -72,16 +73,6 @@ def _solver(tolerance: float, dtype: torch.dtype) -> Candidate:
         dtype=name,
         identity={"tolerance": tolerance, "dtype": name},
     )
-
-
-def solver_frames(
-    problem: Problem, initial: torch.Tensor, times: torch.Tensor, tolerance: float, dtype: torch.dtype
-) -> Frames:
-    """Frames (batch, time, y, x), as a sweep's solver makes them."""
-    if isinstance(problem, GrainGrowth):
-        return simulate_grains(problem, initial, times, tolerance, dtype)
-    solution = solve(problem, initial, times, tolerance, dtype)
-    return Frames(solution.states, solution.free_energy)
 
 
 def model_candidates(name_or_path: str, model: Any, strides: Sequence[float] = STRIDES) -> list[Candidate]:

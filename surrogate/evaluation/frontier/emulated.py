@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from solvers.simulation import simulate_frames
 from surrogate.emulator.curves import PARAMETERS, Curves, Setting, Trajectory
 from surrogate.emulator.emulator import Emulator
-from surrogate.evaluation.frontier.candidates import solver_frames
 from surrogate.evaluation.frontier.cases import CAHN_HILLIARD, GRAIN_GROWTH, Case
 from surrogate.evaluation.frontier.errors import Values, quantities
 
@@ -62,7 +62,7 @@ def learned(case: Case) -> tuple[Emulator, float]:
     for i in range(other.trajectories):  # one by one: large boxes would not fit memory together
         row = torch.tensor([i])
         started = time.perf_counter()
-        frames = solver_frames(problem.take(row), initial[row], times[row], TOLERANCE, torch.float32)
+        frames = simulate_frames(problem.take(row), initial[row], times[row], tolerance=TOLERANCE, dtype=torch.float32)
         seconds += time.perf_counter() - started
         values = {}
         for name, found in quantities(problem.take(row), frames).items():

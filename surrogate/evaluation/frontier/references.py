@@ -12,9 +12,8 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from solvers import Frames
+from solvers import Frames, simulate_frames
 from solvers.errors import InputError
-from surrogate.evaluation.frontier.candidates import solver_frames
 from surrogate.evaluation.frontier.cases import FRAMES, Case
 from surrogate.evaluation.frontier.machine import digest
 
@@ -43,7 +42,9 @@ def reference(case: Case, folder: Path) -> Frames:
     logger.info(f"{case.name}: the truth, by the solver at a tolerance of {case.reference:g}")
     started = time.perf_counter()
     with torch.inference_mode():
-        found = solver_frames(case.problem(), case.initial(), case.times(), case.reference, torch.float64)
+        found = simulate_frames(
+            case.problem(), case.initial(), case.times(), tolerance=case.reference, dtype=torch.float64
+        )
     if not bool(torch.isfinite(found.field).all()):
         raise InputError(f"{case.name}: the solver failed at a tolerance of {case.reference:g}; report this")
     logger.info(f"{case.name}: the truth took {time.perf_counter() - started:.1f} s")
