@@ -29,7 +29,7 @@ def resolve(reference: Reference) -> Any:
     return getattr(import_module(module), name)
 
 
-class HasName(Protocol):
+class Named(Protocol):
     """What a registry holds: objects with a name."""
 
     @property
@@ -38,7 +38,7 @@ class HasName(Protocol):
         ...
 
 
-T = TypeVar("T", bound=HasName)
+T = TypeVar("T", bound=Named)
 
 
 class Registry(Generic[T]):
