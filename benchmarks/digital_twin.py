@@ -7,7 +7,6 @@ tables: recovery and coverage, cost of an update, the wrong process, and a direc
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from common.runs import JsonLines, markdown_table, parser, say
 from scipy.optimize import least_squares
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
@@ -27,22 +27,20 @@ from studies.twin.inference.variational import AssimilationProblem, VariationalP
 from studies.twin.observations.frames import ObservedFrames, make_frames
 from studies.twin.quantiles import quantiles
 
-FRAMES, LATER = 10, 10
+FRAMES, LATER, MEMBERS = 10, 10, 32
 #: Time between frames and age of the first one.
 INTERVAL = {"cahn_hilliard": 12.0, "grain_growth": 2.5}
 FIRST = {"cahn_hilliard": 60.0, "grain_growth": 6.0}
 
-
 PARAMETERS = ("mobility", "kappa")
-HEADER = (
-    "| process | noise | mobility | kappa | parameters in 90 % | forecast QoIs in 90 % | flagged | CPU s | runs "
-    "| wider |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
+COLUMNS = (
+    *("process", "noise", "mobility", "kappa", "parameters in 90 %", "forecast QoIs in 90 %"),
+    *("flagged", "CPU s", "runs", "wider"),
 )
 
 
 class Settings(NamedTuple):
-    """What a line of results belongs to, beside its seed."""
+    """Key of a line of results, with its seed."""
 
     process: str
     noise: float
@@ -90,7 +88,7 @@ def make_truth(process: str, seed: int, cells: int) -> Truth:
 
 
 def twin_for(process: str, folder: Path, members: int, until: float = 1e6) -> Twin:
-    """A twin that knows nothing but its priors."""
+    """A twin with nothing but its priors."""
     return Twin(
         TwinConfig.model_validate(
             {
@@ -133,23 +131,18 @@ def recovery(process: str, sigma: float, seed: int, cells: int, members: int, fo
 
 
 def recovered(path: Path, settings: Settings, truths: range, folder: Path) -> list[dict[str, Any]]:
-    """All truths of these settings: those in the file are not computed again, each new one is a line of it at once."""
-    done = {}
-    if path.exists():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(text)
-            done[tuple(row[n] for n in (*settings._fields, "seed"))] = row
+    """All truths of these settings; those in the file are not computed again, each new one is written at once."""
+    lines = JsonLines(path, (*settings._fields, "seed"))
     for seed in truths:
-        key = (*settings, seed)
-        if key not in done:
+        if (*settings, seed) not in lines.rows():
+            say(f"{settings}, seed {seed}")
             row = recovery(settings.process, settings.noise, seed, settings.cells, settings.members, folder)
-            done[key] = dict(zip((*settings._fields, "seed"), key, strict=True)) | row
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(done[key]) + "\n")
+            lines.add({**settings._asdict(), "seed": seed, **row})
+    done = lines.rows()
     return [done[(*settings, seed)] for seed in truths]
 
 
-def summary(settings: Settings, rows: list[dict[str, Any]]) -> str:
+def summary(settings: Settings, rows: list[dict[str, Any]]) -> list[str]:
     """One row of the table."""
     medians = [f"{np.median(np.abs([r[name] for r in rows])):.1%}" for name in PARAMETERS]
     inside = [r[f"{name}_inside"] for r in rows for name in PARAMETERS]
@@ -157,7 +150,7 @@ def summary(settings: Settings, rows: list[dict[str, Any]]) -> str:
     flagged = f"{sum(bool(r['flagged']) for r in rows)} of {len(rows)}"
     cost = [f"{np.mean([r[name] for r in rows]):.0f}" for name in ("processor_s", "calls")]
     numbers = [f"{np.mean(inside):.0%}", f"{np.mean(qois):.0%}", flagged, *cost, f"{wider(rows):.2f}"]
-    return f"| {settings.process} | {settings.noise:g} | " + " | ".join(medians + numbers) + " |"
+    return [settings.process, f"{settings.noise:g}", *medians, *numbers]
 
 
 def wider(rows: list[dict[str, Any]]) -> float:
@@ -204,37 +197,38 @@ def wrong_process(count: int, cells: int, members: int, folder: Path) -> str:
     return f"Grain-growth frames in a Cahn-Hilliard twin: flagged in {flagged} of {count}."
 
 
-def cost(process: str, cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: Path) -> str:
-    """Print processor time and runs of one more frame, against members and frames; a line on how they grow."""
+def cost(process: str, cells: int, members: tuple[int, ...], frames: tuple[int, ...], folder: Path) -> list[str]:
+    """Processor time and runs of one more frame, against members and frames; a line on how they grow."""
     truth = make_truth(process, 0, cells)
     seen = truth.frames(0.05, 0)
     settings = [(n, FRAMES) for n in members] + [(members[0], n) for n in frames if n != FRAMES]
-    found = {}
+    spent, rows = {}, []
     for count, last in settings:
         twin = twin_for(process, folder, count)
         twin.assimilate(ObservedFrames(seen.times[: last - 1], seen.grey[: last - 1]))
         before = time.process_time()
         twin.update(seen.grey[last - 1], float(seen.times[last - 1]))
-        found[count, last] = (time.process_time() - before, twin.history[-1].calls)
-        print(f"| {count} | {last} | {found[count, last][0]:.2f} | {found[count, last][1]} |", flush=True)
-    per_member = np.polyfit(members, [found[m, FRAMES][0] for m in members], 1)
-    lengths = sorted(f for m, f in found if m == members[0])
-    power = np.polyfit(np.log(lengths), np.log([found[members[0], f][0] for f in lengths]), 1)[0]
-    return f"\n{per_member[1]:.2f} s and {1000 * per_member[0]:.1f} ms a member; time grows as frames^{power:.2f}."
+        spent[count, last] = time.process_time() - before
+        rows.append((count, last, f"{spent[count, last]:.2f}", twin.history[-1].calls))
+    per_member = np.polyfit(members, [spent[m, FRAMES] for m in members], 1)
+    lengths = sorted(f for m, f in spent if m == members[0])
+    power = np.polyfit(np.log(lengths), np.log([spent[members[0], f] for f in lengths]), 1)[0]
+    growth = f"{per_member[1]:.2f} s and {1000 * per_member[0]:.1f} ms a member; time grows as frames^{power:.2f}."
+    return [*markdown_table(("members", "frames", "processor s of the last", "runs"), rows), "", growth]
 
 
 class Found(NamedTuple):
-    """What a fit says of mobility and kappa, and the trajectories that it took."""
+    """Mobility and kappa of a fit, and the trajectories that it took."""
 
     values: tuple[float, float]
     calls: int
 
 
-def direct_fits(sigma: float, seeds: range, cells: int, members: int, folder: Path) -> list[str]:
+def direct_fits(sigma: float, seeds: range, cells: int, members: int, folder: Path) -> list[list[str]]:
     """Fits without an ensemble beside the twin, on the same frames: rows of a table.
 
     ``first frame``: least squares of the solver from the first frame. ``start free``: the same unknowns as the twin's,
-    with as many of the start's modes as matter, derivatives by differences, for the solver has no adjoint.
+    with as many of the start's modes as matter, derivatives by differences, as the solver has no adjoint.
     """
     found: dict[str, list[tuple[Found, Truth]]] = {}
     for seed in seeds:
@@ -254,10 +248,10 @@ def direct_fits(sigma: float, seeds: range, cells: int, members: int, folder: Pa
     return [_direct_row(name, sigma, rows) for name, rows in found.items()]
 
 
-def _direct_row(name: str, sigma: float, rows: list[tuple[Found, Truth]]) -> str:
+def _direct_row(name: str, sigma: float, rows: list[tuple[Found, Truth]]) -> list[str]:
     errors = np.abs([[v / t.values[n] - 1.0 for v, n in zip(f.values, PARAMETERS, strict=True)] for f, t in rows])
-    medians = " | ".join(f"{e:.1%}" for e in np.median(errors, 0))
-    return f"| {name} | {sigma:g} | {len(rows)} | {medians} | {np.mean([f.calls for f, _ in rows]):.0f} |"
+    medians = [f"{e:.1%}" for e in np.median(errors, 0)]
+    return [name, f"{sigma:g}", str(len(rows)), *medians, f"{np.mean([f.calls for f, _ in rows]):.0f}"]
 
 
 #: Modes of the start that the direct fit varies: those that the prior lets move most.
@@ -318,49 +312,63 @@ def _fit(problem: AssimilationProblem, frames: ObservedFrames) -> Found:
     return Found((float(np.exp(solution.x[0])), float(np.exp(solution.x[1]))), calls)
 
 
+def recovery_part(given: argparse.Namespace, folder: Path) -> None:
+    """Recovery and coverage."""
+    lines, together, cells = given.lines or folder / "lines.jsonl", [], []
+    seeds = range(given.first_seed, given.first_seed + given.truths)
+    for process in given.process or ("cahn_hilliard", "grain_growth"):
+        rows = []
+        for sigma in given.noise:
+            settings = Settings(process, sigma, given.cells, MEMBERS)
+            found = recovered(lines, settings, seeds, folder)
+            cells.append(summary(settings, found))
+            rows += found
+        together.append(f"Wider, all noises together: {process} {wider(rows):.2f}")
+    print("\n".join([*markdown_table(COLUMNS, cells), "", *together]), flush=True)
+
+
+def cost_part(given: argparse.Namespace, folder: Path) -> None:
+    """Cost of one more frame."""
+    members, lengths = ((16, 64), (5, 10)) if given.quick else ((8, 16, 32, 64), (5, 7, 10))
+    for process in given.process or ("cahn_hilliard",):
+        print("\n".join(["", *cost(process, given.cells, members, lengths, folder)]), flush=True)
+
+
+def wrong_part(given: argparse.Namespace, folder: Path) -> None:
+    """Flags of the wrong process."""
+    print("\n" + wrong_process(3 if given.quick else 10, given.cells, MEMBERS, folder), flush=True)
+
+
+def direct_part(given: argparse.Namespace, folder: Path) -> None:
+    """Fits without an ensemble."""
+    seeds = range(given.first_seed, given.first_seed + given.truths)
+    rows = [row for sigma in given.noise for row in direct_fits(sigma, seeds, given.cells, MEMBERS, folder)]
+    print("\n".join(["", *markdown_table(("", "noise", "truths", "mobility", "kappa", "runs"), rows)]), flush=True)
+
+
+PARTS = {"recovery": recovery_part, "cost": cost_part, "wrong": wrong_part, "direct": direct_part}
+
+
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few truths, small boxes")
-    parser.add_argument("--part", choices=("recovery", "cost", "wrong", "direct"), action="append")
-    parser.add_argument("--truths", type=int, help="of each process and noise; 20 by default")
-    parser.add_argument("--first-seed", type=int, default=0, help="of the truths; 0 by default")
-    parser.add_argument("--cells", type=int, help="a side; 32 by default")
-    parser.add_argument("--process", choices=sorted(INTERVAL), action="append", help="of the recovery and the cost")
-    parser.add_argument("--noise", type=float, action="append", help="of the recovery; 0.05 and 0.2 by default")
-    parser.add_argument("--lines", type=Path, help="file of results, one line of JSON a truth; an earlier one goes on")
-    given = parser.parse_args()
-    parts = given.part or ["recovery", "cost", "wrong", "direct"]
+    options = parser(__doc__)
+    options.add_argument("--quick", action="store_true", help="few truths, small boxes")
+    options.add_argument("--part", choices=PARTS, action="append")
+    options.add_argument("--truths", type=int, help="of each process and noise; 20 by default")
+    options.add_argument("--first-seed", type=int, default=0, help="of the truths; 0 by default")
+    options.add_argument("--cells", type=int, default=32, help="a side; 32 by default")
+    options.add_argument("--process", choices=sorted(INTERVAL), action="append", help="of the recovery and the cost")
+    options.add_argument("--noise", type=float, action="append", help="of recovery and direct; 0.05 and 0.2 by default")
+    options.add_argument("--lines", type=Path, help="file of results, a line of JSON for each truth; resumed if there")
+    given = options.parse_args()
     torch.set_num_threads(1)
-    truths, cells, members = (3, 32, 32) if given.quick else (20, 32, 32)
-    truths, cells = given.truths or truths, given.cells or cells
-    seeds = range(given.first_seed, given.first_seed + truths)
-    print(f"{truths} truths, {cells} x {cells} cells, {FRAMES} frames, {members} members.\n", flush=True)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if "recovery" in parts:
-            print(HEADER, flush=True)
-            lines, together = given.lines or folder / "lines.jsonl", []
-            for process in given.process or ("cahn_hilliard", "grain_growth"):
-                rows = []
-                for sigma in given.noise or (0.05, 0.2):
-                    settings = Settings(process, sigma, cells, members)
-                    found = recovered(lines, settings, seeds, folder)
-                    print(summary(settings, found), flush=True)
-                    rows += found
-                together.append(f"Wider, all noises together: {process} {wider(rows):.2f}")
-            print("\n" + "\n".join(together), flush=True)
-        if "cost" in parts:
-            members_lengths = ((16, 64), (5, 10)) if given.quick else ((8, 16, 32, 64), (5, 7, 10))
-            for process in given.process or ("cahn_hilliard",):
-                print("\n| members | frames | processor s of the last | runs |\n|---|---|---|---|", flush=True)
-                print(cost(process, cells, members_lengths[0], members_lengths[1], folder), flush=True)
-        if "wrong" in parts:
-            print("\n" + wrong_process(3 if given.quick else 10, cells, members, folder), flush=True)
-        if "direct" in parts:
-            print("\n| | noise | truths | mobility | kappa | runs |\n|---|---|---|---|---|---|", flush=True)
-            for sigma in given.noise or (0.05, 0.2):
-                print("\n".join(direct_fits(sigma, seeds, cells, members, folder)), flush=True)
+    given.truths = given.truths or (3 if given.quick else 20)
+    given.noise = given.noise or [0.05, 0.2]
+    cells = given.cells
+    print(f"{given.truths} truths, {cells} x {cells} cells, {FRAMES} frames, {MEMBERS} members.\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for part in given.part or PARTS:
+            PARTS[part](given, Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Forecasts of clips that nobody here made: ``python benchmarks/third_party_clips.py CLIP.npy --process PROCESS``.
+"""Forecasts of third-party clips: ``python benchmarks/third_party_clips.py CLIP.npy --process PROCESS``.
 
 CLIP.npy is (time, y, x), values in [0, 1], one frame per unit time, for instance from the public sample data of
 MicroEvoEval. The twin sees the first ten frames, estimates everything, and forecasts the rest. Prints a table and, with
@@ -7,7 +7,6 @@ MicroEvoEval. The twin sees the first ten frames, estimates everything, and fore
 
 from __future__ import annotations
 
-import argparse
 import resource
 import signal
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import FrameType
 
 import numpy as np
 import torch
+from common.runs import markdown_table, parser
 
 from solvers.grids.grid import Boundary
 from studies import Twin
@@ -26,16 +26,13 @@ from studies.twin.twin import Forecast
 from surrogate.evaluation.metrics import ssim
 from sweeps.report.style import new_figure, png
 
+SHARED_PRIORS: dict[str, object] = {
+    "mobility": {"prior": "lognormal", "median": 5.0, "sigma": 1.0},
+    "kappa": {"prior": "lognormal", "median": 0.4, "sigma": 0.5},
+}
 PRIORS: dict[str, dict[str, object]] = {
-    "cahn_hilliard": {
-        "mobility": {"prior": "lognormal", "median": 5.0, "sigma": 1.0},
-        "kappa": {"prior": "lognormal", "median": 0.4, "sigma": 0.5},
-    },
-    "grain_growth": {
-        "mobility": {"prior": "lognormal", "median": 5.0, "sigma": 1.0},
-        "kappa": {"prior": "lognormal", "median": 0.4, "sigma": 0.5},
-        "gamma": {"prior": "lognormal", "median": 1.5, "sigma": 0.15},
-    },
+    "cahn_hilliard": SHARED_PRIORS,
+    "grain_growth": {**SHARED_PRIORS, "gamma": {"prior": "lognormal", "median": 1.5, "sigma": 0.15}},
 }
 
 
@@ -43,7 +40,7 @@ def boundary_of(frames: np.ndarray) -> Boundary:
     """The likelier boundary condition of frames (time, y, x).
 
     In a periodic box cells across the seam are neighbours, and correlated like any two neighbours; with no flux they
-    have nothing to do with each other. Both are Gaussian models of pairs, and the log-likelihood ratio decides.
+    are independent. Both are Gaussian models of pairs, and the log-likelihood ratio decides.
     """
     total = 0.0
     for axis in (1, 2):
@@ -86,7 +83,7 @@ def bounded(minutes: float) -> None:
 
 
 def rows(clip: np.ndarray, seen: int, forecast: Forecast, boundary: Boundary, floor: float) -> dict[str, str]:
-    """Figures of the forecast's mean, of its best single member guess, and of doing nothing."""
+    """Figures of the forecast's mean and of persistence."""
     truth = torch.from_numpy(clip[seen:])
     mean = torch.from_numpy(forecast.grey.mean(0)).double().clamp(0.0, 1.0)
     still = torch.from_numpy(clip[seen - 1 : seen]).expand_as(truth)
@@ -135,23 +132,23 @@ def picture(clip: np.ndarray, seen: int, forecast: Forecast) -> bytes:
 
 def page(process: str, command: str, table: dict[str, str], check: ModelCheck) -> str:
     """One section in Markdown."""
-    lines = [f"## {process}", "", f"`{command}`", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in table.items()]
-    lines += [f"| model check | {'flagged: ' + '; '.join(check.reasons) if check.flagged else 'not flagged'} |", ""]
-    return "\n".join([*lines, f"![Clip and forecast](third-party-{process}.png)", ""])
+    flag = "flagged: " + "; ".join(check.reasons) if check.flagged else "not flagged"
+    rows = [*table.items(), ("model check", flag)]
+    lines = [f"## {process}", "", f"`{command}`", "", *markdown_table(("", ""), rows)]
+    return "\n".join([*lines, "", f"![Clip and forecast](third-party-{process}.png)", ""])
 
 
 def main() -> None:
     """Run the clip."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--process", choices=sorted(PRIORS), required=True)
-    parser.add_argument("--seen", type=int, default=10)
-    parser.add_argument("--members", type=int, default=16)
-    parser.add_argument("--iterations", type=int, default=40, help="of the search")
-    parser.add_argument("--minutes", type=float, default=30.0, help="processor minutes allowed")
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("clip", type=Path)
+    options.add_argument("--process", choices=sorted(PRIORS), required=True)
+    options.add_argument("--seen", type=int, default=10)
+    options.add_argument("--members", type=int, default=16)
+    options.add_argument("--iterations", type=int, default=40, help="of the search")
+    options.add_argument("--minutes", type=float, default=30.0, help="processor minutes allowed")
+    options.add_argument("--out", type=Path)
+    given = options.parse_args()
     bounded(given.minutes)
     torch.set_num_threads(1)
     clip = np.load(given.clip, allow_pickle=False).astype(np.float64)
