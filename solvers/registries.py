@@ -94,6 +94,12 @@ class Registry(Generic[T]):
         self._extra.pop(name)
         self.loaded().pop(name)
 
+    def adopt(self, item: T) -> None:
+        """Take over an object that another process registered, in the place of an older one of its name."""
+        there = self.loaded().get(item.name)
+        if there is None or getattr(there, "fingerprint", None) != getattr(item, "fingerprint", None):
+            self.loaded()[item.name] = item
+
     def get(self, name: str) -> T:
         """One by name.
 
@@ -140,13 +146,24 @@ def source_hash(item: object) -> str:
     the same.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for value in sorted({_module_of(v) for v in vars(item).values()} - {""}):
+    for value in modules_of(item):
         module = sys.modules.get(value)
         try:
             digest.update(inspect.getsource(module).encode() if module else value.encode())
         except (OSError, TypeError):
             digest.update(value.encode())
     return digest.hexdigest()
+
+
+def modules_of(item: object) -> list[str]:
+    """Names of the modules in which the callables of an object are defined."""
+    return sorted({_module_of(v) for v in vars(item).values()} - {""})
+
+
+def installed_extensions(*groups: str) -> dict[str, str]:
+    """Version of every installed package that has an entry point in one of the groups."""
+    points = [point for group in groups for point in entry_points(group=group)]
+    return {point.dist.name: point.dist.version for point in points if point.dist is not None}
 
 
 def _module_of(value: object) -> str:

@@ -10,17 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweeps.cluster.registry import ClusterKind, register_cluster
+    from sweeps.engines.registry import EngineKind, register_engine
+    from sweeps.plan.samplers import DesignSampler, register_sampler
     from sweeps.store.dataset import open_sweep
     from sweeps.sweep import RunResult, Sweep
 
-__all__ = ["ClusterKind", "RunResult", "Sweep", "open_sweep", "register_cluster"]
+__all__ = [
+    "ClusterKind",
+    "DesignSampler",
+    "EngineKind",
+    "RunResult",
+    "Sweep",
+    "open_sweep",
+    "register_cluster",
+    "register_engine",
+    "register_sampler",
+]
 
 _HOME = {
     "ClusterKind": "sweeps.cluster.registry",
+    "DesignSampler": "sweeps.plan.samplers",
+    "EngineKind": "sweeps.engines.registry",
     "RunResult": "sweeps.sweep",
     "Sweep": "sweeps.sweep",
     "open_sweep": "sweeps.store.dataset",
     "register_cluster": "sweeps.cluster.registry",
+    "register_engine": "sweeps.engines.registry",
+    "register_sampler": "sweeps.plan.samplers",
 }
 
 

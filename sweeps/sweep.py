@@ -226,9 +226,11 @@ class Runner:
         if not tasks:
             return
         from sweeps.execution.execute import run_batches
+        from sweeps.execution.extensions import packed_extensions
 
         client = self._connected(len(tasks))
-        checked = (replace(task, environment=self._environment) for task in tasks)
+        extensions = packed_extensions()
+        checked = (replace(task, environment=self._environment, extensions=extensions) for task in tasks)
         run_batches(client, checked, self._config.name, self._recorded(record))
 
     def _recorded(self, record: Callable[[BatchOutcome], None]) -> Callable[[BatchOutcome], None]:

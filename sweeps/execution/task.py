@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sweeps.engines.protocol import Engine
 from sweeps.engines.reference import reference_engine
 from sweeps.engines.registry import build_engine
 from sweeps.execution.batch_report import BatchOutcome
+from sweeps.execution.extensions import dumps_by_value, register_packed
 from sweeps.execution.trajectories import Filling, compute_rows
 from sweeps.execution.worker_environment import check_here
 from sweeps.store.layout import DONE, PENDING, Layout
@@ -52,6 +54,7 @@ class BatchTask:
         reference: compute with the reference solver instead of the configured engine.
         environment: what a worker must be like, see :mod:`sweeps.execution.worker_environment`; empty for not to be
             checked.
+        extensions: see :func:`sweeps.execution.extensions.packed_extensions`; empty where nothing was registered.
     """
 
     url: str
@@ -67,11 +70,24 @@ class BatchTask:
     group: str = ""
     reference: bool = False
     environment: tuple[tuple[str, str], ...] = ()
+    extensions: bytes = b""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = tuple(getattr(self, item.name) for item in fields(self))
+        if not self.extensions:
+            return BatchTask, values
+        # The configuration may be of a class that a worker knows only once the extensions are registered there.
+        return _unpacked, (self.extensions, dumps_by_value(values))
 
     @property
     def rows(self) -> int:
         """Points of the batch."""
         return self.stop - self.start
+
+
+def _unpacked(extensions: bytes, values: bytes) -> BatchTask:
+    register_packed(extensions)
+    return BatchTask(*pickle.loads(values))
 
 
 def compute_batch(task: BatchTask) -> BatchOutcome:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import platform
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from solvers.errors import InputError
+from solvers.registries import installed_extensions
+from sweeps.execution.extensions import dumps_by_value, packed_extensions, register_packed
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from sweeps.config.sweep import SweepConfig
+    from sweeps.engines.registry import EngineBlock
 
 #: Packages that decide numbers or what a worker and a driver say to each other.
 PACKAGES = ("phasetwin", "torch", "numpy", "numba", "zarr", "distributed")
 ROOMS = ("solvers", "surrogate", "sweeps")
+EXTENSION_GROUPS = ("phasetwin.processes", "phasetwin.qois", "phasetwin.engines")
 
 
 @lru_cache(maxsize=1)
@@ -31,7 +36,7 @@ def program() -> dict[str, str]:
             found[name] = metadata.version(name).partition("+")[0]
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
-    return {**found, "source": source_hash()}
+    return {**found, **installed_extensions(*EXTENSION_GROUPS), "source": source_hash()}
 
 
 def source_hash() -> str:
@@ -44,7 +49,7 @@ def source_hash() -> str:
     return digest.hexdigest()
 
 
-def environment(engine: Any) -> dict[str, str]:
+def environment(engine: EngineBlock) -> dict[str, str]:
     """What must be the same everywhere: the program, and the model of a learned engine.
 
     Args:
@@ -53,7 +58,14 @@ def environment(engine: Any) -> dict[str, str]:
     return {**program(), "weights": _fingerprint(engine)}
 
 
-def _fingerprint(engine: Any) -> str:
+def _environment_there(extensions: bytes, engine: bytes) -> dict[str, str]:
+    """:func:`environment` on a worker, which may know the class of the block only with the extensions."""
+    if extensions:
+        register_packed(extensions)
+    return environment(pickle.loads(engine))
+
+
+def _fingerprint(engine: EngineBlock) -> str:
     try:
         return engine.model_fingerprint()
     except (InputError, OSError) as error:
@@ -69,7 +81,8 @@ def check_workers(client: Client, config: SweepConfig) -> None:
     from distributed.comm import CommClosedError
 
     here = environment(config.engine)
-    for worker, there in client.run(environment, config.engine, on_error="return").items():
+    packed = packed_extensions(), dumps_by_value(config.engine)
+    for worker, there in client.run(_environment_there, *packed, on_error="return").items():
         if isinstance(there, CommClosedError):
             continue  # it has just gone; the one that takes its place compares itself (:func:`check_here`)
         if isinstance(there, BaseException):
@@ -88,11 +101,11 @@ def refuse_other(worker: str, here: dict[str, str], there: dict[str, str]) -> No
 
 
 @lru_cache(maxsize=8)
-def _same_as(expected: tuple[tuple[str, str], ...], engine: Any) -> None:
+def _same_as(expected: tuple[tuple[str, str], ...], engine: EngineBlock) -> None:
     refuse_other(platform.node() or "?", dict(expected), environment(engine))
 
 
-def check_here(expected: tuple[tuple[str, str], ...], engine: Any) -> None:
+def check_here(expected: tuple[tuple[str, str], ...], engine: EngineBlock) -> None:
     """On a worker, once in each process: workers may join after the driver looked.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers.processes.registry import process_named
 from sweeps.store.layout import DIVERGED, DONE, FAILED, PENDING, STATUS_FLAGS, VERIFIED
 
 #: Points on the map; of larger sweeps every n-th is shown.
@@ -15,11 +16,6 @@ MAP_POINTS = 4096
 CURVES = 12
 CURVE_TIMES = 101
 FAILURES = 50
-#: Quantities whose course is shown, by process.
-CURVE_QOIS = {
-    "cahn_hilliard": ("domain_size", "free_energy", "interface_density"),
-    "grain_growth": ("grain_count", "mean_grain_area", "free_energy"),
-}
 # A point is in the first of these states that any of its samples is in, verified when all are.
 ORDER = (PENDING, FAILED, DIVERGED, DONE, VERIFIED)
 
@@ -64,7 +60,7 @@ class Curves:
     """
 
     def __init__(self, root: Any, process: str, times: np.ndarray, points: int) -> None:
-        self._root, self._names = root, [n for n in CURVE_QOIS[process] if n in root]
+        self._root, self._names = root, [n for n in process_named(process).appearance.curves if n in root]
         self._shown = slice(None, None, -(-len(times) // CURVE_TIMES))
         self._times = times[self._shown].tolist()
         self._parts = [part for part in np.array_split(np.arange(points), min(CURVES, points)) if len(part)]
