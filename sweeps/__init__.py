@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweeps.cluster.registry import ClusterKind, register_cluster
+    from sweeps.config.samplers import DesignSampler, register_sampler
     from sweeps.engines.registry import EngineKind, register_engine
-    from sweeps.plan.samplers import DesignSampler, register_sampler
     from sweeps.store.dataset import open_sweep
     from sweeps.sweep import RunResult, Sweep
 
@@ -29,14 +29,14 @@ __all__ = [
 
 _HOME = {
     "ClusterKind": "sweeps.cluster.registry",
-    "DesignSampler": "sweeps.plan.samplers",
+    "DesignSampler": "sweeps.config.samplers",
     "EngineKind": "sweeps.engines.registry",
     "RunResult": "sweeps.sweep",
     "Sweep": "sweeps.sweep",
     "open_sweep": "sweeps.store.dataset",
     "register_cluster": "sweeps.cluster.registry",
     "register_engine": "sweeps.engines.registry",
-    "register_sampler": "sweeps.plan.samplers",
+    "register_sampler": "sweeps.config.samplers",
 }
 
 

@@ -25,11 +25,11 @@ from solvers.grids.grid import Grid
 from solvers.processes.registry import PROCESSES, process_named
 from sweeps.config.cluster import Cluster, LocalCluster
 from sweeps.config.parameters import Parameters, Spec
+from sweeps.config.samplers import SAMPLERS
 from sweeps.engines.registry import AnyEngineBlock
 from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.paths import InputFile, InputStore, OutputPath
 from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, word_of
-from sweeps.plan.samplers import SAMPLERS
 
 MAX_TIMES = 100_000
 

@@ -11,9 +11,9 @@ import numpy as np
 from solvers.errors import InputError
 from solvers.registries import resolve
 from sweeps.config.cross_checks import bounds_violation
+from sweeps.config.samplers import SAMPLERS, Draw
 from sweeps.config.sweep import SamplerDesign, SweepConfig, TableDesign
 from sweeps.inputs.strict_model import suggestion
-from sweeps.plan.samplers import SAMPLERS, Draw
 
 
 def design_points(config: SweepConfig) -> dict[str, np.ndarray]:

@@ -25,10 +25,10 @@ from solvers.integrators.protocol import resolved_scale
 from solvers.processes.parameters import Parameter, checked, per_sample, taken, trailing
 from solvers.processes.registry import Appearance, CostModel, ParameterInfo
 from solvers.qois.analysis import FrameAnalysis
+from sweeps.config.samplers import DesignSampler
 from sweeps.engines.protocol import Answer, Request
 from sweeps.engines.registry import EngineBlock, EngineKind, Tolerance
 from sweeps.engines.solver import answer_of
-from sweeps.plan.samplers import DesignSampler
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ from solvers import register_process, register_qoi  # noqa: E402
 from solvers.processes.registry import PROCESSES  # noqa: E402
 from solvers.qois.registry import QOIS  # noqa: E402
 from sweeps import Sweep, open_sweep, register_engine, register_sampler  # noqa: E402
+from sweeps.config.samplers import SAMPLERS  # noqa: E402
 from sweeps.engines.registry import unregister_engine  # noqa: E402
-from sweeps.plan.samplers import SAMPLERS  # noqa: E402
 
 SWEEP = """
 schema_version: 1
