@@ -12,6 +12,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from solvers.auditing import Audit, audit
     from solvers.errors import InputError
+    from solvers.frame_readers import FrameReader, register_reader
     from solvers.frames import Frames
     from solvers.grains.simulation import order_parameters, simulate_grains
     from solvers.grids.grid import Grid
@@ -28,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "auditing": ["Audit", "audit"],
         "errors": ["InputError"],
+        "frame_readers": ["FrameReader", "register_reader"],
         "frames": ["Frames"],
         "grains.simulation": ["order_parameters", "simulate_grains"],
         "grids.grid": ["Grid"],

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from solvers.errors import InputError
+from solvers.frame_readers import READERS, reader_of
 from solvers.grids.grid import Grid
 
 
 def from_file(path: str | Path, variable: str | None, grid: Grid) -> torch.Tensor:
-    """Fields from a ``.npy``, NetCDF (``.nc``) or Zarr (``.zarr``) file.
+    """Fields from a ``.npy``, NetCDF (``.nc``) or Zarr (``.zarr``) file, or another of :mod:`solvers.frame_readers`.
 
     Args:
         path: the file or store.
@@ -32,7 +31,7 @@ def from_file(path: str | Path, variable: str | None, grid: Grid) -> torch.Tenso
     if not source.exists():
         raise InputError(f"{source}: no such file")
     try:
-        values = np.load(source, allow_pickle=False) if source.suffix == ".npy" else _variable(source, variable)
+        values = _values(source, variable)
     except (OSError, EOFError, ValueError, KeyError) as error:
         if isinstance(error, InputError):
             raise
@@ -47,34 +46,16 @@ def from_file(path: str | Path, variable: str | None, grid: Grid) -> torch.Tenso
     return torch.from_numpy(np.ascontiguousarray(values, dtype=kind).reshape(-1, *grid.shape))
 
 
-def _variable(source: Path, name: str | None) -> np.ndarray:
-    import xarray as xr
-
-    if source.suffix == ".zarr":
-        _refuse_pickles(source)
-    opened = xr.open_zarr(source) if source.suffix == ".zarr" else xr.open_dataset(source, engine="h5netcdf")
-    with opened as dataset:
-        names = [str(n) for n in dataset.data_vars]
-        if name is None and len(names) == 1:
-            name = names[0]
-        if name not in names:
-            raise InputError(f"{source}: variable {name!r} not found; there are: {', '.join(names) or 'none'}")
-        return dataset[name].to_numpy()
-
-
-def _refuse_pickles(source: Path) -> None:
-    """Refuse a Zarr store of the second format with a codec that unpickles: reading it would run what is in it.
-
-    Raises:
-        InputError: naming the store.
-    """
-    for name in (".zarray", ".zmetadata"):
-        for about in sorted(source.rglob(name)):
-            if _names_pickle(json.loads(about.read_bytes())):
-                raise InputError(f"{source}: numbers expected, but it holds pickled objects and was not opened")
-
-
-def _names_pickle(value: Any) -> bool:
-    if isinstance(value, dict):
-        return "pickle" in str(value.get("id", "")).lower() or any(_names_pickle(v) for v in value.values())
-    return isinstance(value, list) and any(_names_pickle(v) for v in value)
+def _values(source: Path, name: str | None) -> np.ndarray:
+    # Files of other names may be NetCDF too.
+    reader = reader_of(source) or READERS["netcdf"]
+    if reader.pictures:
+        raise ValueError("grey values are no field")
+    names = list(reader.dims_by_variable(source))
+    if reader.variables is None:
+        return reader.stored(source).values
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name not in names:
+        raise InputError(f"{source}: variable {name!r} not found; there are: {', '.join(names) or 'none'}")
+    return reader.stored(source, name).values

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
+from solvers.frame_readers import read_npy
 from solvers.grids.grid import Boundary, Grid
 from solvers.processes.cahn_hilliard import CahnHilliard
 from solvers.processes.grain_growth import GrainGrowth
@@ -64,13 +65,13 @@ def read_clips(path: Path | str) -> torch.Tensor:
     """
     path = Path(path)
     try:
-        with path.open("rb") as raw:
-            values = np.load(raw, allow_pickle=False)
+        values = read_npy(path).values
     except (OSError, EOFError, ValueError, BadZipFile) as error:
         raise InputError(f"{path}: a .npy file expected ({str(error).splitlines()[0]})") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or values.ndim not in (3, 4):
-        found = getattr(values, "shape", type(values).__name__)
-        raise InputError(f"{path}: numbers (samples, frames, y, x) or (frames, y, x) expected, but found {found}")
+    if values.dtype.kind not in "fiu" or values.ndim not in (3, 4):
+        raise InputError(
+            f"{path}: numbers (samples, frames, y, x) or (frames, y, x) expected, but found {values.shape}"
+        )
     films = values.astype(np.float32).reshape(-1, *values.shape[-3:])
     if films.shape[0] == 0 or films.shape[1] <= N_IN or min(films.shape[2:]) < 16:
         raise InputError(

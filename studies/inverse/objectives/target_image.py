@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
+from solvers.frame_readers import read_picture, reader_of
 from solvers.grids.grid import Grid
 from solvers.qois import domain_size, structure_factor, structure_factor_wavenumbers, two_point_correlation
 from studies.inverse.config import ImageObjective
@@ -125,13 +126,10 @@ def read_grey(path: Path, key: str) -> np.ndarray:
         InputError: for a file that cannot be read as a picture.
     """
     try:
-        if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            from skimage.io import imread
-
-            values = imread(path)
-    except (OSError, ValueError, EOFError) as error:
+        reader = reader_of(path)
+        # Pictures of other suffixes, such as JPEG, are tried too.
+        values = reader.stored(path).values if reader and reader.variables is None else read_picture(path).values
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
             f"{key}.image: found {path}, which cannot be read ({reason}), allowed PNG, TIFF or npy"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from solvers.errors import InputError
+from solvers.frame_readers import READERS, FrameReader, StoredArray, reader_of
 from studies.twin.config import Observations
 from studies.twin.observations.frames import ObservedFrames, make_frames
 
-IMAGES = (".png", ".tif", ".tiff")
+AXES = ("time", "y", "x")
 TIMES_FILE = "times.csv"
 
 
@@ -37,27 +37,29 @@ def read_frames(wanted: Observations) -> ObservedFrames:
 
 
 def _read(path: Path, wanted: Observations) -> tuple[np.ndarray, np.ndarray]:
-    if path.suffix == ".zarr" or (path.is_dir() and (path / "zarr.json").exists()):
-        return _from_dataset(path, wanted, "zarr")
+    reader = reader_of(path)
+    if reader is not None and reader.variables is not None:
+        return _from_dataset(reader, path, wanted)
     if path.is_dir():
         return _from_folder(path)
-    suffix = path.suffix.lower()
-    if suffix in (".nc", ".netcdf", ".h5"):
-        return _from_dataset(path, wanted, "h5netcdf")
-    if suffix == ".npy":
-        grey = np.load(path, allow_pickle=False)
-    elif suffix in (".tif", ".tiff"):
-        grey = read_image(path)
-    else:
+    if reader is None:
         raise InputError(
-            f"observations.path: {path}: found {suffix or 'no suffix'}, allowed .zarr, .nc, .npy, .tif or a folder"
+            f"observations.path: {path}: found {path.suffix.lower() or 'no suffix'}, "
+            "allowed .zarr, .nc, .npy, .tif or a folder"
         )
+    stored = reader.stored(path)
+    grey = _grey(stored, path)
     grey = grey[None] if grey.ndim == 2 else grey
-    return _given_times(path, wanted, len(grey)), grey
+    return _times(stored, path, wanted, len(grey)), grey
 
 
-def _given_times(path: Path, wanted: Observations, count: int) -> np.ndarray:
-    """Times from the YAML, or from a ``times.csv`` beside the file."""
+def _times(stored: StoredArray, path: Path, wanted: Observations, count: int) -> np.ndarray:
+    """Times from the file, or else from the YAML."""
+    times = stored.coordinates.get("time")
+    if times is not None:
+        if times.dtype.kind not in "fiu":
+            raise InputError(f"observations.path: {path}: found times of type {times.dtype}, allowed numbers")
+        return times.astype(np.float64)
     if wanted.times is not None:
         if len(wanted.times) != count:
             raise InputError(f"observations.times: found {len(wanted.times)}, allowed {count}, one a frame of {path}")
@@ -67,47 +69,39 @@ def _given_times(path: Path, wanted: Observations, count: int) -> np.ndarray:
     raise InputError(f"observations.times: found no times for {path}, allowed `times: [...]` or `interval: 1.0`")
 
 
-def _from_dataset(path: Path, wanted: Observations, engine: str) -> tuple[np.ndarray, np.ndarray]:
-    import xarray as xr
-
-    options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
-    with xr.open_dataset(path, engine=engine, **options) as dataset:  # type: ignore[arg-type]
-        name = _variable(dataset, wanted.variable, path)
-        array = dataset[name]
-        missing = [d for d in ("time", "y", "x") if d not in array.dims]
-        extra = [d for d in array.dims if d not in ("time", "y", "x") and array.sizes[d] != 1]
-        if missing or extra:
-            raise InputError(
-                f"observations.path: {path}: found dims {', '.join(map(str, array.dims))} of {name}, allowed time, y, x"
-            )
-        array = array.squeeze([d for d in array.dims if d not in ("time", "y", "x")], drop=True)
-        grey = array.transpose("time", "y", "x").to_numpy().astype(np.float64)
-        if wanted.mask is not None:
-            grey = np.where(_mask(dataset, wanted.mask, path, grey.shape), grey, np.nan)
-        if "time" not in array.coords:
-            return _given_times(path, wanted, len(grey)), grey
-        times = np.asarray(array["time"].to_numpy())
-    if times.dtype.kind not in "fiu":
-        raise InputError(f"observations.path: {path}: found times of type {times.dtype}, allowed numbers")
-    return times.astype(np.float64), grey
+def _from_dataset(reader: FrameReader, path: Path, wanted: Observations) -> tuple[np.ndarray, np.ndarray]:
+    dims_of = reader.dims_by_variable(path)
+    name = _variable(dims_of, wanted.variable, path)
+    stored = reader.stored(path, name)
+    missing = [d for d in AXES if d not in stored.dims]
+    extra = [d for d, n in zip(stored.dims, stored.values.shape, strict=True) if d not in AXES and n != 1]
+    if missing or extra:
+        raise InputError(
+            f"observations.path: {path}: found dims {', '.join(stored.dims)} of {name}, allowed time, y, x"
+        )
+    order = [stored.dims.index(d) for d in AXES]
+    others = [i for i in range(len(stored.dims)) if i not in order]
+    grey = stored.values.transpose(*others, *order).astype(np.float64).reshape([stored.values.shape[i] for i in order])
+    if wanted.mask is not None:
+        if wanted.mask not in dims_of:
+            raise InputError(f"observations.mask: found {wanted.mask!r}, allowed a variable of {path}")
+        grey = np.where(_mask(reader.stored(path, wanted.mask).values, grey.shape), grey, np.nan)
+    return _times(stored, path, wanted, len(grey)), grey
 
 
-def _variable(dataset: Any, name: str | None, path: Path) -> str:
-    names = [str(n) for n in dataset.data_vars if {"time", "y", "x"} <= set(dataset[n].dims)]
+def _variable(dims_of: dict[str, tuple[str, ...]], name: str | None, path: Path) -> str:
+    names = [n for n, dims in dims_of.items() if set(AXES) <= set(dims)]
     if name is None and len(names) == 1:
         return names[0]
-    if name is None or name not in dataset.data_vars:
+    if name is None or name not in dims_of:
         raise InputError(
             f"observations.variable: found {name!r}, allowed one of {', '.join(names) or 'none'} in {path}"
         )
     return name
 
 
-def _mask(dataset: Any, name: str, path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """True where a pixel counts; a mask of one frame holds for all."""
-    if name not in dataset.data_vars:
-        raise InputError(f"observations.mask: found {name!r}, allowed a variable of {path}")
-    mask = dataset[name].to_numpy()
     if mask.shape not in (shape, shape[1:]):
         raise InputError(f"observations.mask: found shape {mask.shape}, allowed {shape} or {shape[1:]}")
     return np.asarray(np.broadcast_to(np.nan_to_num(mask) > 0, shape))
@@ -151,26 +145,21 @@ def read_image(path: Path) -> np.ndarray:
     """Grey values (y, x), or (frame, y, x) of a TIFF stack, float64; NaN and fully transparent pixels are not seen.
 
     Raises:
-        InputError: for a missing or damaged file, or a coloured image.
+        InputError: for a missing file, pages of several sizes, or a coloured image.
     """
-    from PIL import Image, ImageSequence
-
     if not path.exists():
         raise InputError(f"observations.path: found no file {path}, allowed those that {TIMES_FILE} names")
-    with Image.open(path) as image:
-        frames = [_grey(np.asarray(frame), path) for frame in ImageSequence.Iterator(image)]
-    if len({frame.shape for frame in frames}) > 1:
-        raise InputError(f"observations.path: {path}: found pages of several sizes, allowed one")
-    return frames[0] if len(frames) == 1 else np.stack(frames)
+    return _grey((reader_of(path) or READERS["picture"]).stored(path), path)
 
 
-def _grey(values: np.ndarray, path: Path) -> np.ndarray:
-    if values.ndim == 2:
-        return values.astype(np.float64)
-    if values.shape[2] in (2, 4):
-        grey, alpha = _grey(values[..., :-1] if values.shape[2] == 4 else values[..., 0], path), values[..., -1]
-        return np.where(alpha > 0, grey, np.nan)
-    channels = values[..., :3].astype(np.float64)
-    if np.ptp(channels, axis=2).max() > 0:
+def _grey(stored: StoredArray, path: Path) -> np.ndarray:
+    """Grey values, float64, of an array that may be a picture with channels."""
+    values = stored.values.astype(np.float64)
+    if "channel" not in stored.dims:
+        return values
+    channels = values.shape[-1]
+    colours = values[..., :3] if channels > 2 else values[..., :1]
+    if np.ptp(colours, axis=-1).max() > 0:
         raise InputError(f"observations.path: {path}: found colours, allowed grey images")
-    return channels[..., 0]
+    grey = colours[..., 0]
+    return np.where(values[..., -1] > 0, grey, np.nan) if channels in (2, 4) else grey
