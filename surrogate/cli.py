@@ -37,14 +37,14 @@ def train(
     from surrogate.models.files import save_model
     from surrogate.training.curve import loss_curve
     from surrogate.training.loop import train as run
-    from surrogate.training.recipe import Prepared, checkpoint_folder
+    from surrogate.training.recipe import PreparedTraining, checkpoint_folder
     from surrogate.training.recipe import Recipe as RecipeModel
     from sweeps.inputs.yaml_source import load_yaml
 
     if minutes is not None and not minutes > 0:
         raise InputError(f"--minutes: found {minutes:g}, allowed a positive number")
     config = load_yaml(recipe, RecipeModel, overrides or ())
-    prepared = Prepared(config, minutes, threads)
+    prepared = PreparedTraining(config, minutes, threads)
     folder = checkpoint_folder(config)
     begun = prepared.begin_with(start) if start else {}
     typer.echo(f"{config.name}: {len(prepared.data.fields)} trajectories, checkpoints in {folder}")

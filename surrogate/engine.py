@@ -13,7 +13,8 @@ import torch
 from solvers.errors import InputError
 from solvers.processes.registry import process_named
 from surrogate.engine_kinds import SurrogateBlock
-from surrogate.models.jump import JumpSurrogate, load_surrogate
+from surrogate.models.files import load_rollout_surrogate
+from surrogate.models.protocol import RolloutSurrogate
 from sweeps.engines.protocol import Answer, Request, named_bands
 from sweeps.engines.registry import resolve_device
 from sweeps.engines.solver import SolverEngine, answer_of, solver_engine
@@ -30,23 +31,23 @@ class SurrogateEngine:
     """A learned stepper.
 
     Attributes:
-        model: see :class:`surrogate.models.jump.JumpSurrogate`.
+        model: see :class:`surrogate.models.protocol.RolloutSurrogate`.
         name: stored with every sample.
         fallback: solves what lies outside the model's domain; None leaves it to the model, flagged.
     """
 
-    model: JumpSurrogate
+    model: RolloutSurrogate
     name: str
     fallback: SolverEngine | None = None
 
     @property
     def device(self) -> str:
         """Where the model computes."""
-        return str(self.model.device)
+        return self.model.device
 
     def answer(self, request: Request) -> Answer:
         """See :class:`sweeps.engines.protocol.Engine`."""
-        prediction = self.model.rollout(request.problem, request.initial, request.times)  # type: ignore[arg-type]
+        prediction = self.model.rollout(request.problem, request.initial, request.times)
         answer = answer_of(request, prediction.frames)
         answer.values |= named_bands(self.model.bands(prediction, answer.values))
         answer.modelled = prediction.lead > 0
@@ -97,8 +98,6 @@ def surrogate_engine(config: SweepConfig) -> SurrogateEngine:
     device = resolve_device(block.device)
     try:
         model = _load(block.model, device)
-        if not hasattr(model, "rollout"):
-            raise InputError(f"model {model.name}: found a network of kind {model.kind}, allowed one of kind jump")
         model.check(_any_problem(config))
         if model.calibration is None:
             raise InputError(
@@ -147,8 +146,8 @@ def _in_bfloat16(model: Any) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, device: str) -> Any:
-    return load_surrogate(name, device)
+def _load(name: str, device: str) -> RolloutSurrogate:
+    return load_rollout_surrogate(name, device)
 
 
 def _any_problem(config: SweepConfig) -> Problem:

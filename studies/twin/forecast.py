@@ -174,15 +174,15 @@ def _grains(members: Members, lead: np.ndarray, settings: dict[str, Any]) -> Fra
 
 def _by_model(members: Members, lead: np.ndarray, engine: Any) -> MemberForecasts:
     """The surrogate where it is trusted, the solver elsewhere."""
-    from surrogate import load_surrogate
+    from surrogate.models.files import load_rollout_surrogate
 
-    model = load_surrogate(engine.model, resolve_device(engine.device))
+    model = load_rollout_surrogate(engine.model, resolve_device(engine.device))
     problem = _problem(members, members.grid)
     try:
         model.check(problem)
     except InputError as error:
         raise InputError(f"engine.model: {error}") from None
-    trusted = _trusted(model, problem, members)
+    trusted = model.trust_in(problem, _seen(members))[0] > 0
     fallback = _fallback() if isinstance(engine.outside, str) else engine.outside
     parts: list[tuple[np.ndarray, MemberForecasts]] = []
     if trusted.any():
@@ -199,23 +199,6 @@ def _by_model(members: Members, lead: np.ndarray, engine: Any) -> MemberForecast
         qois={n: np.concatenate([part.qois[n] for _, part in parts])[back] for n in parts[0][1].qois},
         engine=[names[i] for i in back],
     )
-
-
-def _trusted(model: Any, problem: CahnHilliard | GrainGrowth, members: Members) -> np.ndarray:
-    """bool (member,): whether the states lie in the model's domain."""
-    from surrogate.rollout.dimensionless import age_rate, kappa_in_cells, scaled
-    from surrogate.rollout.solver_stage import Start as SolverStart
-    from surrogate.uncertainty.domain import frame_features
-
-    seen = _seen(members)
-    batch = len(seen)
-    none = torch.zeros(batch, dtype=torch.float64)
-    first = scaled(problem, seen)
-    begin = SolverStart(first, age_rate(problem, batch) * max(members.time, 1.0), none, seen[:, None], none)
-    kappa = torch.from_numpy(kappa_in_cells(problem, batch))
-    features = frame_features(members.process, first, kappa, members.grid.boundary).numpy()
-    trust, _ = model.trusted(problem, begin, features)
-    return np.asarray(trust > 0)
 
 
 def _model_frames(model: Any, members: Members, lead: np.ndarray) -> MemberForecasts:

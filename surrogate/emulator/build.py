@@ -22,7 +22,7 @@ from surrogate.emulator.regression import (
     left_out_error,
     scores,
 )
-from surrogate.rollout.dimensionless import CAHN_HILLIARD
+from surrogate.processes import learned_process
 from surrogate.uncertainty.domain import Domain
 
 MOST_KNOTS = 64
@@ -30,9 +30,6 @@ MOST_KNOTS = 64
 COMPARED = 12
 #: Points beyond it are left out, at random: the work grows with their cube, the gain is small.
 MOST_SITES = 400
-#: Powers of kappa' in the age: time in units of the interface's own, plain time, and the speed of coarsening.
-POWERS = {CAHN_HILLIARD: (0.5, 0.0, -1.0)}
-GRAIN_POWERS = (1.0, 0.0)
 #: A power must keep this share of the ages that the best of them keeps.
 KEPT = 0.95
 #: Queries may be this much farther from the nearest point than points are from each other.
@@ -114,7 +111,7 @@ def _reach(groups: tuple[str, ...], sites: np.ndarray) -> float:
 
 def _counted(curves: Curves, sites: np.ndarray, positive: dict[str, bool]) -> list[_Prepared]:
     """The curves with every power that keeps most of the ages."""
-    powers: tuple[float, ...] = POWERS.get(curves.setting.process, GRAIN_POWERS)
+    powers = learned_process(curves.setting.process).age_powers
     if np.ptp(sites[:, curves.groups.index("kappa")]) == 0:
         powers = powers[:1]
     prepared = [_at_knots(curves, sites, power, positive) for power in powers]

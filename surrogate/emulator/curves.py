@@ -19,7 +19,7 @@ import xarray as xr
 from solvers.errors import InputError
 from solvers.processes.free_energies import DoubleWell
 from solvers.qois import QOIS, qois_of
-from surrogate.rollout.dimensionless import CAHN_HILLIARD
+from surrogate.processes import learned_process
 
 STORE_FORMAT = "phasetwin-sweep"
 USABLE = ("done", "verified")
@@ -65,9 +65,7 @@ class Setting:
 
     def scaled_time(self, mobility: np.ndarray) -> np.ndarray:
         """tau per unit of time."""
-        if self.process == CAHN_HILLIARD:
-            return mobility * (self.well.scale / self.spacing**2)
-        return mobility
+        return learned_process(self.process).scaled_time(mobility, self.well.scale, self.spacing)
 
     def groups(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The groups of parameters other than mobility, float64, in the order of :data:`PARAMETERS`."""

@@ -179,7 +179,7 @@ def forecaster(name: str) -> Any:
     if name in _BASELINES:
         kind, process = name.split(":")
         return SolverBaseline() if kind == "solver" else Persistence(process)
-    from surrogate.models.jump import load_surrogate
+    from surrogate.models.files import load_surrogate
 
     return load_surrogate(name)
 

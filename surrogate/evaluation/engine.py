@@ -11,6 +11,7 @@ import torch
 
 from solvers.frames import Frames
 from solvers.qois import evaluate_qois
+from solvers.qois.energy import energy_rises
 from surrogate.evaluation import metrics
 from surrogate.evaluation.forecasters import Engine
 from surrogate.evaluation.physics import process_of
@@ -93,7 +94,7 @@ def score_engine(model: Engine, protocol: Protocol, references: References, traj
         reference_wall += float(reference.wall_s.sum())
         found.append(_qois(problem, prediction.frames, at))
         truth.append(_qois(problem, reference.frames, at))
-        risen = metrics.energy_rises(reference.frames.free_energy.numpy())
+        risen = energy_rises(reference.frames.free_energy.numpy())
         counters = (prediction.mass_drift, prediction.energy_rises, prediction.guarded, prediction.trust, risen)
         counts.append([np.asarray(c) for c in counters])
         logger.info(f"{protocol.name}: {batch[-1] + 1} of {trajectories} rolled out from the start")

@@ -225,16 +225,3 @@ def growth_exponent(lengths: np.ndarray, times: np.ndarray) -> np.ndarray:
 def mass_drift(fields: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
     """Change of the spatial mean: (batch, time, y, x) against (batch, y, x) -> (batch, time), in float64."""
     return (fields.double().mean((-2, -1)) - first.double().mean((-2, -1))[:, None]).abs()
-
-
-def energy_rises(energy: np.ndarray) -> np.ndarray:
-    """Frames at which the free energy is above the one before by more than 1e-6 of it (float32 round-off).
-
-    Args:
-        energy: (..., time).
-
-    Returns:
-        (...) integers.
-    """
-    before = energy[..., :-1]
-    return (energy[..., 1:] > before + 1e-6 * np.abs(before)).sum(-1)

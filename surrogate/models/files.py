@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solvers.errors import InputError
+from solvers.registries import resolve
+from surrogate.networks.registry import NETWORKS
 
 if TYPE_CHECKING:
     import torch
+
+    from surrogate.models.protocol import RolloutSurrogate, Surrogate
 
 FORMAT = 1
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
@@ -38,6 +42,36 @@ def folder_of(name_or_path: str | Path) -> Path:
         return path
     names = ", ".join(shipped()) or "none yet"
     raise InputError(f"found {str(name_or_path)!r}, allowed a folder with {MODEL}, or one of: {names}")
+
+
+def load_surrogate(name_or_path: str | Path, device: str = "cpu") -> Surrogate:
+    """A model by registered name or path of its folder; its checksum is compared, and nothing is unpickled.
+
+    Raises:
+        InputError: for an unknown name, or files that are damaged, foreign or do not fit together.
+    """
+    from surrogate.processes import LEARNED_PROCESSES
+
+    folder = folder_of(name_or_path)
+    about = read_about(folder)
+    if about["kind"] not in NETWORKS or about["process"] not in LEARNED_PROCESSES:
+        raise InputError(f"{folder}: kind {about['kind']!r} of {about['process']!r} is not known to this version")
+    model: Surrogate = resolve(NETWORKS[about["kind"]].model)(about, read_tensors(folder, about), device)
+    return model
+
+
+def load_rollout_surrogate(name_or_path: str | Path, device: str = "cpu") -> RolloutSurrogate:
+    """A model that runs from a start.
+
+    Raises:
+        InputError: as :func:`load_surrogate`, and for a model that only goes on from frames.
+    """
+    from surrogate.models.protocol import RolloutSurrogate
+
+    model = load_surrogate(name_or_path, device)
+    if not isinstance(model, RolloutSurrogate):
+        raise InputError(f"model {model.name}: found a network of kind {model.kind}, allowed one of kind jump")
+    return model
 
 
 def save_model(folder: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
@@ -78,7 +112,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(name_or_path: str | Path) -> str:
-    """Hash of everything in a model that decides its answers; its card and the story of its training do not.
+    """Hash of everything in a model that decides its answers; its card and the record of its training do not.
 
     Raises:
         InputError: as :func:`folder_of` and :func:`read_about`.

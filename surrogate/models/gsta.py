@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from solvers import GrainGrowth
 from solvers.errors import InputError
-from surrogate.models.common import check_process, filled
-from surrogate.networks.gsta import PATCH, GstaNet, GstaSettings
-from surrogate.rollout.dimensionless import Problem, age_rate, scaled, unscaled
-from surrogate.training.gsta_task import frames_after
+from solvers.processes.base import Problem
+from surrogate.models.protocol import check_process, filled
+from surrogate.networks.gsta import PATCH, GstaNet, GstaSettings, frames_after
+from surrogate.processes import learned_process
+from surrogate.uncertainty.bands import Calibration
 
 
 class GstaSurrogate:
-    """A :class:`~surrogate.networks.gsta.GstaNet`; see :class:`surrogate.models.jump.Surrogate`.
+    """A :class:`~surrogate.networks.gsta.GstaNet`; see :class:`surrogate.models.protocol.Surrogate`.
 
     It knows neither parameters nor time: it goes on in the spacing of the frames it is given, and its mobility, kappa
     and composition are those of its training data.
@@ -32,19 +33,19 @@ class GstaSurrogate:
 
     kind = "gsta"
     #: It has no rollout from a start, so there is nothing to put bands around.
-    calibration = None
+    calibration: Calibration | None = None
 
-    def __init__(self, about: dict[str, Any], tensors: dict[str, torch.Tensor], device: str = "cpu") -> None:
+    def __init__(self, about: dict[str, Any], tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
         self.about = about
         self.name, self.process = str(about["name"]), str(about["process"])
         self.sha256 = str(about["weights_sha256"])
         self.settings = GstaSettings(**about["settings"])
         self.spacing = float(about["clips"]["spacing"])
-        self.net: GstaNet = filled(GstaNet(self.settings), tensors, self.name).to(device)
+        self.net = filled(GstaNet(self.settings), tensors, self.name).to(device)
         self.device = device
 
     def check(self, problem: Problem) -> None:
-        """See :class:`surrogate.models.jump.Surrogate`."""
+        """See :class:`surrogate.models.protocol.Surrogate`."""
         check_process(self, problem)
         if problem.grid.ndim != 2 or any(n % PATCH for n in problem.grid.shape):
             raise InputError(
@@ -56,13 +57,13 @@ class GstaSurrogate:
     def forecast(
         self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
     ) -> torch.Tensor:
-        """See :class:`surrogate.models.jump.Surrogate`; needs ten frames, and times that go on in their spacing.
+        """See :class:`surrogate.models.protocol.Surrogate`; needs ten frames, and times that go on in their spacing.
 
         Raises:
             InputError: for another number of frames, or times off that spacing or off the one it was trained at.
         """
         self.check(problem)
-        count = self.settings.frames
+        known, count = learned_process(self.process), self.settings.frames
         given, later = np.asarray(frame_times, dtype=np.float64), np.asarray(times, dtype=np.float64)
         if frames.shape[1] < count:
             raise InputError(f"model {self.name}: found {frames.shape[1]} frames, allowed at least {count}")
@@ -71,14 +72,13 @@ class GstaSurrogate:
         even = np.allclose(np.diff(given[-count:]), step, rtol=1e-3)
         if not even or not np.allclose(later, expected, rtol=1e-3, atol=1e-3 * step):
             raise InputError(f"model {self.name}: frames and times must be equally spaced, by one spacing")
-        rate = age_rate(problem, len(frames))
+        rate = known.age_rate(problem, len(frames))
         if not np.allclose(step * rate, self.spacing, rtol=0.05):
             raise InputError(
                 f"model {self.name}: found frames {float((step * rate).mean()):.3g} apart in scaled age, "
                 f"allowed {self.spacing:g}, the spacing it was trained at"
             )
-        last = frames[:, -count:].float().to(self.device)
-        grains = isinstance(problem, GrainGrowth)
-        forecast = frames_after(self.net, last.clamp(0.0, 1.0) if grains else (scaled(problem, last) + 1.0) / 2.0)
-        found = torch.stack([next(forecast) for _ in later], dim=1).cpu()
-        return found if grains else unscaled(problem, 2.0 * found - 1.0)
+        last = known.to_network(problem, frames[:, -count:].float().to(self.device))
+        forecast = frames_after(self.net, known.to_image(last))
+        images = torch.stack([next(forecast) for _ in later], dim=1).cpu()
+        return known.from_network(problem, known.from_image(images))

@@ -1,83 +1,33 @@
-"""Learned models: load one by name or path, and let it run as an engine or forecast from images."""
+"""A jump network with its step lengths: runs from a start, or goes on from frames."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
-from solvers import CahnHilliard, Frames, GrainGrowth
+from solvers import Frames
 from solvers.errors import InputError
-from solvers.grains.segmentation import label_basins
 from solvers.grids.even_extension import extend, extended, own_cells
+from solvers.processes.base import Problem
 from solvers.qois import structure_factor_wavenumbers
-from surrogate.models.common import check_process, filled
-from surrogate.models.files import folder_of, read_about, read_tensors
-from surrogate.models.gsta import GstaSurrogate
+from solvers.qois.energy import energy_rises
+from surrogate.models.protocol import check_process, filled
 from surrogate.networks.jump import JumpNet, JumpSettings
-from surrogate.rollout.dimensionless import (
-    GRAIN_GROWTH,
-    GROUPS,
-    Problem,
-    age_rate,
-    group_inputs,
-    groups_of,
-    kappa_in_cells,
-    scaled,
-    unscaled,
-)
-from surrogate.rollout.energies import EnergyGuard, GrainGuard, composition_energy, grain_energy, rises
+from surrogate.processes import FirstFrames, FirstStage, kappa_in_cells, learned_process
 from surrogate.rollout.prediction import Prediction
-from surrogate.rollout.solver_stage import TOLERANCE, GrainHandOver, Start, composition_start, grain_start
-from surrogate.rollout.stepping import StepSchedule, jump_rollout
-from surrogate.uncertainty.bands import Calibration, prediction_bands
-from surrogate.uncertainty.domain import SIDE, frame_features, read_domain
+from surrogate.rollout.stepping import Guard, StepSchedule, jump_rollout
+from surrogate.uncertainty.bands import Bands, Calibration, prediction_bands
+from surrogate.uncertainty.domain import SIDE, read_domain
 
 #: Relative difference of ages that are equal but for the rounding of parameters.
 SAME_AGE = 2e-5
 
 
-class Surrogate(Protocol):
-    """A learned model.
-
-    Attributes:
-        name, process, kind: of the model.
-        sha256: of its weights.
-        about: its ``model.json``.
-        calibration: of its bands; None where it has none.
-    """
-
-    name: str
-    process: str
-    kind: str
-    sha256: str
-    about: dict[str, Any]
-    calibration: Calibration | None
-
-    def check(self, problem: Problem) -> None:
-        """Raises InputError for a problem of the other process or a grid the model cannot take."""
-
-    def forecast(
-        self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
-    ) -> torch.Tensor:
-        """Later frames from earlier ones alone.
-
-        Args:
-            problem: the material; its grid is that of the frames.
-            frames: (batch, n, y, x) composition or phi.
-            frame_times: (n,) their times.
-            times: (m,) later times, increasing.
-
-        Returns:
-            (batch, m, y, x).
-        """
-
-
 class JumpSurrogate:
-    """A jump network with its schedule; see :class:`Surrogate`.
+    """See :class:`surrogate.models.protocol.RolloutSurrogate`.
 
     Args:
         about: ``model.json``.
@@ -90,22 +40,23 @@ class JumpSurrogate:
 
     kind = "jump"
 
-    def __init__(self, about: dict[str, Any], tensors: dict[str, torch.Tensor], device: str = "cpu") -> None:
+    def __init__(self, about: dict[str, Any], tensors: Mapping[str, torch.Tensor], device: str = "cpu") -> None:
         self.about = about
         self.name, self.process = str(about["name"]), str(about["process"])
         self.sha256 = str(about["weights_sha256"])
         self.settings = JumpSettings(**about["settings"])
-        plan = about["schedule"]
-        self.schedule = StepSchedule(tuple(plan["ages"]), tuple(plan["lengths"]))
-        self.handover = GrainHandOver.from_dict(about.get("handover"))
+        schedule = about["schedule"]
+        self.schedule = StepSchedule(tuple(schedule["ages"]), tuple(schedule["lengths"]))
+        self.first_stage = FirstStage(**(about.get("handover") or {}))
         self.net = filled(JumpNet(self.settings), tensors, self.name).to(device)
         self.device = device
         self.domain = read_domain(self.process, about.get("domain") or {})
         found = about.get("calibration")
         self.calibration: Calibration | None = Calibration.from_dict(found) if found else None
+        self._known = learned_process(self.process)
 
     def check(self, problem: Problem) -> None:
-        """See :class:`Surrogate`."""
+        """See :class:`surrogate.models.protocol.Surrogate`."""
         check_process(self, problem)
         sides = extended(problem.grid).shape
         patch = self.settings.patch
@@ -119,30 +70,13 @@ class JumpSurrogate:
     def forecast(
         self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
     ) -> torch.Tensor:
-        """See :class:`Surrogate`; only the last frame is used."""
+        """See :class:`surrogate.models.protocol.Surrogate`; only the last frame is used."""
         self.check(problem)
-        batch = len(frames)
-        rate = age_rate(problem, batch)
+        rate = self._known.age_rate(problem, len(frames))
         start = float(np.asarray(frame_times)[-1]) * rate
         ages = np.asarray(times, dtype=np.float64)[None] * rate[:, None]
-        return unscaled(problem, self.advance(problem, scaled(problem, frames[:, -1]), start, ages))
-
-    def advance(
-        self,
-        problem: Problem,
-        fields: torch.Tensor,
-        start: np.ndarray,
-        ages: np.ndarray,
-        guard: EnergyGuard | GrainGuard | None = None,
-    ) -> torch.Tensor:
-        """Scaled fields (batch, y, x) at scaled ages ``start`` (batch,) to (batch, time, y, x) at ``ages``."""
-        whole = extend(fields.float(), problem.grid)
-        groups = group_inputs(self.process, groups_of(problem, fields)).to(self.device)
-        out = torch.full((*ages.shape, *fields.shape[1:]), torch.nan)
-        steps = jump_rollout(self.net, whole.to(self.device), start, ages, groups, self.schedule, guard)
-        for reached in steps:
-            out[reached.samples, reached.times] = reached.fields[own_cells(problem.grid)].cpu()
-        return out
+        found = self._advance(problem, self._known.to_network(problem, frames[:, -1]), start, ages)
+        return self._known.from_network(problem, found)
 
     def rollout(self, problem: Problem, initial: torch.Tensor, times: torch.Tensor) -> Prediction:
         """Frames from a start, the solver doing the first ones.
@@ -156,11 +90,9 @@ class JumpSurrogate:
             InputError: see :meth:`check`.
         """
         self.check(problem)
-        if isinstance(problem, GrainGrowth):
-            start = grain_start(problem, initial, times, self.handover)
-        else:
-            start = composition_start(problem, initial, times)
-        ages = times.double().numpy() * age_rate(problem, len(initial))[:, None]
+        known = self._known
+        start = known.first_frames(problem, initial, times, self.first_stage)
+        ages = times.double().numpy() * known.age_rate(problem, len(initial))[:, None]
         later = ages > start.ages[:, None]
         field, energy = start.early.clone(), start.early_energy.clone()
         guarded = np.zeros(len(initial), dtype=np.int64)
@@ -168,125 +100,105 @@ class JumpSurrogate:
         if len(rows):
             index = torch.from_numpy(rows)
             part = problem.take(index)
-            guard = self._guard(part, len(rows))
-            # Frames before the hand-over are asked for at the hand-over, and thrown away.
+            guard = known.guard(part, len(rows))
+            # Earlier frames are asked for at the start's age, and thrown away.
             asked = np.maximum(ages[rows], start.ages[rows, None])
-            found = self.advance(part, start.fields[index], start.ages[rows], asked, guard)
+            found = self._advance(part, start.fields[index], start.ages[rows], asked, guard)
             taken = torch.from_numpy(later[rows])
-            frames = unscaled(part, found)
-            energies = self._energy(part, frames)
+            frames = known.from_network(part, found)
             field[index] = torch.where(taken[:, :, None, None], frames.to(field), field[index])
-            energy[index] = torch.where(taken, energies, energy[index])
+            energy[index] = torch.where(taken, known.energy(part, frames), energy[index])
             guarded[rows] = guard.replaced if guard is not None else 0
-        grain_id = self._labels(problem, start, field, later)
-        return self._prediction(problem, Frames(field, energy, grain_id), start, guarded, ages)
+        labels = known.labels(problem, field)
+        if labels is not None and start.labels is not None:
+            labels = torch.where(torch.from_numpy(later)[:, :, None, None], labels.to(torch.int32), start.labels)
+        return self._prediction(problem, Frames(field, energy, labels), start, guarded, ages)
 
-    def bands(self, prediction: Prediction, qois: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def bands(self, prediction: Prediction, qois: Mapping[str, np.ndarray]) -> Bands:
         """Calibrated bands of a prediction of this model's.
 
-        The solver's own frames, up to the hand-over, have its tolerance, that share of the value either way. Beyond the
-        longest lead of the calibration bands are infinite: that is no loss of trust, nothing is known there.
+        The solver's own frames have its tolerance, that share of the value either way. Beyond the longest lead of the
+        calibration bands are infinite: that is no loss of trust, nothing is known there.
 
         Args:
             prediction: what :meth:`rollout` returned.
             qois: name -> (batch, time) or (batch, time, extra), ``evaluate_qois`` of its frames.
 
         Returns:
-            name -> (low, high), shaped as the quantity.
+            name -> (low, high), shaped as the quantity, for the quantities that are calibrated.
 
         Raises:
-            InputError: if the model has no calibration, or has none of a quantity.
+            InputError: if the model has no calibration.
         """
         if self.calibration is None:
             raise InputError(
                 f"model {self.name}: has no calibrated bands; `phasetwin evaluate {self.name} --calibrate` makes them"
             )
-        tolerance = self.handover.tolerance if self.process == GRAIN_GROWTH else TOLERANCE
-        return prediction_bands(self.calibration, prediction, qois, tolerance)
+        calibrated = {name: values for name, values in qois.items() if name in self.calibration.qois}
+        tolerance = self._known.first_tolerance(self.first_stage)
+        floors = self._known.band_floors(prediction.groups, prediction.spacing)
+        return prediction_bands(self.calibration, prediction, calibrated, tolerance, floors)
 
-    def _guard(self, problem: Problem, batch: int) -> EnergyGuard | GrainGuard | None:
-        if isinstance(problem, GrainGrowth):
-            return GrainGuard(batch)
-        return EnergyGuard(problem, batch) if problem.grid.boundary == "periodic" else None
+    def trust_in(self, problem: Problem, frames: torch.Tensor) -> tuple[np.ndarray, list[str]]:
+        """Whether frames (batch, y, x), in the user's units, are some that the model may go on from.
 
-    @staticmethod
-    def _energy(problem: Problem, frames: torch.Tensor) -> torch.Tensor:
-        return (
-            grain_energy(problem, frames) if isinstance(problem, GrainGrowth) else composition_energy(problem, frames)
-        )
+        Those are trusted whose groups and box are in the model's domain, and that are like those of the training.
 
-    @staticmethod
-    def _labels(problem: Problem, start: Start, field: torch.Tensor, later: np.ndarray) -> torch.Tensor | None:
-        if not isinstance(problem, GrainGrowth):
-            return None
-        assert start.labels is not None
-        found = label_basins(field, problem.grid)
-        return torch.where(torch.from_numpy(later)[:, :, None, None], found.to(torch.int32), start.labels)
+        Returns:
+            Trust (batch,) float32 and the reasons against it, empty where there are none.
+        """
+        fields = self._known.to_network(problem, frames)
+        return self._trust(problem, fields, self._features(problem, fields))
+
+    def _trust(self, problem: Problem, fields: torch.Tensor, features: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        side = np.full(len(fields), self.domain.side_of(extended(problem.grid).shape))
+        groups = {**self._known.problem_groups(problem, fields), SIDE: side}
+        reasons = self.domain.reasons({name: groups[name] for name in self.domain.box}, features)
+        return np.array([not reason for reason in reasons], dtype=np.float32), reasons
+
+    def _features(self, problem: Problem, fields: torch.Tensor) -> np.ndarray:
+        kappa = torch.from_numpy(kappa_in_cells(problem, len(fields)))
+        return self._known.frame_features(fields, kappa, problem.grid.boundary).numpy()
+
+    def _advance(
+        self, problem: Problem, fields: torch.Tensor, start: np.ndarray, ages: np.ndarray, guard: Guard | None = None
+    ) -> torch.Tensor:
+        """Network fields (batch, y, x) at scaled ages ``start`` (batch,) to (batch, time, y, x) at ``ages``."""
+        whole = extend(fields.float(), problem.grid)
+        groups = self._known.group_inputs(self._known.problem_groups(problem, fields)).to(self.device)
+        out = torch.full((*ages.shape, *fields.shape[1:]), torch.nan)
+        for reached in jump_rollout(self.net, whole.to(self.device), start, ages, groups, self.schedule, guard):
+            out[reached.samples, reached.times] = reached.fields[own_cells(problem.grid)].cpu()
+        return out
 
     def _prediction(
-        self, problem: Problem, frames: Frames, start: Start, guarded: np.ndarray, ages: np.ndarray
+        self, problem: Problem, frames: Frames, start: FirstFrames, guarded: np.ndarray, ages: np.ndarray
     ) -> Prediction:
-        means = scaled(problem, frames.field).double().mean((2, 3)).numpy()
         grid = problem.grid
-        features = self._features(problem, start)
-        trust, reasons = self.trusted(problem, start, features)
-        # A frame at the hand-over is the solver's, whatever the last digits of its age.
-        before = np.minimum(ages - start.ages[:, None], 0.0)
-        box = np.full(len(start.fields), np.log2(np.sqrt(grid.cells) / 64.0))
+        means = self._known.to_network(problem, frames.field).double().mean((2, 3)).numpy()
+        features = self._features(problem, start.fields)
+        trust, reasons = self._trust(problem, start.fields, features)
+        # What the solver did to its end needs no trust in a model.
+        solved = np.isinf(start.ages)
+        # The frame that a model starts from is the solver's, whatever the last digits of its age.
+        lead = ages - start.ages[:, None]
+        later = ages > start.ages[:, None] * (1.0 + SAME_AGE)
         return Prediction(
             frames=frames,
             mass_drift=np.abs(means - means[:, :1]).max(1),
-            energy_rises=rises(frames.free_energy),
+            energy_rises=energy_rises(frames.free_energy.cpu().numpy()),
             guarded=guarded,
-            handover=start.ages,
-            trust=trust,
-            reasons=reasons,
+            start_ages=start.ages,
+            trust=np.where(solved, 1.0, trust).astype(np.float32),
+            reasons=["" if alone else reason for alone, reason in zip(solved, reasons, strict=True)],
             ages=ages,
-            lead=np.where(ages > start.ages[:, None] * (1.0 + SAME_AGE), ages - start.ages[:, None], before),
-            groups={**groups_of(problem, start.fields), "box": box},
-            features=features,
+            lead=np.where(later, lead, np.minimum(lead, 0.0)),
+            groups={
+                **self._known.problem_groups(problem, start.fields),
+                "box": np.full(len(start.fields), np.log2(np.sqrt(grid.cells) / 64.0)),
+            },
+            features=np.where(solved[:, None], np.nan, features),
             wavenumbers=structure_factor_wavenumbers(grid).numpy() * grid.spacing,
             spacing=grid.spacing,
-            unit=problem.well.half_width if isinstance(problem, CahnHilliard) else 1.0,
+            unit=problem.field_scale,
         )
-
-    def _features(self, problem: Problem, start: Start) -> np.ndarray:
-        """(batch, feature) of the frames that the model takes over, NaN where it takes over none."""
-        kappa = torch.from_numpy(kappa_in_cells(problem, len(start.fields)))
-        found = frame_features(self.process, start.fields, kappa, problem.grid.boundary).numpy()
-        return np.where(np.isfinite(start.ages)[:, None], found, np.nan)
-
-    def trusted(
-        self, problem: Problem, start: Start, features: np.ndarray | None = None
-    ) -> tuple[np.ndarray, list[str]]:
-        """Trust (batch,) float32 and the reasons against it.
-
-        A sample is trusted whose groups and box are in the model's domain, and whose frame at the hand-over is like
-        those of the training. One that the solver runs to its end needs no trust in a model.
-
-        Args:
-            problem, start: of the batch.
-            features: (batch, feature) of the frames at the hand-over; None looks at the groups alone.
-        """
-        side = np.full(len(start.fields), self.domain.side_of(extended(problem.grid).shape))
-        groups = {**groups_of(problem, start.fields), SIDE: side}
-        reasons = self.domain.reasons({name: groups[name] for name in self.domain.box}, features)
-        solved = ~np.isfinite(start.ages)
-        reasons = ["" if alone else reason for alone, reason in zip(solved, reasons, strict=True)]
-        return np.array([not reason for reason in reasons], dtype=np.float32), reasons
-
-
-KINDS: dict[str, Callable[..., Any]] = {"jump": JumpSurrogate, "gsta": GstaSurrogate}
-
-
-def load_surrogate(name_or_path: str | Path, device: str = "cpu") -> Any:
-    """A model by registered name or path of its folder; its checksum is compared, and nothing is unpickled.
-
-    Raises:
-        InputError: for an unknown name, or files that are damaged, foreign or do not fit together.
-    """
-    folder = folder_of(name_or_path)
-    about = read_about(folder)
-    if about["kind"] not in KINDS or about["process"] not in GROUPS:
-        raise InputError(f"{folder}: kind {about['kind']!r} of {about['process']!r} is not known to this version")
-    return KINDS[about["kind"]](about, read_tensors(folder, about), device)

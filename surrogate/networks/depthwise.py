@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from solvers.compiled import compiled_sums
+from surrogate.networks.periodic import wrap
 
 
 @compiled_sums
@@ -75,7 +76,7 @@ def _products(field: np.ndarray, slope: np.ndarray, sums: np.ndarray) -> None:
                             total[c] += here[c] * source[c]
 
 
-class _Spread(torch.autograd.Function):
+class _Depthwise(torch.autograd.Function):
     """field (b, y, x, c), weight (ky, kx, c), bias (c,), gain and shift (b, c), all contiguous."""
 
     @staticmethod
@@ -107,7 +108,7 @@ def _run(field: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gain: to
     return out
 
 
-def spread(
+def depthwise_convolution(
     field: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor
 ) -> torch.Tensor:
     """See the module's text.
@@ -123,9 +124,11 @@ def spread(
     """
     if field.device.type == "cpu" and field.dtype in (torch.float32, torch.float64):
         taps = weight[:, 0].permute(1, 2, 0).contiguous()
-        return _Spread.apply(field.contiguous(), taps, bias, gain.to(field).contiguous(), shift.to(field).contiguous())
+        return _Depthwise.apply(
+            field.contiguous(), taps, bias, gain.to(field).contiguous(), shift.to(field).contiguous()
+        )
         # type: ignore[no-any-return,no-untyped-call]
     margin = weight.shape[-1] // 2
-    padded = F.pad(field.permute(0, 3, 1, 2), (margin,) * 4, mode="circular")
+    padded = wrap(field.permute(0, 3, 1, 2), margin)
     out = F.conv2d(padded, weight.to(field.dtype), bias.to(field.dtype), groups=len(weight)).permute(0, 2, 3, 1)
     return torch.addcmul(shift[:, None, None].to(out), out, gain[:, None, None].to(out))

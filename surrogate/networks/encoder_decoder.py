@@ -1,4 +1,4 @@
-"""Both ends of a jump network on the CPU, for running it: field to coarse cells, and features to increments.
+"""Encoder and decoder of a jump network on the CPU, for running it: field to coarse cells, features to increments.
 
 Torch pads, copies and reorders there in passes of their own, which took two thirds of a frame's time. Here a 3 x 3
 convolution is one product of matrices with a compiled gathering of cells before it (where there are few channels in) or

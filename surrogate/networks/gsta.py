@@ -10,6 +10,7 @@ whose sides are multiples of four.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from solvers.errors import InputError
+from surrogate.networks.periodic import wrap
 
 # Two of the four spatial layers halve the grid.
 PATCH = 4
@@ -58,39 +60,6 @@ class GstaSettings:
     def as_dict(self) -> dict[str, Any]:
         """For the model file."""
         return asdict(self)
-
-
-class _Wrap(torch.autograd.Function):
-    """:func:`wrap` with a backward pass that folds the margins back in place: torch's own makes six full copies."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, margin: int) -> torch.Tensor:
-        ctx.margin = margin
-        for dim in (-1, -2):
-            cells = x.shape[dim]
-            x = torch.cat([x.narrow(dim, cells - margin, margin), x, x.narrow(dim, 0, margin)], dim)
-        return x
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        gradient, margin = gradients[0], ctx.margin
-        for dim in (-2, -1):
-            cells = gradient.shape[dim] - 2 * margin
-            inner = gradient.narrow(dim, margin, cells).clone()
-            inner.narrow(dim, cells - margin, margin).add_(gradient.narrow(dim, 0, margin))
-            inner.narrow(dim, 0, margin).add_(gradient.narrow(dim, cells + margin, margin))
-            gradient = inner
-        return gradient, None
-
-
-def wrap(x: torch.Tensor, margin: int) -> torch.Tensor:
-    """(..., y, x) with ``margin`` cells of the periodic continuation on each side, however small the box."""
-    if margin <= min(x.shape[-2:]):
-        return _Wrap.apply(x, margin)
-    for dim in (-1, -2):
-        index = torch.arange(-margin, x.shape[dim] + margin, device=x.device) % x.shape[dim]
-        x = x.index_select(dim, index)
-    return x
 
 
 class _Conv(nn.Conv2d):
@@ -218,6 +187,13 @@ class GstaNet(nn.Module):
         x = self.translator(stack).reshape(x.shape)
         x = self.last(self.decoder(x) + skip)
         return self.readout(x).reshape(frames.shape)
+
+
+def frames_after(net: GstaNet, frames: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Forecast frames (b, y, x), one after the other without end, from the last (b, frames, y, x) images."""
+    while True:
+        frames = net(frames)
+        yield from frames.unbind(1)
 
 
 def _check(settings: GstaSettings, shape: tuple[int, ...]) -> None:

@@ -52,7 +52,13 @@ class Reached:
 
 
 class Guard(Protocol):
-    """Looks at all frames of a step, and may replace them."""
+    """Looks at all frames of a step, and may replace them.
+
+    Attributes:
+        replaced: (batch,) steps in which it did so.
+    """
+
+    replaced: np.ndarray
 
     def __call__(
         self,

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
-from surrogate.evaluation.metrics import to_image
-from surrogate.rollout.dimensionless import CAHN_HILLIARD
+from surrogate.processes import learned_process
 from surrogate.training.data import TrajectorySet
 
 
@@ -33,7 +32,7 @@ class ClipSet:
     def sample(self, rng: np.random.Generator, count: int, length: int) -> torch.Tensor:
         """Random clips, each from its own trajectory and age, each turned and shifted its own way.
 
-        All symmetries of the square, all shifts of the periodic box and, for Cahn-Hilliard, exchange of the phases.
+        All symmetries of the square, all shifts of the periodic box and exchange of phases that are alike.
 
         Args:
             rng: the only source of chance.
@@ -52,15 +51,16 @@ class ClipSet:
         rows = rng.integers(len(self.fields), size=count)
         starts = (rng.random(count) ** self.lean * (found - length + 1)).astype(np.int64)
         drawn = [_moved(rng, self.fields[r, s : s + length]) for r, s in zip(rows, starts, strict=True)]
-        images = to_image(torch.from_numpy(np.stack(drawn)).float(), self.process)
-        if self.process == CAHN_HILLIARD:
+        known = learned_process(self.process)
+        images = known.to_image(torch.from_numpy(np.stack(drawn)).float())
+        if known.swaps_phases:
             swapped = torch.from_numpy(rng.integers(2, size=count).astype(bool))
             images = torch.where(swapped[:, None, None, None], 1.0 - images, images)
         return images
 
     def opening(self, length: int) -> torch.Tensor:
         """The first frames of every trajectory, as they are: (trajectory, up to length, y, x) float32."""
-        return to_image(torch.from_numpy(self.fields[:, :length]).float(), self.process)
+        return learned_process(self.process).to_image(torch.from_numpy(self.fields[:, :length]).float())
 
 
 def _moved(rng: np.random.Generator, clip: np.ndarray) -> np.ndarray:

@@ -11,10 +11,8 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
-from surrogate.rollout.dimensionless import CAHN_HILLIARD, group_inputs
+from surrogate.processes import learned_process
 
-#: A frame counts as separated once its standard deviation is this share of that of two pure phases.
-SEPARATED = 0.7
 _DONE = ("done", "verified")
 
 
@@ -40,14 +38,7 @@ class TrajectorySet:
 
     def inputs(self) -> torch.Tensor:
         """Network inputs of the groups, (trajectory, group)."""
-        return group_inputs(self.process, self.groups)
-
-
-def separated(fields: np.ndarray, composition: np.ndarray) -> np.ndarray:
-    """Whether frames (trajectory, time, y, x) of a mean composition (trajectory,) have separated into two phases."""
-    pure = np.sqrt(np.maximum(1.0 - composition**2, 0.0))
-    spread = np.stack([row.astype(np.float32).std((1, 2)) for row in fields])
-    return spread >= SEPARATED * pure[:, None]
+        return learned_process(self.process).group_inputs(self.groups)
 
 
 def load_trajectories(stores: Sequence[str | Path], process: str) -> TrajectorySet:
@@ -65,10 +56,7 @@ def load_trajectories(stores: Sequence[str | Path], process: str) -> TrajectoryS
             )
     fields = np.concatenate([p[0] for p in parts])
     groups = {name: np.concatenate([p[2][name] for p in parts]) for name in parts[0][2]}
-    if process == CAHN_HILLIARD:
-        usable = separated(fields, groups["composition"])
-    else:  # a tessellation's boundaries form in the first moments, which are the solver's
-        usable = np.tile(ages > 0.0, (len(fields), 1))
+    usable = learned_process(process).trainable(fields, ages, groups)
     digest = hashlib.sha256()
     for array in (fields, ages, *(groups[name] for name in sorted(groups))):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -93,7 +81,7 @@ def _load(store: Path, process: str) -> tuple[np.ndarray, np.ndarray, dict[str, 
             raise InputError(f"{store}: holds no fields at all times; run the sweep with `retain: fields`")
         spacing = _spacing(ds)
         kappa = ds["kappa"].to_numpy() / spacing**2
-        rate = ds["mobility"].to_numpy() * (kappa if process == "grain_growth" else np.sqrt(kappa) / spacing**2)
+        rate = learned_process(process).age_per_time(ds["mobility"].to_numpy(), kappa, spacing)
         if np.ptp(rate) > 1e-4 * rate.max():
             raise InputError(f"{store}: scaled ages differ from point to point; choose mobilities that make them equal")
         done = np.isin(ds["status"].to_numpy(), _flags(ds["status"].attrs))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 
-from surrogate.networks.gsta import GstaNet
+from surrogate.networks.gsta import GstaNet, GstaSettings, frames_after
+from surrogate.training.blocks import NetworkBlock, RecipeBlocks, Trainable
 from surrogate.training.clips import ClipSet, equally_spaced, split
 from surrogate.training.data import TrajectorySet
+from sweeps.inputs.strict_model import Count, problem
 
 #: Frames in, frames out, and the weight of the second ten.
 Batch = tuple[torch.Tensor, torch.Tensor, float]
@@ -120,13 +122,38 @@ def gsta_task(
     return task
 
 
-def frames_after(net: GstaNet, frames: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Forecast frames (b, y, x), one after the other without end, from the last (b, frames, y, x) images."""
-    while True:
-        frames = net(frames)
-        yield from frames.unbind(1)
-
-
 def _rmse(found: torch.Tensor, truth: torch.Tensor) -> float:
     """Mean over images (b, y, x) of the root mean square error of each."""
     return float((found - truth).square().mean((1, 2)).sqrt().mean())
+
+
+class GstaNetwork(NetworkBlock):
+    """The paper's network, see :class:`surrogate.networks.gsta.GstaSettings`."""
+
+    kind: Literal["gsta"]
+    hid_s: Count = 64
+    hid_t: Count = 256
+    blocks_temporal: Count = 8
+    mlp_ratio: Count = 8
+
+    def check(self, recipe: RecipeBlocks) -> None:
+        """See :class:`surrogate.training.blocks.NetworkBlock`."""
+        if recipe.clips is None:
+            raise problem("no clips", "{start_age: ..., spacing: ...} for this kind of network", ("clips",))
+
+    def prepare(self, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
+        """See :class:`surrogate.training.blocks.NetworkBlock`."""
+        chosen, clips = recipe.training, recipe.clips
+        assert clips is not None
+        settings = GstaSettings(**self.model_dump(exclude={"kind"}))
+        task = gsta_task(
+            data,
+            clips.start_age,
+            clips.spacing,
+            seed=chosen.seed,
+            batch_size=chosen.batch,
+            noise=chosen.noise,
+            bfloat16=chosen.precision == "bfloat16",
+            lean=clips.lean,
+        )
+        return Trainable(GstaNet(settings), task, {"settings": asdict(settings), "clips": clips.model_dump()})

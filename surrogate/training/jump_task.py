@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from solvers.errors import InputError
-from surrogate.networks.jump import JumpNet
-from surrogate.rollout.dimensionless import CAHN_HILLIARD
+from surrogate.networks.jump import JumpNet, JumpSettings, with_reach
+from surrogate.processes import learned_process
 from surrogate.rollout.stepping import StepSchedule, jump_rollout
-from surrogate.training.data import TrajectorySet
+from surrogate.training.blocks import NetworkBlock, RecipeBlocks, Trainable
+from surrogate.training.data import TrajectorySet, load_trajectories
+from sweeps.inputs.strict_model import Count, problem
 
 Batch = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor], list[torch.Tensor], torch.Tensor]
 
@@ -80,7 +84,8 @@ class JumpTask:
             if data.usable[row, index] and len(chain) > depth:
                 rows.append(row)
                 chains.append(chain)
-        turn = _augmentation(rng, data.process == CAHN_HILLIARD)
+        known = learned_process(data.process)
+        turn = _augmentation(rng, known.swaps_phases)
         which = np.array(rows)
         nodes = np.array(chains)
         start = turn(data.fields[which, nodes[:, 0]])
@@ -92,8 +97,8 @@ class JumpTask:
             lengths.append(torch.from_numpy((data.ages[asked] - data.ages[low][:, None]).astype(np.float32)))
             truths.append(turn(data.fields[which[:, None], asked]))
         groups = data.inputs()[torch.from_numpy(which)].clone()
-        if data.process == CAHN_HILLIARD:
-            groups[:, 1] = start.mean((1, 2))
+        if known.swaps_phases:
+            groups[:, known.groups.index("composition")] = start.mean((1, 2))
         moved = (truths[0][:, -1] - start).square().mean((1, 2))
         return start, groups, lengths, truths, 1.0 / (moved + 1e-3).sqrt()
 
@@ -162,8 +167,8 @@ class JumpTask:
         return leads[: max(1, int((leads <= room).sum()))]
 
 
-def _augmentation(rng: np.random.Generator, odd: bool):  # type: ignore[no-untyped-def]
-    """One of the symmetries of the square, a shift, and for Cahn-Hilliard a sign, for a whole batch.
+def _augmentation(rng: np.random.Generator, odd: bool) -> Callable[[np.ndarray], torch.Tensor]:
+    """One of the symmetries of the square, a shift, and where the process is ``odd`` a sign, for a whole batch.
 
     A network whose patch is four cells is equivariant under shifts by four, so less than four is enough.
     """
@@ -176,3 +181,58 @@ def _augmentation(rng: np.random.Generator, odd: bool):  # type: ignore[no-untyp
         return torch.from_numpy(np.ascontiguousarray(moved)).float() * sign
 
     return turn
+
+
+class JumpNetwork(NetworkBlock):
+    """A jump network, see :class:`surrogate.networks.jump.JumpSettings`."""
+
+    kind: Literal["jump"] = "jump"
+    width: Count = 64
+    blocks: Count = 6
+    expansion: Count = 2
+    kernel: Literal[3, 5, 7] = 3
+    patch: Literal[2, 4, 8] = 4
+
+    def check(self, recipe: RecipeBlocks) -> None:
+        """See :class:`surrogate.training.blocks.NetworkBlock`."""
+        if not recipe.data.validation:
+            raise problem("no validation stores", "at least one store", ("data", "validation"))
+
+    def settings(self, recipe: RecipeBlocks) -> JumpSettings:
+        """The network's shape."""
+        return JumpSettings(
+            groups=len(recipe.learned.groups),
+            reach=max(recipe.schedule.lengths),
+            conserve=recipe.learned.conserves_mean,
+            **self.model_dump(exclude={"kind"}),
+        )
+
+    def prepare(self, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
+        """See :class:`surrogate.training.blocks.NetworkBlock`."""
+        chosen, schedule, settings = recipe.training, recipe.schedule.build(), self.settings(recipe)
+        validation = load_trajectories(recipe.data.validation, recipe.process)
+        if data.digest == validation.digest:
+            raise InputError("data.validation: the same trajectories as data.train")
+        task = JumpTask(
+            data,
+            validation,
+            schedule,
+            batch_size=chosen.batch,
+            targets=chosen.targets,
+            noise=chosen.noise,
+            unroll=chosen.unroll,
+            curriculum=chosen.curriculum,
+            bfloat16=chosen.precision == "bfloat16",
+            validation_start=chosen.validation_start,
+        )
+        about = {"settings": asdict(settings), "schedule": asdict(schedule), "validation_sha256": validation.digest}
+        return Trainable(JumpNet(settings), task, about)
+
+    def adapted(
+        self, weights: dict[str, torch.Tensor], found: dict[str, Any], own: dict[str, Any]
+    ) -> dict[str, torch.Tensor] | None:
+        """See :class:`surrogate.training.blocks.NetworkBlock`; the reach may differ."""
+        if {**found, "reach": 0.0} != {**own, "reach": 0.0}:
+            return None
+        same = own["reach"] == found["reach"]
+        return weights if same else with_reach(weights, own["reach"] / found["reach"])

@@ -26,12 +26,11 @@ class Optimisers:
     def __init__(self, net: nn.Module, kind: Kind, learning_rate: float, weight_decay: float) -> None:
         chosen = [p for p in net.parameters() if kind == "muon" and _is_matrix(p)]
         rest = [p for p in net.parameters() if not (kind == "muon" and _is_matrix(p))]
-        # Muon takes nothing but two axes: it is given the same memory, seen so.
+        # Muon takes tensors of two axes only: it gets the same memory, seen so.
         matrices = [nn.Parameter(p.detach().flatten(1)) for p in chosen]
         self._matrices = list(zip(chosen, matrices, strict=True))
-        betas = (0.9, 0.98)
         self._all: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=betas)
+            torch.optim.AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
         ]
         if matrices:
             self._all.append(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from solvers.errors import InputError
 from surrogate.uncertainty.difficulty import Difficulty, difficulty_columns
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from surrogate.rollout.prediction import Prediction
 
 Scale = Literal["relative", "absolute"]
-Values = Mapping[str, Any]
+Values = Mapping[str, ArrayLike]
+#: Name -> (low, high), shaped as the quantity.
+Bands = dict[str, tuple[np.ndarray, np.ndarray]]
 
 #: ``relative``: half-widths of log(value), a factor either way; ``absolute``: in the units of the value.
 SCALES: dict[str, Scale] = {
@@ -76,18 +79,18 @@ class Calibration:
     def bands(
         self,
         qois: Values,
-        lead: Any,
+        lead: ArrayLike,
         *,
-        age: Any = None,
-        groups: Mapping[str, Any] | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        age: ArrayLike | None = None,
+        groups: Values | None = None,
+        extra: Values | None = None,
+    ) -> Bands:
         """Bands around predictions.
 
         Args:
             qois: name -> predicted (batch, time) or (batch, time, extra).
-            lead: (batch, time) scaled time since hand-over. At leads of 0 and less the first bin's bands are given;
-                beyond the longest lead of the calibration, and where the lead is NaN, bands are infinite.
+            lead: (batch, time) scaled age since the model took over. At leads of 0 and less the first bin's bands are
+                given; beyond the longest lead of the calibration, and where the lead is NaN, bands are infinite.
             age: (batch, time) scaled ages, where the calibration was given them.
             groups: name -> (batch,), where the calibration was given them.
             extra: name -> (extra,) coordinates of a quantity's last axis. Needed where its length is not the
@@ -102,25 +105,21 @@ class Calibration:
         unknown = sorted(set(qois) - set(self.qois))
         if unknown:
             raise InputError(f"bands: no calibration for {', '.join(unknown)}; there is one for {', '.join(self.qois)}")
-        lead = float_array(lead, "lead", 2)
+        leads = float_array(lead, "lead", 2)
+        bins = lead_bins(leads, self.edges)
         found = {}
         for name, values in qois.items():
-            predicted = qoi_array(values, name, lead.shape)
+            predicted = qoi_array(values, name, leads.shape)
             own = self.qois[name]
             table = _table(own, (extra or {}).get(name))
             if predicted.ndim == 3 and table.shape[1] != predicted.shape[2]:
                 raise InputError(f"{name}: last axis of {table.shape[1]}, but got {predicted.shape[2]}")
-            found[name] = _around(predicted, self._half_width(own, table, lead, age, groups), own.scale)
+            # One row more for leads beyond the calibration.
+            width = np.vstack([table, np.full(table.shape[1], np.inf)])[bins]
+            if own.difficulty is not None:
+                width = width * own.difficulty(difficulty_columns(leads, age, groups))[:, :, None]
+            found[name] = _around(predicted, width, own.scale)
         return found
-
-    def _half_width(self, own: QoiBands, table: np.ndarray, lead: np.ndarray, age: Any, groups: Any) -> np.ndarray:
-        """(batch, time, extra)."""
-        # One row more for leads beyond the calibration.
-        table = np.vstack([table, np.full(table.shape[1], np.inf)])
-        width = table[lead_bins(lead, self.edges)]
-        if own.difficulty is None:
-            return width
-        return width * own.difficulty(difficulty_columns(lead, age, groups))[:, :, None]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; infinite half-widths become null."""
@@ -159,7 +158,7 @@ def _qoi_from_dict(own: Mapping[str, Any], bins: int) -> QoiBands:
     return QoiBands(own["scale"], widths, counts, bool(own["monotone"]), difficulty, extra)
 
 
-def _table(own: QoiBands, wanted: Any) -> np.ndarray:
+def _table(own: QoiBands, wanted: ArrayLike | None) -> np.ndarray:
     """Half-widths (bin, extra) at the coordinates ``wanted`` (extra,), or at the calibration's own for None."""
     table = np.asarray(own.half_widths)
     if own.extra is None or wanted is None:
@@ -175,68 +174,49 @@ def _table(own: QoiBands, wanted: Any) -> np.ndarray:
     return np.where(np.isnan(found), np.inf, found)
 
 
-def floors(groups: Mapping[str, np.ndarray], spacing: float) -> dict[str, np.ndarray]:
-    """Below which values of a box of grains are not told apart, name -> (batch,); nothing for Cahn-Hilliard.
-
-    A box ends as one grain, without boundaries, at a time of its own: relative errors then have no bound. Values are
-    raised to those of one boundary across the box before they are compared.
-
-    Args:
-        groups: of :class:`surrogate.rollout.prediction.Prediction`, with ``box``.
-        spacing: cell size.
-    """
-    if "gamma" not in groups:
-        return {}
-    side = 64.0 * 2.0 ** np.asarray(groups["box"])
-    # Energy of a boundary at gamma = 3/2 for its length: sqrt(2 kappa) / 3 (Moelans 2008).
-    energy = np.sqrt(2.0 * np.asarray(groups["kappa"])) / 3.0 * side * spacing**2
-    return {"free_energy": energy, "interface_density": 1.0 / (side * spacing)}
-
-
-def comparable(
-    qois: Mapping[str, Any], groups: Mapping[str, np.ndarray], spacing: float, unit: float
-) -> dict[str, np.ndarray]:
+def comparable(qois: Values, floors: Mapping[str, np.ndarray], unit: float) -> dict[str, np.ndarray]:
     """Quantities as calibrations see them: raised to their floors, absolute ones on the scale of the wells.
 
     Args:
         qois: name -> (batch, time) or (batch, time, extra); NaN stays.
-        groups, spacing, unit: see :class:`surrogate.rollout.prediction.Prediction`.
+        floors: see :meth:`surrogate.processes.LearnedProcess.band_floors`.
+        unit: see :class:`surrogate.rollout.prediction.Prediction`.
     """
-    lowest = floors(groups, spacing)
     found = {}
     for name, values in qois.items():
         array = np.asarray(values, dtype=np.float64)
-        if name in lowest:
-            array = np.maximum(array, lowest[name][:, None])
+        if name in floors:
+            array = np.maximum(array, floors[name][:, None])
         found[name] = array / unit if SCALES.get(name) == "absolute" else array
     return found
 
 
 def prediction_bands(
-    calibration: Calibration, prediction: Prediction, qois: Mapping[str, Any], tolerance: float
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Bands of a model's prediction; frames before the hand-over are the solver's, and have its tolerance.
+    calibration: Calibration, prediction: Prediction, qois: Values, tolerance: float, floors: Mapping[str, np.ndarray]
+) -> Bands:
+    """Bands of a model's prediction; the solver's first frames have the solver's tolerance.
 
     Args:
         calibration: of the model.
         prediction: what it returned.
         qois: name -> (batch, time) or (batch, time, extra), of the prediction's frames.
-        tolerance: of the solver up to the hand-over; its bands are value * (1 -+ tolerance).
+        tolerance: of the solver before the model took over; its bands are value * (1 -+ tolerance).
+        floors: see :meth:`surrogate.processes.LearnedProcess.band_floors`; low ends at a floor are 0.
 
     Returns:
-        name -> (low, high), as :meth:`Calibration.bands`; low ends at a floor (:func:`floors`) are 0.
+        name -> (low, high), as :meth:`Calibration.bands`.
     """
-    lead, groups, spacing, unit = prediction.lead, prediction.groups, prediction.spacing, prediction.unit
-    known = comparable(qois, groups, spacing, unit)
+    lead, unit = prediction.lead, prediction.unit
+    known = comparable(qois, floors, unit)
     extra = {WAVENUMBERS: prediction.wavenumbers}
-    lowest = floors(groups, spacing)
     found = {}
-    for name, (low, high) in calibration.bands(known, lead, age=prediction.ages, groups=groups, extra=extra).items():
+    bands = calibration.bands(known, lead, age=prediction.ages, groups=prediction.groups, extra=extra)
+    for name, (low, high) in bands.items():
         values = np.asarray(qois[name], dtype=np.float64)
         if SCALES.get(name) == "absolute":
             low, high = unit * low, unit * high
-        if name in lowest:
-            low = np.where(low <= lowest[name][:, None], np.minimum(0.0, values), low)
+        if name in floors:
+            low = np.where(low <= floors[name][:, None], np.minimum(0.0, values), low)
         solved = (lead <= 0).reshape(lead.shape + (1,) * (values.ndim - 2))
         # A mean may be zero, but is kept to rounding only.
         margin = tolerance * np.abs(values)
@@ -268,7 +248,7 @@ def _around(predicted: np.ndarray, width: np.ndarray, scale: Scale) -> tuple[np.
     return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
 
-def float_array(values: Any, name: str, ndim: int) -> np.ndarray:
+def float_array(values: ArrayLike, name: str, ndim: int) -> np.ndarray:
     """``values`` as float64 with that many axes.
 
     Raises:
@@ -280,7 +260,7 @@ def float_array(values: Any, name: str, ndim: int) -> np.ndarray:
     return array
 
 
-def qoi_array(values: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def qoi_array(values: ArrayLike, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """``values`` as float64 (trajectory, time) or (trajectory, time, extra).
 
     Raises:

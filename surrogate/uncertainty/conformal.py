@@ -16,9 +16,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest, spearmanr
 
 from solvers.errors import InputError
@@ -34,19 +34,6 @@ from surrogate.uncertainty.bands import (
 )
 from surrogate.uncertainty.difficulty import Difficulty, choose_difficulty, difficulty_columns
 
-__all__ = [
-    "SCALES",
-    "Calibration",
-    "CoverageRow",
-    "Hits",
-    "QoiBands",
-    "Scale",
-    "coverage",
-    "coverage_rows",
-    "fit_calibration",
-    "hits",
-]
-
 MOST_BINS = 12
 #: Share of the trajectories that fit the difficulty and are then not calibrated on.
 DIFFICULTY_SHARE = 0.3
@@ -55,10 +42,10 @@ DIFFICULTY_SHARE = 0.3
 def fit_calibration(
     predicted: Values,
     truth: Values,
-    lead: Any,
+    lead: ArrayLike,
     *,
-    age: Any = None,
-    groups: Mapping[str, Any] | None = None,
+    age: ArrayLike | None = None,
+    groups: Values | None = None,
     level: float = 0.9,
     edges: Sequence[float] | None = None,
     scales: Mapping[str, Scale] | None = None,
@@ -75,7 +62,7 @@ def fit_calibration(
     Args:
         predicted, truth: name -> (trajectory, time) or (trajectory, time, extra). Errors against a truth that is not
             finite are unknown and left out; a prediction that is not finite, where the truth is, has infinite error.
-        lead: (trajectory, time) scaled time since hand-over; frames at leads of 0 and less are left out.
+        lead: (trajectory, time) scaled age since the model took over; frames at leads of 0 and less are left out.
         age: (trajectory, time) scaled ages.
         groups: name -> (trajectory,) dimensionless groups.
         level: nominal coverage in (0, 1).
@@ -136,7 +123,7 @@ def _all_errors(
     return found
 
 
-def errors_of(predicted: Any, truth: Any, lead: np.ndarray, scale: Scale, name: str) -> np.ndarray:
+def errors_of(predicted: ArrayLike, truth: ArrayLike, lead: np.ndarray, scale: Scale, name: str) -> np.ndarray:
     """Errors (trajectory, time, extra) on a scale: NaN where the truth is not finite, infinite where the prediction
     is not, or where its sign leaves it without a logarithm on the relative scale."""
     p, t = qoi_array(predicted, name, lead.shape), qoi_array(truth, name, lead.shape)
@@ -261,12 +248,12 @@ def coverage(
     calibration: Calibration,
     predicted: Values,
     truth: Values,
-    lead: Any,
+    lead: ArrayLike,
     *,
-    age: Any = None,
-    groups: Mapping[str, Any] | None = None,
+    age: ArrayLike | None = None,
+    groups: Values | None = None,
     edges: Sequence[float] | None = None,
-    extra: Mapping[str, Any] | None = None,
+    extra: Values | None = None,
 ) -> tuple[CoverageRow, ...]:
     """How often bands hold the truth of new trajectories, per quantity and bin of lead.
 
@@ -326,11 +313,11 @@ def hits(
     calibration: Calibration,
     predicted: Values,
     truth: Values,
-    lead: Any,
+    lead: ArrayLike,
     *,
-    age: Any = None,
-    groups: Mapping[str, Any] | None = None,
-    extra: Mapping[str, Any] | None = None,
+    age: ArrayLike | None = None,
+    groups: Values | None = None,
+    extra: Values | None = None,
 ) -> dict[str, Hits]:
     """Name -> which values the bands hold; arguments and Raises as :func:`coverage`."""
     lead = float_array(lead, "lead", 2)

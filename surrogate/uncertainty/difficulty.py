@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from solvers.errors import InputError
 
@@ -74,7 +75,9 @@ class Difficulty:
         return asdict(self)
 
 
-def difficulty_columns(lead: np.ndarray, age: Any, groups: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+def difficulty_columns(
+    lead: np.ndarray, age: ArrayLike | None, groups: Mapping[str, ArrayLike] | None
+) -> dict[str, np.ndarray]:
     """What a difficulty is a function of, each (batch, time): log lead, log age where given, groups.
 
     Raises:

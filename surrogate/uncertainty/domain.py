@@ -1,7 +1,8 @@
 """Where a model may be trusted: a box of dimensionless groups, and frames like those it was trained on.
 
-The distance of a frame is that of its features (:mod:`surrogate.uncertainty.frame_features`) from the nearest of some
-training frames, in the metric of the features' covariance (Mahalanobis 1936). One ellipsoid around all training frames
+The distance of a frame is that of its features (:meth:`surrogate.processes.LearnedProcess.frame_features`) from the
+nearest of some training frames, in the metric of the features' covariance (Mahalanobis 1936). One ellipsoid around all
+training frames
 would not do: from fine structures to coarse ones they lie along a curve. What is far is decided by training frames
 whose trajectories are left out.
 """
@@ -13,12 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from solvers.errors import InputError
-from surrogate.rollout.dimensionless import GROUPS
-from surrogate.uncertainty.frame_features import FEATURES, FLOORS, frame_features
-
-__all__ = ["FEATURES", "SIDE", "Domain", "FrameDomain", "fit_domain", "frame_features", "read_domain"]
+from surrogate.processes import AnyProcess, learned_process
 
 REFERENCES = 400
 FOLDS = 4
@@ -71,7 +70,7 @@ class Domain:
     """Where a model may be trusted.
 
     Attributes:
-        process: ``cahn_hilliard`` or ``grain_growth``.
+        process: its name.
         box: name of a group -> lowest and highest value, both allowed.
         frames: what frames must look like, or None for no such condition.
     """
@@ -80,7 +79,7 @@ class Domain:
     box: dict[str, tuple[float, float]]
     frames: FrameDomain | None = None
 
-    def inside(self, groups: Mapping[str, Any], features: Any = None) -> np.ndarray:
+    def inside(self, groups: Mapping[str, ArrayLike], features: ArrayLike | None = None) -> np.ndarray:
         """Whether samples are in the domain.
 
         Args:
@@ -110,7 +109,7 @@ class Domain:
         low, _ = self.box.get(SIDE, (0.0, np.inf))
         return float(min(shape) if min(shape) < low else max(shape))
 
-    def reasons(self, groups: Mapping[str, Any], features: Any = None) -> list[str]:
+    def reasons(self, groups: Mapping[str, ArrayLike], features: ArrayLike | None = None) -> list[str]:
         """Why samples are outside: one line each, empty for those inside. Arguments and Raises as :meth:`inside`."""
         values = self._checked(groups)
         batch = len(next(iter(values.values())))
@@ -139,7 +138,7 @@ class Domain:
         slack = ROUNDING * max(abs(low), abs(high), high - low)
         return (value >= low - slack) & (value <= high + slack)
 
-    def _checked(self, groups: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def _checked(self, groups: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
         if set(groups) != set(self.box):
             raise InputError(f"domain: groups {', '.join(self.box)}, but got {', '.join(groups) or 'none'}")
         values = {name: np.asarray(groups[name], dtype=np.float64) for name in self.box}
@@ -148,7 +147,7 @@ class Domain:
             raise InputError(f"domain: groups of one shape (batch,), but got {sorted(shapes)}")
         return values
 
-    def _features(self, features: Any, batch: int) -> np.ndarray:
+    def _features(self, features: ArrayLike, batch: int) -> np.ndarray:
         assert self.frames is not None
         rows = np.asarray(features, dtype=np.float64)
         if rows.shape != (batch, len(self.frames.names)):
@@ -169,10 +168,10 @@ class Domain:
         try:
             box = {str(n): (float(low), float(high)) for n, (low, high) in data["box"].items()}
             frames = _frames_from_dict(data["frames"]) if data["frames"] is not None else None
-            if data["process"] not in FEATURES or not box:
-                raise ValueError(f"process {data['process']!r}, {len(box)} groups")
-            return cls(str(data["process"]), box, frames)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if not box:
+                raise ValueError("no groups")
+            return cls(learned_process(str(data["process"])).name, box, frames)
+        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             raise InputError(f"domain: expected what as_dict() wrote, but found {error!r}") from None
 
 
@@ -193,7 +192,7 @@ def read_domain(process: str, data: Mapping[str, Any]) -> Domain:
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"domain: expected name: [low, high], but found {error!r}") from None
         domain = Domain(process, limits)
-    known = (*GROUPS[process], SIDE)
+    known = (*learned_process(process).groups, SIDE)
     foreign = [n for n in domain.box if n not in known]
     if domain.process != process or foreign or not domain.box:
         found = f"{', '.join(domain.box) or 'none'} of {domain.process}"
@@ -219,10 +218,10 @@ def _tuples(table: np.ndarray) -> Any:
 
 def fit_domain(
     process: str,
-    groups: Mapping[str, Any],
-    features: Any = None,
+    groups: Mapping[str, ArrayLike],
+    features: ArrayLike | None = None,
     *,
-    trajectory: Any = None,
+    trajectory: ArrayLike | None = None,
     box: Mapping[str, tuple[float, float]] | None = None,
     quantile: float = 0.995,
     seed: int = 0,
@@ -230,7 +229,7 @@ def fit_domain(
     """The domain of a training set.
 
     Args:
-        process: ``cahn_hilliard`` or ``grain_growth``.
+        process: its name.
         groups: name -> (frame,) groups of the training frames. The box is their range: of n values drawn at random, a
             new one lies outside with probability 2 / (n + 1).
         features: (frame, feature) of the training frames, all finite; None makes a box alone.
@@ -243,8 +242,7 @@ def fit_domain(
     Raises:
         InputError: for shapes that do not fit, features that are not finite, or fewer than 4 trajectories.
     """
-    if process not in FEATURES:
-        raise InputError(f"process: one of {', '.join(FEATURES)}, but got {process!r}")
+    of_process = learned_process(process)
     ranges: dict[str, tuple[float, float]] = {}
     for name in [*groups, *(n for n in box or {} if n not in groups)]:
         known = (box or {}).get(name)
@@ -253,13 +251,15 @@ def fit_domain(
         if not (np.isfinite([low, high]).all() and low <= high):
             raise InputError(f"domain: {name} with finite low <= high, but got {low:g} and {high:g}")
         ranges[name] = (float(low), float(high))
-    frames = None if features is None else _fit_frames(process, features, trajectory, quantile, seed)
+    frames = None if features is None else _fit_frames(of_process, features, trajectory, quantile, seed)
     return Domain(process, ranges, frames)
 
 
-def _fit_frames(process: str, features: Any, trajectory: Any, quantile: float, seed: int) -> FrameDomain:
+def _fit_frames(
+    process: AnyProcess, features: ArrayLike, trajectory: ArrayLike | None, quantile: float, seed: int
+) -> FrameDomain:
     rows = np.asarray(features, dtype=np.float64)
-    names = FEATURES[process]
+    names, floors = process.features, process.feature_floors
     owner = np.asarray(trajectory)
     if rows.ndim != 2 or rows.shape[1] != len(names) or owner.shape != rows.shape[:1]:
         shapes = f"{rows.shape} and {owner.shape}"
@@ -273,10 +273,10 @@ def _fit_frames(process: str, features: Any, trajectory: Any, quantile: float, s
     distances = np.empty(len(rows))
     for left_out in range(FOLDS):
         inside = np.isin(owner, trajectories[left_out::FOLDS])
-        distances[inside] = _references(names, rows[~inside], FLOORS[process], draw).nearest(rows[inside])[0]
+        distances[inside] = _references(names, rows[~inside], floors, draw).nearest(rows[inside])[0]
     # The rank that holds for a new frame too, as in conformal prediction; with few frames the largest distance.
     rank = min(len(rows), int(np.ceil(quantile * (len(rows) + 1))))
-    found = _references(names, rows, FLOORS[process], draw)
+    found = _references(names, rows, floors, draw)
     return replace(found, threshold=float(np.sort(distances)[rank - 1]))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from solvers.processes.registry import process_named
+from solvers.qois.energy import energy_rises
 from sweeps.engines.protocol import Engine, Request
 from sweeps.engines.registry import resolve_device
 from sweeps.plan.problems import build_problem, build_start
@@ -32,8 +33,6 @@ FRAME_BYTES = 384 * 2**20
 GPU_SHARE = 0.5
 GPU_WORK = 64
 ERROR_LENGTH = 300
-# A free energy rises where it does by more than this share: rounding and sampling, not dynamics.
-RISE = 1e-4
 
 
 @dataclass
@@ -199,18 +198,13 @@ def _judge_model(batch: Filling, samples: list[_Sample], parts: list[Answer]) ->
             # What the solver did to its end needs no trust in a model.
             used = bool(modelled[s, _wanted(batch.task, point, union)].any())
             shard["trust"][row] = last.trust[s] if used else 1.0  # type: ignore[index]
-            shard["energy_rises"][row] = _rises(shard["free_energy"][row])
+            shard["energy_rises"][row] = energy_rises(shard["free_energy"][row])
             if "mass_drift" in shard:
                 shard["mass_drift"][row] = _drift(batch.task, shard["mean"][row])
             if used and last.reasons[s] and row not in batch.errors:
                 batch.errors[row] = f"not trusted: {last.reasons[s]}"[:ERROR_LENGTH]
             if s in last.engine_of:
                 batch.engine_of[row] = last.engine_of[s]
-
-
-def _rises(energy: np.ndarray) -> int:
-    """Frames (time,) above the one before."""
-    return int((energy[1:] > energy[:-1] * (1.0 + RISE)).sum())
 
 
 def _drift(task: BatchTask, mean: np.ndarray) -> float:

@@ -22,9 +22,8 @@ from surrogate.models.files import MODEL, read_about, save_model, update_model
 from surrogate.models.gsta import GstaSurrogate
 from surrogate.models.jump import JumpSurrogate
 from surrogate.networks.jump import JumpNet, JumpSettings
-from surrogate.rollout.dimensionless import CAHN_HILLIARD, GRAIN_GROWTH, GROUPS
+from surrogate.processes import learned_process
 from surrogate.rollout.prediction import Prediction
-from surrogate.rollout.solver_stage import TOLERANCE
 from surrogate.uncertainty.bands import Calibration, QoiBands, comparable
 from surrogate.uncertainty.calibration import store_cases
 from surrogate.uncertainty.calibration.coverage import measure_coverage
@@ -34,6 +33,7 @@ from surrogate.uncertainty.calibration.trust_domain import admit, fit_model_doma
 from surrogate.uncertainty.domain import SIDE, Domain, read_domain
 
 torch.set_num_threads(1)
+CAHN_HILLIARD, GRAIN_GROWTH = "cahn_hilliard", "grain_growth"
 PROCESSES = (CAHN_HILLIARD, GRAIN_GROWTH)
 TIMES = {CAHN_HILLIARD: (0.0, 60.0, 90.0, 120.0, 160.0), GRAIN_GROWTH: (0.0, 5.0, 12.5, 20.0, 30.0, 40.0)}
 BOX = {
@@ -100,7 +100,7 @@ def save(folder: Path, process: str, training: Path) -> Path:
     """A network with random weights: its errors are large, and what is promised of its bands holds all the same."""
     torch.manual_seed(3)
     settings = JumpSettings(
-        groups=len(GROUPS[process]), width=8, blocks=2, reach=20.0, conserve=process != GRAIN_GROWTH
+        groups=len(learned_process(process).groups), width=8, blocks=2, reach=20.0, conserve=process != GRAIN_GROWTH
     )
     net = JumpNet(settings)
     for value in net.parameters():
@@ -160,7 +160,7 @@ def rolled(
 
 def solvers_tolerance(setting: Setting) -> float:
     """Of the frames up to the hand-over."""
-    return setting.model.handover.tolerance if setting.process == GRAIN_GROWTH else TOLERANCE
+    return learned_process(setting.process).first_tolerance(setting.model.first_stage)
 
 
 def test_a_store_becomes_starts_and_truth(setting: Setting) -> None:

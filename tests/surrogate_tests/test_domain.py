@@ -13,7 +13,8 @@ from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
 from solvers.initial import noise, voronoi
 from solvers.qois import domain_size, interface_density
-from surrogate.uncertainty.domain import FEATURES, Domain, fit_domain, frame_features
+from surrogate.processes import LEARNED_PROCESSES, learned_process
+from surrogate.uncertainty.domain import Domain, fit_domain
 
 torch.set_num_threads(1)
 GRID = Grid((32, 32))
@@ -35,13 +36,13 @@ def groups_and_frames(process: str) -> tuple[torch.Tensor, torch.Tensor]:
     return kappa, frames.field
 
 
-@pytest.fixture(scope="module", params=list(FEATURES))
+@pytest.fixture(scope="module", params=list(LEARNED_PROCESSES))
 def known(request: pytest.FixtureRequest) -> tuple[str, torch.Tensor, torch.Tensor, Domain]:
     """Process, kappa (trajectory,), fields (trajectory, time, y, x), domain of the first FIT trajectories."""
     process = request.param
     kappa, fields = groups_and_frames(process)
     times = fields.shape[1]
-    features = frame_features(process, fields[:FIT].flatten(0, 1), kappa[:FIT].repeat_interleave(times))
+    features = learned_process(process).frame_features(fields[:FIT].flatten(0, 1), kappa[:FIT].repeat_interleave(times))
     owner = np.repeat(np.arange(FIT), times)
     groups = {"kappa": kappa[:FIT].repeat_interleave(times)}
     return process, kappa, fields, fit_domain(process, groups, features, trajectory=owner, box=BOX)
@@ -50,7 +51,7 @@ def known(request: pytest.FixtureRequest) -> tuple[str, torch.Tensor, torch.Tens
 def test_few_false_alarms_on_fresh_trajectories(known: tuple) -> None:
     process, kappa, fields, domain = known
     rows = kappa[FIT:].repeat_interleave(fields.shape[1])
-    features = frame_features(process, fields[FIT:].flatten(0, 1), rows)
+    features = learned_process(process).frame_features(fields[FIT:].flatten(0, 1), rows)
     inside = domain.inside({"kappa": rows}, features)
     assert (~inside).mean() <= 0.02
     assert [bool(line) for line in domain.reasons({"kappa": rows}, features)] == (~inside).tolist()
@@ -81,7 +82,7 @@ def test_foreign_frames_are_flagged(known: tuple, kind: str) -> None:
     process, kappa, fields, domain = known
     rows = kappa[FIT:].repeat_interleave(fields.shape[1])
     frames = altered(fields[FIT:].flatten(0, 1))[kind]
-    inside = domain.inside({"kappa": rows}, frame_features(process, frames, rows))
+    inside = domain.inside({"kappa": rows}, learned_process(process).frame_features(frames, rows))
     assert (~inside).mean() >= 0.95
     assert domain.inside({"kappa": rows}).all()  # the box alone knows nothing of frames
 
@@ -90,18 +91,18 @@ def test_frames_that_are_not_finite(known: tuple) -> None:
     process, kappa, fields, domain = known
     frames = fields[:2, 0].clone()
     frames[1, 3, 4] = torch.nan
-    features = frame_features(process, frames, kappa[:2])
+    features = learned_process(process).frame_features(frames, kappa[:2])
     assert domain.inside({"kappa": kappa[:2]}, features).tolist() == [True, False]
     assert domain.reasons({"kappa": kappa[:2]}, features) == ["", "frame not finite, allowed finite values"]
 
 
 def test_reason_names_the_feature(known: tuple) -> None:
     process, kappa, fields, domain = known
-    features = frame_features(process, altered(fields[:1, -1])["noise"], kappa[:1])
+    features = learned_process(process).frame_features(altered(fields[:1, -1])["noise"], kappa[:1])
     (line,) = domain.reasons({"kappa": kappa[:1]}, features)
     assert line.startswith("frame ")
     assert "from the nearest training frame, allowed" in line
-    assert any(name in line for name in FEATURES[process])
+    assert any(name in line for name in learned_process(process).features)
 
 
 def test_round_trip_through_json(known: tuple) -> None:
@@ -119,7 +120,7 @@ def test_round_trip_through_json(known: tuple) -> None:
 
 def test_fitting_is_reproducible(known: tuple) -> None:
     process, kappa, fields, _ = known
-    features = frame_features(process, fields[:8, 0], kappa[:8])
+    features = learned_process(process).frame_features(fields[:8, 0], kappa[:8])
     first, second = (fit_domain(process, {"kappa": kappa[:8]}, features, trajectory=range(8)) for _ in range(2))
     assert first == second
 
@@ -161,7 +162,7 @@ def test_features_of_a_wave() -> None:
     x = torch.arange(32, dtype=torch.float64)
     field = (0.1 + 0.8 * torch.cos(2 * math.pi * x / 16)).expand(2, 32, 32)
     kappa = torch.tensor([1.0, 0.25], dtype=torch.float64)
-    found = frame_features("cahn_hilliard", field, kappa)
+    found = learned_process("cahn_hilliard").frame_features(field, kappa)
     deviation, density, size, share, highest, _, _, log_kappa = found.T
     torch.testing.assert_close(deviation, torch.full((2,), 0.8 / math.sqrt(2) / math.sqrt(0.99)).double())
     torch.testing.assert_close(size, torch.full((2,), math.log(16.0)).double())
@@ -176,26 +177,28 @@ def test_interfaces_in_equilibrium_hold_equal_energies() -> None:
     # u = tanh(x / sqrt(2 kappa)), two of them in a periodic box: f = kappa/2 (du/dx)^2 everywhere.
     x = torch.arange(64, dtype=torch.float64) - 32
     profile = torch.tanh((x.abs() - 16) / math.sqrt(2 * 4.0)).expand(1, 8, 64)
-    ratio = frame_features("cahn_hilliard", profile, torch.tensor([4.0], dtype=torch.float64))[0, 6]
+    ratio = learned_process("cahn_hilliard").frame_features(profile, torch.tensor([4.0], dtype=torch.float64))[0, 6]
     assert abs(ratio) < 1e-3  # the tails meet at 16 cells from the interfaces: exp(-2 * 16 / sqrt 8) = 1e-5
 
 
-@pytest.mark.parametrize("process", list(FEATURES))
+@pytest.mark.parametrize("process", list(LEARNED_PROCESSES))
 def test_features_do_not_depend_on_box_batch_or_extension(process: str) -> None:
     kappa = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     smooth = torch.fft.rfft2(noise(GRID, 0.0, 1.0, range(3)))
     smooth[:, 6:-5] = 0
     smooth[:, :, 6:] = 0
     field = 0.8 + 2.0 * torch.fft.irfft2(smooth)
-    features = frame_features(process, field, kappa)
-    assert features.shape == (3, len(FEATURES[process]))
+    features = learned_process(process).frame_features(field, kappa)
+    assert features.shape == (3, len(learned_process(process).features))
     # Tiles: the same structure in a larger box; quantiles may fall one cell apart.
-    torch.testing.assert_close(frame_features(process, field.repeat(1, 2, 3), kappa), features, atol=5e-2, rtol=1e-2)
-    torch.testing.assert_close(frame_features(process, field[1:2], kappa[1:2]), features[1:2])
+    torch.testing.assert_close(
+        learned_process(process).frame_features(field.repeat(1, 2, 3), kappa), features, atol=5e-2, rtol=1e-2
+    )
+    torch.testing.assert_close(learned_process(process).frame_features(field[1:2], kappa[1:2]), features[1:2])
     mirrored = torch.cat([field, field.flip(-1)], -1)
     mirrored = torch.cat([mirrored, mirrored.flip(-2)], -2)
-    closed = frame_features(process, field, kappa, boundary="no_flux")
-    torch.testing.assert_close(closed, frame_features(process, mirrored, kappa))
+    closed = learned_process(process).frame_features(field, kappa, boundary="no_flux")
+    torch.testing.assert_close(closed, learned_process(process).frame_features(mirrored, kappa))
 
 
 def test_wrong_input() -> None:
@@ -206,15 +209,15 @@ def test_wrong_input() -> None:
         domain.inside({"kappa": [1.0], "gamma": [1.5]})
     with pytest.raises(InputError, match="one shape"):
         domain.inside({"kappa": 1.0})
-    with pytest.raises(InputError, match="process: one of"):
-        frame_features("melting", torch.zeros(1, 8, 8), torch.ones(1))
+    with pytest.raises(InputError, match="found 'melting'"):
+        learned_process("melting").frame_features(torch.zeros(1, 8, 8), torch.ones(1))
     with pytest.raises(InputError, match="a field"):
-        frame_features("cahn_hilliard", torch.zeros(8, 8), torch.ones(1))
-    with pytest.raises(InputError, match="process: one of"):
+        learned_process("cahn_hilliard").frame_features(torch.zeros(8, 8), torch.ones(1))
+    with pytest.raises(InputError, match="found 'melting'"):
         fit_domain("melting", {"kappa": [1.0]})
     with pytest.raises(InputError, match="finite low <= high"):
         fit_domain("cahn_hilliard", {}, box={"kappa": (2.0, 1.0)})
-    rows = np.zeros((8, len(FEATURES["cahn_hilliard"])))
+    rows = np.zeros((8, len(learned_process("cahn_hilliard").features)))
     with pytest.raises(InputError, match="features"):
         fit_domain("cahn_hilliard", {"kappa": [1.0]}, rows[:, 1:], trajectory=range(8))
     with pytest.raises(InputError, match="at least 4 trajectories"):

@@ -8,8 +8,9 @@ import torch
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate_grains
 from solvers.initial import voronoi
-from surrogate.rollout.energies import EnergyGuard, GrainGuard, boundary_excess, composition_energy, grain_energy
-from surrogate.rollout.solver_stage import GrainHandOver, grain_start
+from surrogate.processes import FirstStage, learned_process
+from surrogate.rollout.cahn_hilliard import EnergyGuard
+from surrogate.rollout.grain_growth import BoundaryGuard, boundary_excess
 
 torch.set_num_threads(1)
 GRID = Grid((48, 48))
@@ -19,7 +20,7 @@ GRID = Grid((48, 48))
 def test_phi_tells_the_energy(kappa: float, gamma: float) -> None:
     problem = GrainGrowth(GRID, kappa=kappa, gamma=gamma)
     frames = simulate_grains(problem, voronoi(GRID, 16, [3]), [3.0, 15.0, 60.0], tolerance=1e-2)
-    found = grain_energy(problem, frames.field)
+    found = learned_process("grain_growth").energy(problem, frames.field)
     # 0.6 % root mean square over the training's boxes; this one is smaller, with more junctions.
     torch.testing.assert_close(found, frames.free_energy.double(), rtol=0.02, atol=0.0)
 
@@ -30,7 +31,7 @@ def frames_with(*excess: float) -> torch.Tensor:
 
 
 def guarded(lengths: list[float], found: list[float], before: float = 0.2) -> tuple[list[float], int]:
-    guard = GrainGuard(3)
+    guard = BoundaryGuard(3)
     owners = np.zeros(len(found), dtype=np.int64)
     frames = guard(np.array([1]), frames_with(before), owners, np.array(lengths), frames_with(*found))
     assert guard.replaced[[0, 2]].tolist() == [0, 0]
@@ -54,7 +55,8 @@ def test_thick_boundaries_are_handed_over_later() -> None:
     kappa = torch.tensor([0.5, 2.0])
     problem = GrainGrowth(GRID, kappa=kappa, mobility=1 / kappa)
     times = torch.tensor([[20.0], [20.0]])
-    start = grain_start(problem, voronoi(GRID, 16, [0, 1]), times, GrainHandOver(age=2.5, tolerance=0.1))
+    stage = FirstStage(age=2.5, tolerance=0.1)
+    start = learned_process("grain_growth").first_frames(problem, voronoi(GRID, 16, [0, 1]), times, stage)
     assert start.ages.tolist() == [2.5, 4.0]  # M W t = 2 for the second
 
 
@@ -71,6 +73,7 @@ def test_a_rise_between_two_frames_of_a_step_goes_to_the_solver() -> None:
     found = guard(np.array([0, 1]), before, owners, lengths, frames.clone())
     assert guard.replaced.tolist() == [0, 1]
     assert torch.equal(found[:2], frames[:2])
-    energies = composition_energy(problem.take(torch.tensor([1])), found[2:][None])[0]
+    energy = learned_process("cahn_hilliard").energy
+    energies = energy(problem.take(torch.tensor([1])), found[2:][None])[0]
     assert not torch.equal(found[2:], frames[2:])
-    assert energies[1] <= energies[0] <= composition_energy(problem.take(torch.tensor([1])), before[1:])[0]
+    assert energies[1] <= energies[0] <= energy(problem.take(torch.tensor([1])), before[1:])[0]

@@ -58,7 +58,7 @@ class CoarseSolver(SolverBaseline):
             mass_drift=np.full(batch, 1e-9),
             energy_rises=nothing,
             guarded=nothing,
-            handover=np.full(batch, np.inf),
+            start_ages=np.full(batch, np.inf),
             trust=np.ones(batch, dtype=np.float32),
             reasons=[""] * batch,
         )

@@ -14,14 +14,15 @@ from safetensors.torch import load_file, save_file
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
 from solvers.initial import noise, voronoi
-from surrogate.networks.gsta import GstaNet, GstaSettings, multiply_adds, wrap
+from surrogate.networks.gsta import GstaNet, GstaSettings, frames_after, multiply_adds
+from surrogate.networks.periodic import wrap
 from surrogate.recipes import points
-from surrogate.rollout.dimensionless import CAHN_HILLIARD, GRAIN_GROWTH
 from surrogate.training.clips import equally_spaced, split
 from surrogate.training.data import TrajectorySet, load_trajectories
-from surrogate.training.gsta_task import frames_after, gsta_task
+from surrogate.training.gsta_task import gsta_task
 
 torch.set_num_threads(1)
+CAHN_HILLIARD, GRAIN_GROWTH = "cahn_hilliard", "grain_growth"
 TINY = GstaSettings(hid_s=4, hid_t=16, blocks_temporal=3, mlp_ratio=2)
 
 

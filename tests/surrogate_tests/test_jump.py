@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate.networks.jump import JumpNet, JumpSettings, circular_pad, with_reach
+from surrogate.networks.jump import JumpNet, JumpSettings, with_reach
+from surrogate.networks.periodic import wrap
 from surrogate.rollout.stepping import StepSchedule, jump_rollout
 
 torch.set_num_threads(1)
@@ -92,7 +93,7 @@ def test_a_longer_reach_can_begin_as_the_same_function():
 
 def test_padding_wraps():
     x = torch.arange(12.0).reshape(1, 1, 3, 4)
-    assert torch.equal(circular_pad(x, 2), torch.nn.functional.pad(x, (2, 2, 2, 2), mode="circular"))
+    assert torch.equal(wrap(x, 2), torch.nn.functional.pad(x, (2, 2, 2, 2), mode="circular"))
 
 
 def rolled(net: JumpNet, field: torch.Tensor, groups: torch.Tensor, ages: np.ndarray, begin: float) -> torch.Tensor:

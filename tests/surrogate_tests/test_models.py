@@ -16,10 +16,11 @@ from solvers.initial import noise, voronoi
 from surrogate import load_surrogate
 from surrogate.models.files import MODEL, WEIGHTS, read_about, save_model
 from surrogate.networks.jump import JumpNet, JumpSettings
-from surrogate.rollout.dimensionless import CAHN_HILLIARD, GRAIN_GROWTH, GROUPS
-from surrogate.rollout.solver_stage import COMPOSITION_AGES, GrainHandOver
+from surrogate.processes import FirstStage, learned_process
+from surrogate.rollout.cahn_hilliard import TAKEOVER_AGES
 
 torch.set_num_threads(1)
+CAHN_HILLIARD, GRAIN_GROWTH = "cahn_hilliard", "grain_growth"
 GRID = Grid((16, 16))
 BOX = {
     CAHN_HILLIARD: {"kappa": [0.25, 2.0], "composition": [-0.6, 0.6], "contrast": [0.0, 1.0], "age": [20.0, 800.0]},
@@ -31,7 +32,9 @@ def saved(folder: Path, process: str = CAHN_HILLIARD, spread: float = 0.05) -> P
     """A small network with random weights: what it predicts is nonsense, what is promised of any model holds."""
     torch.manual_seed(3)
     conserve = process == CAHN_HILLIARD
-    settings = JumpSettings(groups=len(GROUPS[process]), width=8, blocks=2, reach=20.0, conserve=conserve)
+    settings = JumpSettings(
+        groups=len(learned_process(process).groups), width=8, blocks=2, reach=20.0, conserve=conserve
+    )
     net = JumpNet(settings)
     for value in net.parameters():
         torch.nn.init.normal_(value, std=spread)
@@ -138,7 +141,7 @@ def test_first_frames_are_the_solver_s(folder):
     exact = simulate(problem, start, times[0, :3].tolist(), tolerance=1e-4)
     error = (found.frames.field[:, :3] - exact).square().mean((2, 3)).sqrt() / exact.square().mean((2, 3)).sqrt()
     assert error.max() <= 1.2e-2  # both tolerances
-    assert set(found.handover) <= set(COMPOSITION_AGES)
+    assert set(found.start_ages) <= set(TAKEOVER_AGES)
     assert torch.isfinite(found.frames.field).all()
     assert torch.isfinite(found.frames.free_energy).all()
 
@@ -190,7 +193,7 @@ def test_energy_rises_are_handed_to_the_solver(tmp_path):
     start = composition(problem, 1)
     times = torch.tensor([[90.0, 101.0]])
     found = model.rollout(problem, start, times)
-    assert found.guarded[0] == np.ceil((101.0 - found.handover[0]) / 20.0)
+    assert found.guarded[0] == np.ceil((101.0 - found.start_ages[0]) / 20.0)
     assert found.energy_rises[0] == 0
     exact = simulate(problem, start, [90.0, 101.0], tolerance=1e-4)
     # A dozen stretches at a tolerance of 1e-2, whose errors coarsening magnifies.
@@ -212,7 +215,7 @@ def test_what_the_solver_did_alone_needs_no_trust(folder):
     problem = CahnHilliard(GRID, kappa=4.0)
     found = model.rollout(problem, composition(problem), torch.tensor([5.0]).expand(2, 1))
     assert found.trust.tolist() == [1.0, 1.0]
-    assert np.isinf(found.handover).all()
+    assert np.isinf(found.start_ages).all()
 
 
 def test_grains_are_followed(tmp_path):
@@ -220,7 +223,7 @@ def test_grains_are_followed(tmp_path):
     labels = voronoi(GRID, 5, [1, 2])
     times = torch.tensor([0.0, 5.0, 20.0, 60.0]).expand(2, 4)
     found = model.rollout(problem, labels, times)
-    assert found.handover.tolist() == [GrainHandOver().age] * 2
+    assert found.start_ages.tolist() == [FirstStage().age] * 2
     assert torch.isfinite(found.frames.field).all()
     assert found.frames.grain_id is not None
     early = simulate_grains(problem, labels, [0.0, 5.0], tolerance=1e-2, dtype=torch.float32)

@@ -19,11 +19,11 @@ from phasetwin import main
 from solvers.errors import InputError
 from surrogate import load_surrogate
 from surrogate.networks.jump import JumpNet, JumpSettings
-from surrogate.rollout.solver_stage import GrainHandOver
+from surrogate.processes import FirstStage, learned_process
 from surrogate.rollout.stepping import StepSchedule
 from surrogate.training.checkpoint import STATE
 from surrogate.training.curve import loss_figure
-from surrogate.training.data import load_trajectories, separated
+from surrogate.training.data import load_trajectories
 from surrogate.training.jump_task import JumpTask
 from surrogate.training.loop import LoopSettings, learning_rate, train
 from sweeps import Sweep
@@ -111,7 +111,8 @@ def test_a_frame_has_separated_when_it_is_most_of_two_phases():
     sign = np.where(rng.random((1, 1, 32, 32)) < 0.5, -1.0, 1.0)
     sign -= sign.mean()
     fields = np.concatenate([0.1 * sign, 0.6 * sign, 0.8 * sign], axis=1).astype(np.float16)
-    assert separated(fields, np.array([0.0])).tolist() == [[False, False, True]]
+    found = learned_process("cahn_hilliard").trainable(fields, np.arange(3.0), {"composition": np.array([0.0])})
+    assert found.tolist() == [[False, False, True]]
 
 
 def test_batches_hold_what_follows_their_start(stores):
@@ -244,7 +245,7 @@ def test_the_command_trains_a_model_that_loads(stores, tmp_path, monkeypatch, ca
     assert main(["lint", str(recipe)]) == 0
     assert main(["train", str(recipe), "--out", "model", "--threads", "1"]) == 0
     model = load_surrogate(tmp_path / "model")
-    assert model.handover == GrainHandOver(age=5.0, tolerance=0.1)
+    assert model.first_stage == FirstStage(age=5.0, tolerance=0.1)
     assert model.about["data_sha256"] == load_trajectories([stores[0]], "grain_growth").digest
     assert (tmp_path / "model" / "loss.png").stat().st_size > 5000
     about = json.loads((tmp_path / "model" / "model.json").read_text())

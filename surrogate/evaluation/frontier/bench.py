@@ -77,7 +77,7 @@ def load_models(lineup: Lineup) -> dict[str, Any]:
     Raises:
         InputError: for a model that is not there or damaged, or two of one name.
     """
-    from surrogate.models.jump import load_surrogate
+    from surrogate.models.files import load_surrogate
 
     found = {path: load_surrogate(path) for path in dict.fromkeys(lineup.models)}
     names = [model.name for model in found.values()]

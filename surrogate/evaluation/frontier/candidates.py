@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from solvers import Frames, simulate_frames
+from solvers.processes.base import Problem
 from surrogate.evaluation.frontier.rows import Kind
 from surrogate.models.files import fingerprint
-from surrogate.rollout.dimensionless import Problem
 from surrogate.rollout.stepping import StepSchedule
 
 TOLERANCES = (0.5, 0.3, 0.1, 0.05, 0.02, 0.01, 3e-3, 1e-3)

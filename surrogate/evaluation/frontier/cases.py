@@ -14,7 +14,7 @@ from solvers.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from surrogate.rollout.dimensionless import Problem
+    from solvers.processes.base import Problem
 
 CAHN_HILLIARD, GRAIN_GROWTH = "cahn_hilliard", "grain_growth"
 PROCESSES = (CAHN_HILLIARD, GRAIN_GROWTH)

@@ -190,7 +190,7 @@ def _refused(name: str, process: str, cells: tuple[int, ...]) -> bool:
     """Whether a model does not take a grid."""
     from solvers import CahnHilliard, GrainGrowth, Grid
     from solvers.errors import InputError
-    from surrogate.models.jump import load_surrogate
+    from surrogate.models.files import load_surrogate
 
     grid = Grid(tuple(cells))
     try:

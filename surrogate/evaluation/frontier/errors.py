@@ -8,18 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from solvers import Frames, GrainGrowth
+from solvers import Frames
+from solvers.processes.base import Problem
 from solvers.qois import evaluate_qois
 from surrogate.evaluation import metrics
-from surrogate.evaluation.frontier.cases import CAHN_HILLIARD, GRAIN_GROWTH
-from surrogate.rollout.dimensionless import Problem, process_of, scaled
-from surrogate.rollout.solver_stage import GrainHandOver
-from surrogate.training.data import SEPARATED
+from surrogate.processes import learned_process
 
-QUANTITIES = {
-    CAHN_HILLIARD: ("free_energy", "domain_size", "interface_density"),
-    GRAIN_GROWTH: ("free_energy", "grain_count", "mean_grain_area", "interface_density"),
-}
 Values = dict[str, np.ndarray]
 
 
@@ -38,7 +32,7 @@ class Errors:
 def quantities(problem: Problem, frames: Frames) -> Values:
     """Quantity -> float64 (trajectory, time)."""
     values = evaluate_qois(problem, frames)
-    return {name: values[name].double().cpu().numpy() for name in QUANTITIES[process_of(problem)]}
+    return {name: values[name].double().cpu().numpy() for name in learned_process(problem.process).quantities}
 
 
 def field_errors(problem: Problem, fields: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
@@ -50,7 +44,8 @@ def field_errors(problem: Problem, fields: torch.Tensor, truth: torch.Tensor) ->
     Returns:
         (trajectory, time) float64.
     """
-    found, expected = scaled(problem, fields).double(), scaled(problem, truth).double()
+    known = learned_process(problem.process)
+    found, expected = (known.to_network(problem, f).double() for f in (fields, truth))
     difference = (found - expected).square().mean((2, 3)).sqrt()
     return (difference / expected.std((2, 3), correction=0)).numpy()
 
@@ -101,12 +96,8 @@ def persisted(problem: Problem, truth: Frames, ages: np.ndarray) -> Frames:
         truth: frames (trajectory, time, ...).
         ages: (time,) scaled ages.
     """
-    if isinstance(problem, GrainGrowth):
-        old = torch.from_numpy(ages >= GrainHandOver().age).expand(len(truth.field), -1)
-    else:
-        fields = scaled(problem, truth.field)
-        pure = (1.0 - fields.mean((1, 2, 3)) ** 2).clamp_min(0.0).sqrt()
-        old = fields.flatten(2).std(-1, correction=0) >= SEPARATED * pure[:, None]
+    known = learned_process(problem.process)
+    old = known.taken_over(known.to_network(problem, truth.field), ages)
     count = len(ages)
     first = torch.where(old.any(1), old.int().argmax(1), count - 1)
     kept = torch.minimum(torch.arange(count)[None], first[:, None])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from solvers import Frames
+from solvers.processes.base import Problem
 from surrogate.evaluation.frontier.candidates import Candidate
 from surrogate.evaluation.frontier.cases import Case
 from surrogate.evaluation.frontier.emulated import NAME, TRAJECTORIES, emulated, identity, learned
@@ -22,7 +23,6 @@ from surrogate.evaluation.frontier.errors import Errors, Values, errors, persist
 from surrogate.evaluation.frontier.machine import digest, machine
 from surrogate.evaluation.frontier.references import reference
 from surrogate.evaluation.frontier.rows import Kind, Row
-from surrogate.rollout.dimensionless import Problem
 
 logger = logging.getLogger("phasetwin")
 

@@ -13,8 +13,10 @@ import torch
 
 from solvers import CahnHilliard, GrainGrowth, Grid
 from solvers.errors import InputError
+from solvers.processes.base import Problem
 from solvers.qois import qois_of
-from surrogate.rollout.dimensionless import CAHN_HILLIARD, GRAIN_GROWTH, Problem
+
+CAHN_HILLIARD, GRAIN_GROWTH = "cahn_hilliard", "grain_growth"
 
 if TYPE_CHECKING:
     import xarray as xr

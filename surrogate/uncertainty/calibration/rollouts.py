@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from solvers import Frames
+from solvers.processes.base import Problem
 from solvers.qois import evaluate_qois
-from surrogate.rollout.dimensionless import Problem
+from surrogate.processes import learned_process
 from surrogate.rollout.prediction import Prediction
 from surrogate.uncertainty.bands import Calibration, comparable
 from surrogate.uncertainty.calibration.cases import Case
@@ -65,14 +66,18 @@ class Outcome:
         return np.asarray((self.lead > 0).any(1))
 
     @property
+    def _floors(self) -> dict[str, np.ndarray]:
+        return learned_process(self.case.process).band_floors(self.groups, self.spacing)
+
+    @property
     def predicted(self) -> dict[str, np.ndarray]:
         """The model's quantities as calibrations see them."""
-        return comparable(self.qois, self.groups, self.spacing, self.unit)
+        return comparable(self.qois, self._floors, self.unit)
 
     @property
     def truth(self) -> dict[str, np.ndarray]:
         """The same of the truth."""
-        return comparable(self.case.truth, self.groups, self.spacing, self.unit)
+        return comparable(self.case.truth, self._floors, self.unit)
 
 
 def predict(model: Engine, case: Case) -> Outcome:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from solvers.errors import InputError
-from surrogate.models.files import folder_of, update_model
-from surrogate.models.jump import load_surrogate
+from surrogate.models.files import folder_of, load_rollout_surrogate, update_model
 from surrogate.uncertainty.calibration.cases import store_cases
 from surrogate.uncertainty.calibration.coverage import Measured, measure_coverage
 from surrogate.uncertainty.calibration.fit import calibrate
@@ -77,9 +76,7 @@ def calibrate_model(name: str, stores: Stores) -> tuple[Path, dict[str, Any]]:
     Raises:
         InputError: for a model without rollouts, or stores that are missing or do not fit it.
     """
-    model = load_surrogate(name)
-    if not hasattr(model, "rollout"):
-        raise InputError(f"model {model.name}: found a network of kind {model.kind}, allowed one of kind jump")
+    model = load_rollout_surrogate(name)
     chosen = stores.filled(model.process)
     training = model.about.get("recipe", {}).get("data", {}).get("train", [])
     missing = [str(path) for path in training if not Path(path).exists()]

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from surrogate.processes import learned_process
 from surrogate.training.data import load_trajectories
 from surrogate.uncertainty.calibration.rollouts import Outcome
-from surrogate.uncertainty.domain import SIDE, Domain, fit_domain, frame_features
+from surrogate.uncertainty.domain import SIDE, Domain, fit_domain
 
 #: Sides of boxes, in cells: below, structures fill the box; above, nothing was ever compared.
 SIDES = (32.0, 1024.0)
@@ -49,7 +50,7 @@ def fit_model_domain(process: str, stores: Sequence[str | Path]) -> Domain:
         if len(chosen):
             fields = torch.from_numpy(data.fields[trajectory, chosen].astype(np.float32))
             kappa = torch.full((len(chosen),), float(data.groups["kappa"][trajectory]), dtype=torch.float64)
-            rows.append(frame_features(process, fields, kappa).numpy())
+            rows.append(learned_process(process).frame_features(fields, kappa).numpy())
             owners.append(np.full(len(chosen), trajectory))
     box = {name: _widened(name, values) for name, values in data.groups.items()} | {SIDE: SIDES}
     features = np.concatenate(rows)

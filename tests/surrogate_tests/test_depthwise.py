@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from surrogate.networks.depthwise import spread
+from surrogate.networks.depthwise import depthwise_convolution
 
 torch.set_num_threads(1)
 
@@ -29,7 +29,7 @@ def plain(field: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gain: t
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_values_and_gradients_are_torchs(kernel: int) -> None:
     given = arguments(kernel)
-    found, expected = spread(*given), plain(*given)
+    found, expected = depthwise_convolution(*given), plain(*given)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)  # float64, another order of sums
     slope = torch.randn(found.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for mine, theirs in zip(
@@ -43,12 +43,14 @@ def test_layouts_do_not_matter() -> None:
     field, weight, bias, gain, shift = arguments(3)
     view = field.detach().permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
     assert not view.is_contiguous()
-    torch.testing.assert_close(spread(view, weight, bias, gain, shift), spread(field, weight, bias, gain, shift))
+    torch.testing.assert_close(
+        depthwise_convolution(view, weight, bias, gain, shift), depthwise_convolution(field, weight, bias, gain, shift)
+    )
 
 
 def test_other_types_take_torchs_way() -> None:
     given = arguments(3)
-    rounded = spread(*(t.detach().bfloat16() for t in given))
+    rounded = depthwise_convolution(*(t.detach().bfloat16() for t in given))
     assert rounded.dtype == torch.bfloat16
     # bfloat16 has 8 bits: sums of ten products of order one.
     torch.testing.assert_close(rounded.double(), plain(*given).detach(), rtol=0.05, atol=0.1)

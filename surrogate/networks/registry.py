@@ -1,0 +1,35 @@
+"""The kinds of networks: what ``kind`` in a recipe and in ``model.json`` stands for. Nothing here loads torch.
+
+A kind of your own is a :class:`NetworkKind` named by the entry point of an installed package in the group
+``phasetwin.networks``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from solvers.registries import Reference, Registry
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """A kind of network.
+
+    Attributes:
+        name: the word after ``kind:``.
+        block: class of the recipe's ``network:``, see :class:`surrogate.training.blocks.NetworkBlock`.
+        model: class of its models, see :class:`surrogate.models.protocol.Surrogate`; called with ``model.json``, the
+            weights by name and the device.
+    """
+
+    name: str
+    block: Reference
+    model: Reference
+
+
+OWN = (
+    NetworkKind("jump", "surrogate.training.jump_task:JumpNetwork", "surrogate.models.jump:JumpSurrogate"),
+    NetworkKind("gsta", "surrogate.training.gsta_task:GstaNetwork", "surrogate.models.gsta:GstaSurrogate"),
+)
+#: Every kind known here.
+NETWORKS: Registry[NetworkKind] = Registry("network kind", "phasetwin.networks", ("surrogate.networks.registry:OWN",))
