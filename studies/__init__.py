@@ -9,12 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from studies.inverse.samplers.registry import SamplerKind, register_sampler
     from studies.inverse.study import Study, StudyResult
     from studies.twin.twin import Twin
 
-_HOME = {"Study": "inverse.study", "StudyResult": "inverse.study", "Twin": "twin.twin"}
+_HOME = {
+    "SamplerKind": "inverse.samplers.registry",
+    "Study": "inverse.study",
+    "StudyResult": "inverse.study",
+    "Twin": "twin.twin",
+    "register_sampler": "inverse.samplers.registry",
+}
 
-__all__ = ["Study", "StudyResult", "Twin"]
+__all__ = ["SamplerKind", "Study", "StudyResult", "Twin", "register_sampler"]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,7 +31,7 @@ PROCESS = Process(
     ),
     solve="solvers.grains.simulation:solve_frames",
     fields=(
-        FieldInfo("field", "phi, the sum of the squared order parameters"),
+        FieldInfo("field", "phi, the sum of the squared order parameters", low=0.0),
         FieldInfo("grain_id", "number of the grain, -1 where there is none", dtype="int32", fill=-1),
     ),
     starts=("voronoi", "file"),

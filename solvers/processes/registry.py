@@ -91,6 +91,7 @@ class FieldInfo:
         units: CF style.
         dtype: numpy name.
         fill: where nothing was computed.
+        low, high: range outside of which no value can lie.
     """
 
     name: str
@@ -98,6 +99,8 @@ class FieldInfo:
     units: str = "1"
     dtype: str = "float32"
     fill: float = math.nan
+    low: float = -math.inf
+    high: float = math.inf
 
 
 @dataclass(frozen=True)

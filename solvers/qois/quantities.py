@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from solvers.processes.registry import Process
 from solvers.qois.registry import ExtraAxis, Qoi
+
+if TYPE_CHECKING:
+    from solvers.grids.grid import Grid
 
 #: Levels of ``grain_area_quantile``: the spread of grain sizes in five numbers.
 QUANTILE_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -15,6 +21,9 @@ WAVENUMBERS = ExtraAxis(
     length=lambda shape: math.ceil(math.hypot(*shape) / 2),
     units="1/length",
     long_name="wavenumber",
+    weights="solvers.qois.spectra:structure_factor_weights",
+    # Beyond it only the corners of the square of wavenumbers are left.
+    resolved=lambda grid: math.pi / grid.spacing,
 )
 QUANTILES = ExtraAxis(
     name="quantile",
@@ -24,15 +33,35 @@ QUANTILES = ExtraAxis(
 )
 _ANALYSIS = "solvers.qois.analysis"
 
+
+def _mean_limits(process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:  # noqa: ARG001
+    field = process.fields[0]
+    return process.phase_values(blocks) if process.phases is not None else (field.low, field.high)
+
+
+def _within_box(process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:  # noqa: ARG001
+    # A box with no-flux faces is half a period of its even extension.
+    return 0.0, max(grid.lengths) * (1 if grid.boundary == "periodic" else 2)
+
+
+def _at_most_all_grains(process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:  # noqa: ARG001
+    return 0.0, float((blocks.get("initial") or {}).get("grains", math.inf))
+
+
+def _within_area(process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:  # noqa: ARG001
+    return 0.0, grid.cells * grid.cell_volume
+
+
 #: Their order is that of the variables in a store.
 QUANTITIES = (
     Qoi("free_energy", "energy", "free energy", f"{_ANALYSIS}:free_energy", judged=True, judged_by_bands=True),
-    Qoi("mean", "1", "spatial mean of the field", f"{_ANALYSIS}:mean_field"),
+    Qoi("mean", "1", "spatial mean of the field", f"{_ANALYSIS}:mean_field", limits=_mean_limits),
     Qoi(
         "domain_size",
         "length",
         "domain size",
         f"{_ANALYSIS}:domain_size",
+        limits=_within_box,
         scale="log",
         low=0.0,
         undefined="the field is uniform",
@@ -71,6 +100,7 @@ QUANTITIES = (
         "1",
         "number of grains",
         f"{_ANALYSIS}:grain_count",
+        limits=_at_most_all_grains,
         low=0.0,
         judged_by_bands=True,
     ),
@@ -79,6 +109,7 @@ QUANTITIES = (
         "length^2",
         "mean grain area",
         f"{_ANALYSIS}:mean_grain_area",
+        limits=_within_area,
         low=0.0,
         undefined="there is no grain",
         judged_by_bands=True,
@@ -88,6 +119,7 @@ QUANTITIES = (
         "length^2",
         "quantiles of the grain area",
         f"{_ANALYSIS}:grain_area_quantile",
+        limits=_within_area,
         axis=QUANTILES,
         low=0.0,
         undefined="there is no grain",

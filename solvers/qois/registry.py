@@ -7,11 +7,11 @@ the group ``phasetwin.qois``. Nothing here loads torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from solvers.processes.registry import process_named
+from solvers.processes.registry import Process, process_named
 from solvers.registries import Reference, Registry, resolve
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class ExtraAxis:
         values: grid -> values along it, float64 (n,).
         length: cells -> n, without torch.
         units, long_name: of the coordinate.
+        weights: grid -> weights of the values in a mean along the axis, float64 (n,); None for equal ones.
+        resolved: grid -> largest coordinate at which the grid resolves the quantity; None for all.
     """
 
     name: str
@@ -36,6 +38,16 @@ class ExtraAxis:
     length: Callable[[tuple[int, ...]], int]
     units: str = "1"
     long_name: str = ""
+    weights: Reference | None = None
+    resolved: Callable[[Grid], float] | None = None
+
+
+class Limits(Protocol):
+    """The range of a quantity where it depends on the sweep."""
+
+    def __call__(self, process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:
+        """Lowest and highest possible value; ``blocks`` are those of the sweep's file by name, such as ``initial``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ class Qoi:
         axis: the axis after time, or None.
         scale: how it is best drawn and modelled.
         low, high: range outside of which no value can lie.
+        limits: a narrower range that depends on the sweep, see :class:`Limits`; None for none.
         undefined: when it is not defined, in words; empty for never.
         judged: whether spot checks without fields judge an engine's tolerance by it.
         judged_by_bands: whether they judge a learned engine by its bands of it.
@@ -67,10 +80,15 @@ class Qoi:
     scale: Literal["linear", "log"] = "linear"
     low: float = -math.inf
     high: float = math.inf
+    limits: Limits | None = None
     undefined: str = ""
     judged: bool = False
     judged_by_bands: bool = False
     fingerprint: str | None = None
+
+    def range(self, process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:
+        """Lowest and highest possible value in a sweep; arguments as of :class:`Limits`."""
+        return self.limits(process, grid, blocks) if self.limits else (self.low, self.high)
 
     @property
     def extra_dim(self) -> str | None:

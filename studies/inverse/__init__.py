@@ -1,6 +1,7 @@
-"""Inverse design: Optuna studies on top of sweeps, and no optimum without a re-solve.
+"""Inverse design: Optuna studies on top of sweeps, every optimum solved again by the reference solver.
 
-``config`` is the YAML; ``terms`` turn results into losses; ``samplers`` propose; ``evaluation`` runs points through the
-sweep engine; ``ladder`` keeps what higher rungs said and corrects lower ones by it; ``search`` decides what comes next;
-``study`` puts them together; ``report`` shows it.
+``config`` is the YAML; ``problem`` puts it together with its sweep, as a ``space`` of variables and criteria.
+``objectives``: features of results, and losses of features. ``samplers`` propose trials. ``search``: ``policy`` decides
+what comes next, ``runner`` carries it out through the sweep engine, ``fidelity`` corrects cheap results by expensive
+ones. ``verification``: results, equivalent optima, sensitivities. ``study`` runs all of it; ``report`` shows it.
 """

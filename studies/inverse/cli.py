@@ -25,7 +25,7 @@ SHOWN = 5
 
 def add_commands(app: typer.Typer) -> None:
     """Add this room's verb to the front door, and its kind of file to ``lint`` and ``schema``."""
-    register(Kind("study", "studies.inverse.config:StudyConfig", "objectives", "studies.inverse.inputs:lint_study"))
+    register(Kind("study", "studies.inverse.config:StudyConfig", "objectives", "studies.inverse.problem:lint_study"))
     app.command()(optimize)
 
 

@@ -1,6 +1,4 @@
-"""The study YAML as frozen models. What only the study and its sweep together can tell is in
-:mod:`studies.inverse.inputs`.
-"""
+"""The study YAML as frozen models; what depends on its sweep as well is checked in :mod:`studies.inverse.problem`."""
 
 from __future__ import annotations
 
@@ -9,22 +7,31 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from solvers.processes.registry import all_parameter_names
+from studies.inverse.samplers.registry import SAMPLERS
 from sweeps.config.parameters import Range
 from sweeps.config.sweep import EngineConfig, InputFile, InputStore
-from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
+from sweeps.inputs.strict_model import (
+    Count,
+    Finite,
+    NotNegative,
+    Positive,
+    Seed,
+    StrictModel,
+    problem,
+    unknown_key,
+    word_of,
+)
 
-#: Beside the parameters of a sweep, the length of the process.
+#: The variable that is no parameter of a sweep: the length of the process.
 TIME = "time"
-VARIABLES = (*all_parameter_names(), TIME)
-#: Of a target, relative: ten times the tolerance of the reference solver that decides whether it is met, and far less
-#: than a few random starts leave open.
+#: Default of a target, relative: ten times the tolerance of the reference solver, and far less than the scatter
+#: between random starts.
 TOLERANCE = 5e-3
 SCALAR_STATISTICS = ("fraction", "domain_size")
-CURVE_STATISTICS = ("structure_factor", "two_point_correlation")
 
 
 class Quantile(StrictModel):
-    """``{quantile: 0.9}``: what holds for that share of the starts."""
+    """``{quantile: 0.9}``: the loss that this share of the starts does not exceed."""
 
     quantile: Annotated[float, Field(gt=0, lt=1)]
 
@@ -51,8 +58,8 @@ Window = Annotated[tuple[NotNegative, NotNegative], Field(strict=False), AfterVa
 class When(StrictModel):
     """When a quantity is taken: at a stored time, or over a window of them.
 
-    Without either it is the last time of the sweep, or with a variable ``time`` that time. ``reduce`` is the mean
-    where it is left out.
+    Without either it is the last time of the sweep, or the value of the variable ``time``. ``reduce`` is the mean by
+    default.
     """
 
     at: NotNegative | None = None
@@ -91,11 +98,13 @@ class Conductor(StrictModel):
 class Quantity(When):
     """A quantity: what a sweep stores, ``two_point_correlation`` or ``effective_diffusivity``.
 
-    ``quantile`` picks one of the levels of ``grain_area_quantile``.
+    ``quantile`` picks one of the levels of ``grain_area_quantile``; ``coordinate`` a value on the further axis of any
+    other quantity that has one.
     """
 
     qoi: Annotated[str, Field(min_length=1)]
     quantile: Finite | None = None
+    coordinate: Finite | None = None
     conductor: Conductor = Conductor()
 
 
@@ -148,7 +157,7 @@ class ImageObjective(When):
 
 
 def _objective_form(value: Any) -> str:
-    # Tags are no keys, so that they do not show in the key of a mistake.
+    # Tags that are no keys of the file do not show in the key of an error.
     if isinstance(value, ImageObjective):
         return "of an image"
     return "of an image" if isinstance(value, dict) and "image" in value else "of a quantity"
@@ -176,9 +185,16 @@ class Constraint(Quantity):
 
 
 class SamplerConfig(StrictModel):
-    """Who proposes trials; ``refine`` of each batch come from a model of the quantities instead (0 for none)."""
+    """What proposes trials, one of :data:`studies.inverse.samplers.registry.SAMPLERS`.
 
-    kind: Literal["tpe", "gp", "nsga2", "cmaes", "qmc", "random", "grid"] = "tpe"
+    ``refine`` trials at a time come from a model of the quantities instead (0 for none).
+    """
+
+    kind: Annotated[
+        str,
+        word_of(lambda: SAMPLERS),
+        Field(json_schema_extra=lambda schema: schema.update(enum=list(SAMPLERS))),
+    ] = "tpe"
     seed: Seed = 0
     refine: Annotated[int, Field(ge=0)] = 4
 
@@ -187,9 +203,9 @@ class StudyVerify(StrictModel):
     """Re-solves by the reference solver.
 
     Attributes:
-        top: best candidates in a round; what lies on the trajectory of the very best is solved along with it.
-        random: trials picked at random in the first round, for the error of the engine everywhere.
-        rounds: at most so many rounds.
+        top: best candidates in a round; trials on the trajectory of the best one are solved along with it.
+        random: trials picked at random in the first round, for the engine's error all over the box.
+        rounds: most rounds.
         tolerance: of the reference solver; null is that of the sweep's own spot checks.
         equivalents: points of a curve of equivalent optima that are solved.
     """
@@ -202,7 +218,7 @@ class StudyVerify(StrictModel):
 
 
 class LearnedExplorer(StrictModel):
-    """``explore: {learn: 16}``: an emulator learned from so many points run on the sweep's engine, spread by Sobol.
+    """``explore: {learn: 16}``: an emulator learned from that many Sobol points run on the sweep's engine.
 
     Stores of ``warm_start`` count towards them.
     """
@@ -227,15 +243,15 @@ class StudyOutput(StrictModel):
 
 
 def _known_variables(value: Any) -> Any:
-    if isinstance(value, dict):
-        for key in value:
-            if key not in VARIABLES:
-                raise unknown_key(key, VARIABLES)
+    known = (*all_parameter_names(), TIME)
+    for key in value if isinstance(value, dict) else ():
+        if key not in known:
+            raise unknown_key(key, known)
     return value
 
 
 def _some(entries: Any) -> Any:
-    # Not `min_length`: where an entry is wrong, pydantic would also complain of the entry that is then missing.
+    # With `min_length` pydantic would report a wrong only entry twice: as wrong, and as missing.
     if not len(entries):
         raise problem("none", "at least one")
     return entries
@@ -252,7 +268,7 @@ class StudyConfig(StrictModel):
         changes: blocks of the sweep to replace, such as ``engine`` or ``realizations``.
         explore: a cheaper engine for the trials; candidates are then confirmed on the sweep's own.
         outside: what becomes of a trial outside a learned engine's domain.
-        stop: `held` ends as soon as a verified optimum holds; `budget` asks all trials first.
+        stop: `held` ends as soon as a verified optimum meets the targets; `budget` runs all trials first.
     """
 
     schema_version: Literal[1]
@@ -280,8 +296,8 @@ class StudyConfig(StrictModel):
         return self
 
     def _check_sampler(self) -> None:
-        kind, several = self.sampler.kind, len(self.objectives) > 1
-        if kind == "cmaes" and several:
-            raise problem("'cmaes' with several objectives", "tpe, gp, nsga2, qmc, random, grid", ("sampler", "kind"))
-        if kind == "cmaes" and len(self.variables) < 2:
-            raise problem("'cmaes' with one variable", "tpe, gp, nsga2, qmc, random, grid", ("sampler", "kind"))
+        objectives, variables = len(self.objectives), len(self.variables)
+        allowed = ", ".join(kind.name for kind in SAMPLERS.values() if kind.refusal(objectives, variables) is None)
+        refusal = SAMPLERS.get(self.sampler.kind).refusal(objectives, variables)
+        if refusal is not None:
+            raise problem(f"{self.sampler.kind!r} with {refusal}", allowed, ("sampler", "kind"))

@@ -6,24 +6,32 @@ import json
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solvers.errors import InputError
 from studies.inverse.config import StudyConfig
-from studies.inverse.inputs import Prepared, prepare, read_study, read_sweep, study_from
+from studies.inverse.problem import DesignProblem, design_problem, read_study, read_sweep, study_from
+from studies.inverse.search.fidelity import SearchState
+from studies.inverse.search.runner import LazyClient, StudyRunner
+from studies.inverse.search.warm_start import start_runner
+from studies.inverse.verification.equivalent_optima import sentence, trace
+from studies.inverse.verification.results import ResultWriter, check_feasible
 from sweeps.config.sweep import SweepConfig
+from sweeps.execution.prepare import differences
 from sweeps.files import partial_name, write_json
+from sweeps.inputs.paths import occupied
 from sweeps.monitoring.progress import lines_on_stderr
+from sweeps.store.lock import store_lock
 
 if TYPE_CHECKING:
     from distributed import Client
 
-FILE = "study.json"
-#: May change between runs of a study: more trials go on where it ended.
+FILE, SUMMARY = "study.json", "summary.json"
+#: May change between runs of a study: with more trials it goes on where it ended.
 FREE = ("trials", "verify", "output", "warm_start")
-#: So may these blocks of the sweep: they decide nothing, or the study has its own.
+#: So may these blocks of the sweep: they do not affect the results, or the study has its own.
 FREE_OF_SWEEP = ("cluster", "output", "verify")
 
 
@@ -34,16 +42,16 @@ class StudyResult:
     Attributes:
         folder: of its output.
         best: as in ``best.json``: verified optima, best first; a front for several objectives.
-        trials: told, without those from ``warm_start``.
+        trials: of this study, without those from ``warm_start``.
         warm: trials from ``warm_start``.
-        rollouts: trajectories computed by this run on all rungs, each for all realizations.
+        rollouts: trajectories computed by this run at all fidelity levels, each for all realizations.
         verified: points solved by the reference solver, in all.
         why: it stopped.
         wall_s: seconds of this run.
-        counts: points computed on each rung, and reused.
-        missed: targets that the best verified point misses.
+        counts: points computed at each fidelity level, and reused.
+        missed: 1 where the best verified point misses a target, else 0.
         equivalents: a sentence on equivalent optima; empty where there are none.
-        report: its page.
+        report: its page; None without a report.
     """
 
     folder: Path
@@ -54,10 +62,10 @@ class StudyResult:
     verified: int
     why: str
     wall_s: float
-    counts: dict[str, int] = field(default_factory=dict)
-    missed: int = 0
-    equivalents: str = ""
-    report: Path | None = None
+    counts: dict[str, int]
+    missed: int
+    equivalents: str
+    report: Path | None
 
 
 class Study:
@@ -95,16 +103,16 @@ class Study:
         """Of the output."""
         return Path(self.config.output.path)
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> DesignProblem:
         """Study and sweep, checked against each other.
 
         Raises:
             InputError: starting with the key at fault.
         """
-        return prepare(self.config, self.sweep)
+        return design_problem(self.config, self.sweep)
 
     def run(self, client: Client | None = None, progress: bool = True, report: bool = True) -> StudyResult:
-        """Search until a verified optimum holds or the budget ends; run again, it goes on.
+        """Search until a verified optimum meets the targets or the budget ends; a study run again is resumed.
 
         Args:
             client: Dask client to use; None starts what the sweep's ``cluster`` says.
@@ -113,21 +121,44 @@ class Study:
 
         Raises:
             InputError: for a file that cannot work, a folder of another study or one in use, and where no trial meets
-            the
-                constraints.
+                the constraints.
         """
-        from studies.inverse.search.driver import LazyClient
-        from studies.inverse.search.warm_start import begin
-        from studies.inverse.verification.outcome import conclude
-        from sweeps.store.lock import store_lock
-
         started = time.monotonic()
-        prepared = self.prepare()
+        problem = self.prepare()
         with lines_on_stderr(progress), store_lock(str(self.folder)), LazyClient(self.sweep, client) as lazy:
             claim(self.folder, self.config, self.sweep)
-            driver = begin(prepared, self.folder, lazy)
-            standing = driver.run()
-            return conclude(driver, standing, started, report)
+            runner = start_runner(problem, self.folder, lazy)
+            return _conclude(runner, runner.run(), started, report)
+
+
+def _conclude(runner: StudyRunner, state: SearchState, started: float, report: bool) -> StudyResult:
+    """Write the results."""
+    check_feasible(runner, state)
+    best = ResultWriter(runner, state).write()
+    equivalents = trace(runner, state)
+    page = None
+    if report:
+        from studies.inverse.report import write_report
+
+        page = write_report(runner, state, best, equivalents)
+    warm = int(runner.history.warm.sum())
+    result = StudyResult(
+        folder=runner.folder,
+        best=best,
+        trials=len(runner.history) - warm,
+        warm=warm,
+        rollouts=runner.counts.rollouts,
+        verified=len(runner.levels.verified.trials),
+        why=runner.why,
+        wall_s=time.monotonic() - started,
+        counts={n: getattr(runner.counts, n) for n in ("explored", "confirmed", "verified", "reused")},
+        missed=0 if not runner.problem.criteria.all_targets or (best and best[0]["met"]) else 1,
+        equivalents=sentence(equivalents),
+        report=page,
+    )
+    summary = {"stopped": result.why, "trials": result.trials, "warm": warm, "verified": result.verified}
+    write_json(runner.folder / SUMMARY, {**summary, "rounds": runner.policy.rounds})
+    return result
 
 
 def _is_free(key: tuple[Any, ...]) -> bool:
@@ -137,19 +168,19 @@ def _is_free(key: tuple[Any, ...]) -> bool:
     return key[1] in (FREE if key[0] == "study" else FREE_OF_SWEEP)
 
 
-def _another(folder: Path, what: str) -> InputError:
-    return InputError(f"{folder}: holds another study ({what}); choose another output.path, or delete the folder")
+def _without_nulls(value: Any) -> Any:
+    """JSON data without keys that are null: files of older versions lack keys that are null by default."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
-    """Write the resolved study into its folder, or see that what is there is the same study.
+    """Write the resolved study into its folder, after a check that what is there is the same study or nothing.
 
     Raises:
         InputError: for other things at that place, or a study of another problem.
     """
-    from sweeps.execution.prepare import differences
-    from sweeps.inputs.paths import occupied
-
     path = folder / FILE
     here = {"study": study.model_dump(mode="json"), "sweep": sweep.model_dump(mode="json")}
     if path.exists():
@@ -157,14 +188,7 @@ def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
             there = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: expected the description of a study, but it cannot be read: {error}") from None
-        for key, old, new in differences(there, here):
-            if not _is_free(key):
-                name = ".".join(map(str, key[1:] if key[0] == "study" else key))
-                raise _another(folder, f"{name}: {json.dumps(old)} there, {json.dumps(new)} in the file")
-        # Nothing differs, but the order of the keys is that of the samplers' dimensions and decides what is asked.
-        before, now = list(there["study"]["variables"]), list(study.variables)
-        if before != now:
-            raise _another(folder, f"variables in the order {', '.join(before)} there, {', '.join(now)} in the file")
+        _check_same(folder, there, here)
     elif occupied(folder, re.escape(partial_name(FILE))):
         raise InputError(
             f"{folder}: expected a study or nothing, but other things are there; choose another output.path"
@@ -173,3 +197,19 @@ def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
         write_json(path, here)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def _check_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    """Raises InputError where two descriptions are of different studies."""
+    found = ""
+    for key, old, new in differences(_without_nulls(there), _without_nulls(here)):
+        if not _is_free(key):
+            name = ".".join(map(str, key[1:] if key[0] == "study" else key))
+            found = f"{name}: {json.dumps(old)} there, {json.dumps(new)} in the file"
+            break
+    # The order of the variables is that of the samplers' dimensions, so another order gives other trials.
+    before, now = list(there["study"]["variables"]), list(here["study"]["variables"])
+    if not found and before != now:
+        found = f"variables in the order {', '.join(before)} there, {', '.join(now)} in the file"
+    if found:
+        raise InputError(f"{folder}: holds another study ({found}); choose another output.path, or delete the folder")

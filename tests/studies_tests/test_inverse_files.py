@@ -19,7 +19,7 @@ import phasetwin
 from solvers.errors import InputError
 from studies import Study
 from studies.inverse.config import StudyConfig
-from studies.inverse.inputs import prepare, read_study
+from studies.inverse.problem import design_problem, read_study
 from sweeps import Sweep
 
 FOLDER = Path(__file__).parents[2] / "studies" / "examples"
@@ -38,7 +38,7 @@ def test_examples_lint(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study, sweep = read_study(path)
     assert study.name == path.stem
     assert study.output.path == f"runs/{path.stem}"
-    prepare(study, sweep)
+    design_problem(study, sweep)
 
 
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,7 @@ def trials(folder: Path) -> dict[tuple[int, int], tuple[dict[str, float], list[f
 
 
 def kill_when(words: list[str], happened: Callable[[], bool]) -> None:
-    """Run the program; kill the driver, and nothing else, as soon as something has happened."""
+    """Run the program; kill the runner, and nothing else, as soon as something has happened."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "phasetwin", *words],
@@ -94,7 +94,7 @@ def kill_when(words: list[str], happened: Callable[[], bool]) -> None:
 
 
 MOMENTS: dict[str, tuple[str, bool]] = {
-    # What is there when the driver is killed, and whether it has started workers of its own.
+    # What is there when the runner is killed, and whether it has started workers of its own.
     "the first batch begun": ("batches/00000.zarr", True),
     "a batch of the model begun": ("batches/00002.zarr", False),
     "verification begun": ("verified/*.zarr", False),

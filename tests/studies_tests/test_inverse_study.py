@@ -20,7 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from solvers.errors import InputError
 from studies import Study
-from studies.inverse.search import driver as driver_module
+from studies.inverse.search import runner as runner_module
 from studies.inverse.study import claim
 from sweeps import Sweep, open_sweep
 from sweeps.engines.protocol import Answer, Request
@@ -122,20 +122,20 @@ class Killed(BaseException):
 
 
 POINTS = {
-    "asked, not run": ("evaluate", "before"),
-    "run, not told": ("_tell", "before"),
-    "told, not taken in": ("_tell", "after"),
-    "verification not run": ("_climb", "before"),
-    "verified, not taken in": ("_climb", "after"),
+    "proposed, not run": ("evaluate", "before"),
+    "run, not recorded": ("_record", "before"),
+    "recorded, not used": ("_record", "after"),
+    "verification not run": ("_run_level", "before"),
+    "verified, not used": ("_run_level", "after"),
 }
 
 
-@pytest.mark.parametrize(("when", "call"), [*((when, 1) for when in POINTS), ("run, not told", 2)])
+@pytest.mark.parametrize(("when", "call"), [*((when, 1) for when in POINTS), ("run, not recorded", 2)])
 def test_killed_and_run_again(
     when: str, call: int, found: Any, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, side = POINTS[when]
-    original, calls = getattr(driver_module.Driver, name), [0]
+    original, calls = getattr(runner_module.StudyRunner, name), [0]
 
     def dying(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
@@ -148,7 +148,7 @@ def test_killed_and_run_again(
 
     study = Study.from_config(small.study_data(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(driver_module.Driver, name, dying)
+        patch.setattr(runner_module.StudyRunner, name, dying)
         try:
             study.run(client, progress=False, report=False)
         except Killed:

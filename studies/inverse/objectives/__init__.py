@@ -1,1 +1,1 @@
-"""What a study wants: quantities read off points, and objectives that judge them."""
+"""What a study wants: quantities read off points, and objectives that criteria them."""

@@ -1,221 +1,246 @@
-"""From the objectives and constraints of a file to terms: features that are read, and aims that judge them."""
+"""From the objectives and constraints of a study's file to criteria."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf, isinf
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from solvers.errors import InputError
-from solvers.qois import QOIS, QUANTILE_LEVELS, qois_of, structure_factor_wavenumbers
+from solvers.grids.grid import Grid
+from solvers.processes.registry import Process, process_named
+from solvers.qois.registry import QOIS, ExtraAxis, Qoi, qois_of
+from solvers.qois.spectra import two_point_correlation
+from solvers.registries import resolve
 from studies.inverse.config import TIME, Constraint, ImageObjective, QoiObjective, Quantity, StudyConfig, When
-from studies.inverse.objectives.aims import CurveAim, DirectionAim, LimitAim, TargetAim, Term
-from studies.inverse.objectives.features import CurveFeature, FieldFeature, ScalarFeature
+from studies.inverse.objectives.criteria import Criteria, Criterion
+from studies.inverse.objectives.effective_diffusivity import diffusivity
+from studies.inverse.objectives.features import Feature, FieldFeature, QoiFeature
+from studies.inverse.objectives.losses import CurveLoss, DirectionLoss, LimitLoss, Loss, TargetLoss
+from studies.inverse.objectives.target_image import image_criterion
 from sweeps.config.sweep import SweepConfig
 from sweeps.inputs.strict_model import suggestion
 
 DIFFUSIVITY, TWO_POINT = "effective_diffusivity", "two_point_correlation"
-OF_FIELDS = (DIFFUSIVITY, TWO_POINT)
-CURVES = ("structure_factor", TWO_POINT)
+#: The key that picks a value on a quantity's further axis: ``quantile`` on the axis of that name, else ``coordinate``.
+QUANTILE, COORDINATE = "quantile", "coordinate"
+#: An error names all values of an axis where there are no more than these.
+VALUES_NAMED = 12
 
 
-def build_terms(study: StudyConfig, sweep: SweepConfig) -> tuple[list[Term], list[Term]]:
+def build_criteria(study: StudyConfig, sweep: SweepConfig) -> Criteria:
     """Objectives and constraints.
 
     Raises:
         InputError: ``objectives.0.at: found ..., allowed ...`` for what does not fit the sweep.
     """
-    return (
-        [_objective(study, sweep, o, f"objectives.{i}") for i, o in enumerate(study.objectives)],
-        [_constraint(study, sweep, c, f"constraints.{i}") for i, c in enumerate(study.constraints)],
+    return Criteria(
+        [_CriterionBuilder(study, sweep, f"objectives.{i}").objective(o) for i, o in enumerate(study.objectives)],
+        [_CriterionBuilder(study, sweep, f"constraints.{i}").constraint(c) for i, c in enumerate(study.constraints)],
     )
 
 
-def _objective(study: StudyConfig, sweep: SweepConfig, objective: Any, key: str) -> Term:
-    if isinstance(objective, ImageObjective):
-        from studies.inverse.objectives.target_image import image_term
-
-        return image_term(objective, sweep, _at(study, sweep, objective, key), key)
-    curve = isinstance(objective.target, str)
-    feature, label, units = _feature(study, sweep, objective, key, curve)
-    if curve:
-        return _curve_term(objective, sweep, feature, label, key)
-    if objective.target is not None:
-        check_range(sweep, objective, objective.target, f"{key}.target")
-        aim: Any = TargetAim(objective.target, objective.tolerance, objective.realizations)
-    else:
-        aim = DirectionAim(
-            1.0 if objective.direction == "minimize" else -1.0, objective.tolerance, objective.realizations
-        )
-    return Term(label, key, feature, aim, units, _long_name(objective.qoi))
-
-
-def _constraint(study: StudyConfig, sweep: SweepConfig, constraint: Constraint, key: str) -> Term:
-    feature, label, units = _feature(study, sweep, constraint, key, curve=False)
-    low, high = quantity_range(sweep, constraint)
-    if constraint.window is None or constraint.reduce != "slope":
-        if constraint.max is not None and constraint.max < low:
-            raise InputError(
-                f"{key}.max: found {constraint.max:g}, which nothing can meet, allowed a number >= {low:g}"
-            )
-        if constraint.min is not None and constraint.min > high:
-            raise InputError(
-                f"{key}.min: found {constraint.min:g}, which nothing can meet, allowed a number <= {high:g}"
-            )
-    aim = LimitAim(constraint.min, constraint.max, constraint.realizations)
-    return Term(label, key, feature, aim, units, _long_name(constraint.qoi))
-
-
-def _feature(study: StudyConfig, sweep: SweepConfig, quantity: Quantity, key: str, curve: bool) -> tuple[Any, str, str]:
-    """The feature of a quantity, its label and units."""
-    known = [*qois_of(sweep.process), *(OF_FIELDS if sweep.process == "cahn_hilliard" else ())]
-    name = quantity.qoi
-    if name not in known:
-        raise InputError(
-            f"{key}.qoi: found {name!r}, allowed {', '.join(known)} for process "
-            f"{sweep.process}{suggestion(name, known)}"
-        )
-    if name in CURVES and not curve:
-        raise InputError(f"{key}.qoi: found {name!r} without a curve, allowed `target: FILE.csv` with it")
-    if curve and name not in CURVES:
-        raise InputError(f"{key}.target: found a file, allowed a number for {name}; files for {', '.join(CURVES)}")
-    times = _times(study, sweep, quantity, key)
-    label = f"{name}{_when(sweep, quantity)}"
-    if name == DIFFUSIVITY:
-        from studies.inverse.objectives.effective_diffusivity import diffusivity
-
-        grid = sweep.grid.build()
-        statistic = diffusivity(quantity.conductor, _middle(sweep))
-        return FieldFeature(_at(study, sweep, quantity, key), grid, statistic, (DIFFUSIVITY,)), label, "1"
-    if name == TWO_POINT:
-        from studies.inverse.objectives.target_image import two_point
-
-        grid = sweep.grid.build()
-        at = _at(study, sweep, quantity, key)
-        return FieldFeature(at, grid, two_point, tuple(f"C[{i}]" for i in range(_shells(grid)))), label, "1"
-    if name == "structure_factor":
-        k = structure_factor_wavenumbers(sweep.grid.build()).numpy()
-        inside = tuple(np.flatnonzero(k <= math.pi / sweep.grid.spacing).tolist())
-        return CurveFeature(name, times[0], inside), label, QOIS[name].units
-    component, text = _component(quantity, key)
-    return ScalarFeature(name, times, quantity.reduce or "mean", component), label + text, QOIS[name].units
-
-
-def _shells(grid: Any) -> int:
-    sides = [n * (1 if grid.boundary == "periodic" else 2) for n in grid.shape]
-    return min(sides) // 2 + 1
-
-
-def _component(quantity: Quantity, key: str) -> tuple[int | None, str]:
-    if quantity.qoi != "grain_area_quantile":
-        if quantity.quantile is not None:
-            raise InputError(f"{key}.quantile: found {quantity.quantile:g}, allowed with qoi grain_area_quantile only")
-        return None, ""
-    levels = list(QUANTILE_LEVELS)
-    if quantity.quantile not in levels:
-        found = "nothing" if quantity.quantile is None else f"{quantity.quantile:g}"
-        raise InputError(f"{key}.quantile: found {found}, allowed {', '.join(f'{q:g}' for q in levels)}")
-    return levels.index(quantity.quantile), f"[{quantity.quantile:g}]"
-
-
-def _long_name(qoi: str) -> str:
-    return QOIS[qoi].long_name if qoi in QOIS else qoi.replace("_", " ")
-
-
-def _middle(sweep: SweepConfig) -> float:
-    return 0.5 * (sweep.well.ca + sweep.well.cb) if sweep.well else 0.0
-
-
-def _when(sweep: SweepConfig, when: When) -> str:
-    if when.window is not None:
-        return f"@{when.reduce or 'mean'}({when.window[0]:g}..{when.window[1]:g})"
-    return f"@{sweep.time_values()[-1] if when.at is None else when.at:g}"
-
-
-def _times(study: StudyConfig, sweep: SweepConfig, when: When, key: str) -> tuple[int, ...]:
-    """Positions in the stored times."""
-    times = sweep.time_values()
-    if when.window is None:
-        return (int(np.abs(times - _at(study, sweep, when, key)).argmin()),)
-    if TIME in study.variables:
-        raise InputError(f"{key}.window: found a window, allowed none where time is a variable")
-    low, high = when.window
-    for i, end in enumerate(when.window):
-        if not times[0] <= end <= times[-1]:
-            raise InputError(
-                f"{key}.window.{i}: found {end:g}, allowed {times[0]:g} to {times[-1]:g}, the sweep's times"
-            )
-    inside = np.flatnonzero((times >= low) & (times <= high))
-    if inside.size < 2:
-        raise InputError(f"{key}.window: found {inside.size} stored times in it, allowed at least 2")
-    return tuple(inside.tolist())
-
-
-def _at(study: StudyConfig, sweep: SweepConfig, when: When, key: str) -> float:
-    """The stored time that is meant."""
-    times = sweep.time_values()
-    if TIME in study.variables:
-        if when.at is not None:
-            raise InputError(f"{key}.at: found {when.at:g}, allowed nothing where time is a variable")
-        return float(times[-1])
-    if when.window is not None:
-        raise InputError(f"{key}.window: found a window, allowed `at` for this quantity")
-    if when.at is None:
-        return float(times[-1])
-    if not times[0] <= when.at <= times[-1]:
-        raise InputError(f"{key}.at: found {when.at:g}, allowed {times[0]:g} to {times[-1]:g}, the sweep's times")
-    nearest = float(times[np.abs(times - when.at).argmin()])
-    if abs(nearest - when.at) > 1e-9 * max(abs(when.at), 1.0):
-        raise InputError(f"{key}.at: found {when.at:g}, allowed a time among the sweep's (the nearest is {nearest:g})")
-    return nearest
-
-
-def quantity_range(sweep: SweepConfig, quantity: Quantity) -> tuple[float, float]:
-    """The smallest and largest value that a quantity can have, as far as that is known beforehand."""
-    if quantity.qoi == "mean":
-        if sweep.process == "grain_growth":
-            return 0.0, math.inf
-        return (sweep.well.ca, sweep.well.cb) if sweep.well else (-1.0, 1.0)
-    grid = sweep.grid
-    mirrored = 1 if grid.boundary == "periodic" else 2
-    area = math.prod(grid.shape) * grid.spacing**2
-    highest = {
-        "domain_size": mirrored * max(grid.shape) * grid.spacing,
-        "grain_count": float(getattr(sweep.initial, "grains", math.inf)),
-        "mean_grain_area": area,
-        "grain_area_quantile": area,
-        DIFFUSIVITY: max(quantity.conductor.low, quantity.conductor.high),
+def _quantities_of_fields(quantity: Quantity) -> dict[str, Qoi]:
+    """What studies compute from fields of two phases, beside the quantities that sweeps store."""
+    conducting = max(quantity.conductor.low, quantity.conductor.high)
+    distance = ExtraAxis("r", _distances, lambda shape: min(shape) // 2 + 1, "length", "distance")
+    return {
+        DIFFUSIVITY: Qoi(DIFFUSIVITY, "1", "effective diffusivity", "", low=0.0, high=conducting),
+        TWO_POINT: Qoi(TWO_POINT, "1", "two point correlation", "", low=0.0, axis=distance),
     }
-    return 0.0, highest.get(quantity.qoi, math.inf)
 
 
-def check_range(sweep: SweepConfig, quantity: Quantity, value: float, key: str) -> None:
-    """Refuse a target that no microstructure can have."""
-    if quantity.window is not None and quantity.reduce == "slope":
-        return
-    low, high = quantity_range(sweep, quantity)
-    if not low <= value <= high:
-        limits = f">= {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
-        raise InputError(f"{key}: found {value:g}, which no {quantity.qoi} can be, allowed a number {limits}")
+def _distances(grid: Grid) -> np.ndarray:
+    """Abscissae of the two-point correlation."""
+    sides = [n * (1 if grid.boundary == "periodic" else 2) for n in grid.shape]
+    return grid.spacing * np.arange(min(sides) // 2 + 1)
 
 
-def _curve_term(objective: QoiObjective, sweep: SweepConfig, feature: Any, label: str, key: str) -> Term:
-    from solvers.qois import structure_factor_weights
+@dataclass(frozen=True)
+class _CriterionBuilder:
+    """Builds one criterion; ``key`` is its key in the study's file, for messages."""
 
-    grid = sweep.grid.build()
-    if objective.qoi == TWO_POINT:
-        axis = sweep.grid.spacing * np.arange(_shells(grid))
-        weights = np.ones(axis.size)
-    else:
-        inside = list(feature.inside)
-        axis = structure_factor_wavenumbers(grid).numpy()[inside]
-        weights = structure_factor_weights(grid).numpy()[inside]
-    wanted = read_curve(Path(str(objective.target)), axis, f"{key}.target")
-    weights = np.where(np.isfinite(wanted), weights, 0.0)
-    aim = CurveAim(np.nan_to_num(wanted), weights, ((0, axis.size),), objective.tolerance, objective.realizations)
-    return Term(label, key, feature, aim, "1", f"distance to the {objective.qoi.replace('_', ' ')}")
+    study: StudyConfig
+    sweep: SweepConfig
+    key: str
+
+    @cached_property
+    def process(self) -> Process:
+        return process_named(self.sweep.process)
+
+    @cached_property
+    def grid(self) -> Grid:
+        return self.sweep.grid.build()
+
+    def error(self, part: str, found: str, allowed: str) -> InputError:
+        return InputError(f"{self.key}.{part}: found {found}, allowed {allowed}")
+
+    def objective(self, objective: QoiObjective | ImageObjective) -> Criterion:
+        if isinstance(objective, ImageObjective):
+            return image_criterion(objective, self.sweep, self.time_of(objective), self.key)
+        curve, robust = isinstance(objective.target, str), objective.realizations
+        qoi = self.qoi(objective)
+        components, coordinates, suffix = self.components(qoi, objective, curve)
+        feature = self.feature(qoi, objective, components)
+        label = f"{qoi.name}{self.when(objective)}{suffix}"
+        if curve:
+            loss: Loss = self.curve_loss(qoi, objective, components, coordinates)
+            return Criterion(label, self.key, feature, loss, "1", f"distance to the {qoi.name.replace('_', ' ')}")
+        if isinstance(objective.target, float):
+            self.check_target(qoi, objective, objective.target)
+            loss = TargetLoss(objective.target, objective.tolerance, robust)
+        else:
+            loss = DirectionLoss(1.0 if objective.direction == "minimize" else -1.0, objective.tolerance, robust)
+        return Criterion(label, self.key, feature, loss, qoi.units, qoi.long_name, qoi.undefined)
+
+    def constraint(self, constraint: Constraint) -> Criterion:
+        qoi = self.qoi(constraint)
+        components, _, suffix = self.components(qoi, constraint, curve=False)
+        feature = self.feature(qoi, constraint, components)
+        low, high = self.range(qoi, constraint)
+        if constraint.max is not None and constraint.max < low:
+            raise self.error("max", f"{constraint.max:g}, which nothing can meet", f"a number >= {low:g}")
+        if constraint.min is not None and constraint.min > high:
+            raise self.error("min", f"{constraint.min:g}, which nothing can meet", f"a number <= {high:g}")
+        loss = LimitLoss(constraint.min, constraint.max, constraint.realizations)
+        label = f"{qoi.name}{self.when(constraint)}{suffix}"
+        return Criterion(label, self.key, feature, loss, qoi.units, qoi.long_name, qoi.undefined)
+
+    def known(self, quantity: Quantity) -> dict[str, Qoi]:
+        """All quantities that an objective or a constraint may name."""
+        of_fields = _quantities_of_fields(quantity) if self.process.phases is not None else {}
+        return qois_of(self.sweep.process) | of_fields
+
+    def qoi(self, quantity: Quantity) -> Qoi:
+        known, name = self.known(quantity), quantity.qoi
+        if name not in known:
+            allowed = f"{', '.join(known)} for process {self.sweep.process}{suggestion(name, known)}"
+            raise self.error("qoi", repr(name), allowed)
+        return known[name]
+
+    def feature(self, qoi: Qoi, quantity: Quantity, components: tuple[int, ...] | None) -> Feature:
+        if qoi.name == DIFFUSIVITY:
+            low, high = self.process.phase_values(self.sweep.options)
+            statistic = diffusivity(quantity.conductor, 0.5 * (low + high))
+            return FieldFeature(self.time_of(quantity), self.grid, statistic)
+        if qoi.name == TWO_POINT and components is not None:
+            chosen = list(components)
+
+            def correlation(fields: torch.Tensor, grid: Grid) -> torch.Tensor:
+                return two_point_correlation(fields, grid)[1][:, chosen]
+
+            return FieldFeature(self.time_of(quantity), self.grid, correlation, len(chosen))
+        return QoiFeature(qoi.name, self.times(quantity), quantity.reduce or "mean", components)
+
+    def components(self, qoi: Qoi, quantity: Quantity, curve: bool) -> tuple[tuple[int, ...] | None, np.ndarray, str]:
+        """Positions on the quantity's further axis that are read, their coordinates, and an addition to the label."""
+        axis, values = qoi.axis, {QUANTILE: quantity.quantile, COORDINATE: quantity.coordinate}
+        own = _key_of(axis)
+        for name, value in values.items():
+            if value is not None and (name != own or curve):
+                having = [q.name for q in QOIS.values() if _key_of(q.axis) == name]
+                raise self.error(
+                    name, f"{value:g}", "none with a curve" if curve else f"with qoi {', '.join(having)} only"
+                )
+        if axis is None:
+            if curve:
+                having = [q.name for q in self.known(quantity).values() if q.axis]
+                raise self.error("target", "a file", f"a number for {qoi.name}; files for {', '.join(having)}")
+            return None, np.empty(0), ""
+        coordinates = np.asarray(resolve(axis.values)(self.grid), dtype=np.float64)
+        if curve:
+            inside = np.flatnonzero(coordinates <= (axis.resolved(self.grid) if axis.resolved else inf))
+            return tuple(inside.tolist()), coordinates[inside], ""
+        if own == COORDINATE and values[own] is None:
+            allowed = f"`target: FILE.csv` with it, or `coordinate`, a value of {axis.name}"
+            raise self.error("qoi", f"{qoi.name!r} without a curve", allowed)
+        index = self.position(own, values[own], coordinates)
+        return (index,), coordinates[[index]], f"[{coordinates[index]:g}]"
+
+    def position(self, name: str, value: float | None, coordinates: np.ndarray) -> int:
+        """Where a value is on an axis."""
+        if value is not None:
+            near = np.flatnonzero(np.isclose(coordinates, value, rtol=1e-5, atol=0.0))
+            if near.size:
+                return int(near[0])
+        allowed = ", ".join(f"{c:g}" for c in coordinates)
+        if value is not None and len(coordinates) > VALUES_NAMED:
+            allowed = f"one of its values (the nearest is {coordinates[np.abs(coordinates - value).argmin()]:g})"
+        raise self.error(name, "nothing" if value is None else f"{value:g}", allowed)
+
+    def curve_loss(
+        self, qoi: Qoi, objective: QoiObjective, components: Sequence[int] | None, coordinates: np.ndarray
+    ) -> CurveLoss:
+        assert qoi.axis is not None
+        weights = np.ones(len(coordinates))
+        if qoi.axis.weights is not None:
+            weights = np.asarray(resolve(qoi.axis.weights)(self.grid), dtype=np.float64)[list(components or ())]
+        wanted = read_curve(Path(str(objective.target)), coordinates, f"{self.key}.target")
+        weights = np.where(np.isfinite(wanted), weights, 0.0)
+        whole = ((0, len(coordinates)),)
+        return CurveLoss(np.nan_to_num(wanted), weights, whole, objective.tolerance, objective.realizations)
+
+    def range(self, qoi: Qoi, quantity: Quantity) -> tuple[float, float]:
+        """The smallest and largest value that can occur, as far as that is known beforehand."""
+        if quantity.window is not None and quantity.reduce == "slope":
+            return -inf, inf
+        blocks = {**self.sweep.options, "initial": self.sweep.initial.model_dump()}
+        return qoi.range(self.process, self.grid, blocks)
+
+    def check_target(self, qoi: Qoi, quantity: Quantity, value: float) -> None:
+        low, high = self.range(qoi, quantity)
+        if not low <= value <= high:
+            limits = f">= {low:g}" if isinf(high) else f"from {low:g} to {high:g}"
+            raise self.error("target", f"{value:g}, which no {qoi.name} can be", f"a number {limits}")
+
+    def when(self, when: When) -> str:
+        """The time as a part of the label."""
+        if when.window is not None:
+            return f"@{when.reduce or 'mean'}({when.window[0]:g}..{when.window[1]:g})"
+        return f"@{self.sweep.time_values()[-1] if when.at is None else when.at:g}"
+
+    def times(self, when: When) -> tuple[int, ...]:
+        """Positions in the stored times."""
+        times = self.sweep.time_values()
+        if when.window is None:
+            return (int(np.abs(times - self.time_of(when)).argmin()),)
+        if TIME in self.study.variables:
+            raise self.error("window", "a window", "none where time is a variable")
+        for i, end in enumerate(when.window):
+            if not times[0] <= end <= times[-1]:
+                raise self.error(f"window.{i}", f"{end:g}", f"{times[0]:g} to {times[-1]:g}, the sweep's times")
+        inside = np.flatnonzero((times >= when.window[0]) & (times <= when.window[1]))
+        if inside.size < 2:
+            raise self.error("window", f"{inside.size} stored times in it", "at least 2")
+        return tuple(inside.tolist())
+
+    def time_of(self, when: When) -> float:
+        """The one stored time that is meant."""
+        times = self.sweep.time_values()
+        if TIME in self.study.variables:
+            if when.at is not None:
+                raise self.error("at", f"{when.at:g}", "nothing where time is a variable")
+            return float(times[-1])
+        if when.window is not None:
+            raise self.error("window", "a window", "`at` for this quantity")
+        if when.at is None:
+            return float(times[-1])
+        if not times[0] <= when.at <= times[-1]:
+            raise self.error("at", f"{when.at:g}", f"{times[0]:g} to {times[-1]:g}, the sweep's times")
+        nearest = float(times[np.abs(times - when.at).argmin()])
+        if abs(nearest - when.at) > 1e-9 * max(abs(when.at), 1.0):
+            raise self.error("at", f"{when.at:g}", f"a time among the sweep's (the nearest is {nearest:g})")
+        return nearest
+
+
+def _key_of(axis: ExtraAxis | None) -> str:
+    """The key that picks a value on an axis."""
+    return "" if axis is None else QUANTILE if axis.name == QUANTILE else COORDINATE
 
 
 def read_curve(path: Path, axis: np.ndarray, key: str) -> np.ndarray:
@@ -233,7 +258,7 @@ def read_curve(path: Path, axis: np.ndarray, key: str) -> np.ndarray:
         ) from None
     if table.shape[1] != 2 or len(table) < 2 or not np.isfinite(table).all() or not (np.diff(table[:, 0]) > 0).all():
         raise InputError(f"{key}: found {path}, allowed a header, then two columns of numbers, the first increasing")
-    # A last digit lost in writing must not lose the end of the curve.
+    # Abscissae rounded when the file was written must not exclude its last row.
     slack = 1e-6 * float(table[-1, 0])
     inside = (axis >= table[0, 0] - slack) & (axis <= table[-1, 0] + slack)
     if inside.sum() < 2:

@@ -1,20 +1,24 @@
-"""What a study reads off finished points: numbers per point and realization, before any of them is judged.
+"""Features: the numbers of a finished point that objectives and constraints are computed from.
 
-A feature is (point, realization, number): one number for a scalar quantity, many for a curve. Models of the study work
-on features, so that a distance to a curve or a worst case over starts is as smooth for them as the quantity itself.
+A feature is (point, realization, number): one number for a scalar quantity, many for a curve. The models of a study
+predict features rather than losses, because a distance to a curve or the worst of several starts is less smooth than
+the quantity itself.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from solvers.grids.grid import Grid
 from sweeps.store.store import open_store, read
+
+FieldStatistic = Callable[[torch.Tensor, Grid], torch.Tensor]
 
 
 class PointView:
@@ -40,60 +44,60 @@ class PointView:
         """A variable as (point, ...)."""
         return read(self.root, name)[self.order]
 
+    def field_times(self) -> np.ndarray:
+        """Times at which fields are kept."""
+        return read(self.root, "time_field" if "time_field" in self.root else "time")
+
     def field(self, time: float) -> np.ndarray:
         """(point, realization, y, x) at a kept time."""
-        dim = "time_field" if "time_field" in self.root else "time"
-        index = int(np.abs(read(self.root, dim) - time).argmin())
+        index = int(np.abs(self.field_times() - time).argmin())
         return np.asarray(self.root["field"][:, :, index])[self.order]
 
 
-class Feature(Protocol):
-    """Reads (point, realization, number)."""
+class Feature(ABC):
+    """Reads numbers of points.
 
-    @property
-    def field_times(self) -> tuple[float, ...]:
-        """Times at which it needs fields; empty for what sweeps store."""
-        ...
+    Attributes:
+        size: how many numbers.
+        times: positions in the stored times that it reads; empty where it needs fields.
+        field_times: times at which it needs fields; empty for what sweeps store.
+    """
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the numbers are, for tables."""
-        ...
+    size: int
+    times: tuple[int, ...] = ()
+    field_times: tuple[float, ...] = ()
 
+    @abstractmethod
     def read(self, view: PointView, end: str = "") -> np.ndarray:
-        """float64 (point, realization, number); ``end`` is ``_low`` or ``_high`` for a band."""
-        ...
+        """float64 (point, realization, number); ``end`` is ``_low`` or ``_high`` for the end of a band."""
 
 
 @dataclass(frozen=True)
-class ScalarFeature:
-    """One number of a stored quantity.
+class QoiFeature(Feature):
+    """A quantity that sweeps store.
 
     Attributes:
         qoi: its name in the store.
         times: positions in the stored times.
         reduce: over them: mean, min, max or slope (per time).
-        component: position on a further axis, such as a quantile.
+        components: positions on the quantity's further axis; None where it has none.
     """
 
     qoi: str
     times: tuple[int, ...]
     reduce: str = "mean"
-    component: int | None = None
-    field_times: tuple[float, ...] = ()
+    components: tuple[int, ...] | None = None
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def size(self) -> int:  # type: ignore[override]
         """See :class:`Feature`."""
-        return (self.qoi,)
+        return 1 if self.components is None else len(self.components)
 
     def read(self, view: PointView, end: str = "") -> np.ndarray:
         """See :class:`Feature`."""
-        values = view.get(self.qoi + end)
-        if self.component is not None:
-            values = values[..., self.component]
-        window = values[:, :, list(self.times)]
-        return reduced(window, view.times[list(self.times)], self.reduce)[:, :, None]
+        values, times = view.get(self.qoi + end), list(self.times)
+        numbers = [values] if self.components is None else [values[..., i] for i in self.components]
+        return np.stack([reduced(v[:, :, times], view.times[times], self.reduce) for v in numbers], axis=-1)
 
 
 def reduced(window: np.ndarray, times: np.ndarray, how: str) -> np.ndarray:
@@ -105,45 +109,23 @@ def reduced(window: np.ndarray, times: np.ndarray, how: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class CurveFeature:
-    """A stored curve at one time, such as S(k), at some of its abscissae."""
-
-    qoi: str
-    time: int
-    inside: tuple[int, ...]
-    field_times: tuple[float, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """See :class:`Feature`."""
-        return tuple(f"{self.qoi}[{i}]" for i in self.inside)
-
-    def read(self, view: PointView, end: str = "") -> np.ndarray:
-        """See :class:`Feature`."""
-        return view.get(self.qoi + end)[:, :, self.time][:, :, list(self.inside)]
-
-
-FieldStatistic = Callable[[torch.Tensor, Grid], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class FieldFeature:
-    """Statistics of the field at one time; it has no bands.
+class FieldFeature(Feature):
+    """Statistics of the field at one time; engines have no bands of them.
 
     Attributes:
         time: at which fields are kept.
         grid: of the fields.
         statistic: (batch, y, x) and a grid to (batch, number).
-        names: of the numbers.
+        size: how many numbers.
     """
 
     time: float
     grid: Grid
     statistic: FieldStatistic = field(repr=False)
-    names: tuple[str, ...] = ("value",)
+    size: int = 1
 
     @property
-    def field_times(self) -> tuple[float, ...]:
+    def field_times(self) -> tuple[float, ...]:  # type: ignore[override]
         """See :class:`Feature`."""
         return (self.time,)
 
@@ -152,6 +134,6 @@ class FieldFeature:
         fields = view.field(self.time)
         shape = fields.shape[:2]
         if end:
-            return np.full((*shape, len(self.names)), -np.inf if end == "_low" else np.inf)
+            return np.full((*shape, self.size), -np.inf if end == "_low" else np.inf)
         values = self.statistic(torch.from_numpy(fields.astype(np.float64)).flatten(0, 1), self.grid)
         return values.numpy().reshape(*shape, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,53 +13,46 @@ import torch
 from solvers.errors import InputError
 from solvers.frame_readers import read_picture, reader_of
 from solvers.grids.grid import Grid
+from solvers.processes.registry import PROCESSES, process_named
 from solvers.qois import domain_size, structure_factor, structure_factor_wavenumbers, two_point_correlation
 from studies.inverse.config import ImageObjective
-from studies.inverse.objectives.aims import CurveAim, Term
+from studies.inverse.objectives.criteria import Criterion
 from studies.inverse.objectives.features import FieldFeature
+from studies.inverse.objectives.losses import CurveLoss
 from sweeps.config.sweep import SweepConfig
 
 SMALLEST_SIDE = 8
 
 
-def two_point(fields: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """C(r) of (batch, y, x), see :func:`solvers.qois.two_point_correlation`: (batch, shell)."""
-    return two_point_correlation(fields, grid)[1]
-
-
-def image_term(objective: ImageObjective, sweep: SweepConfig, at: float, key: str) -> Term:
+def image_criterion(objective: ImageObjective, sweep: SweepConfig, at: float, key: str) -> Criterion:
     """The distance to an image.
 
     Raises:
-        InputError: for a process without composition, or an image that cannot be used.
+        InputError: for a process without two phases, or an image that cannot be used.
     """
-    if sweep.process != "cahn_hilliard":
-        raise InputError(f"{key}.image: found process {sweep.process}, allowed cahn_hilliard: an image of two phases")
-    grid = sweep.grid.build()
-    low, high = (sweep.well.ca, sweep.well.cb) if sweep.well else (-1.0, 1.0)
+    process = process_named(sweep.process)
+    if process.phases is None:
+        having = ", ".join(p.name for p in PROCESSES.values() if p.phases is not None)
+        raise InputError(f"{key}.image: found process {sweep.process}, allowed {having}: an image of two phases")
+    low, high = process.phase_values(sweep.options)
     picture = composition_of(objective, low, high, key)
     spacing = objective.spacing or sweep.grid.spacing
     own = Grid(shape=(picture.shape[0], picture.shape[1]), spacing=spacing, boundary=objective.boundary)
-    axes = _axes(grid, own)
-    parts: list[tuple[int, int]] = []
-    names: list[str] = []
-    start = 0
-    for name in objective.statistics:
-        count = len(axes[name]) if name in axes else 1
-        parts.append((start, start + count))
-        names += [name] if count == 1 else [f"{name}[{i}]" for i in range(count)]
-        start += count
+    grid = sweep.grid.build()
+    axes = _common_axes(grid, own)
+    ends = np.cumsum([len(axes[name]) if name in axes else 1 for name in objective.statistics]).tolist()
     statistic = _Statistics(objective.statistics, axes, 0.5 * (low + high))
     target = statistic(torch.from_numpy(picture)[None], own)[0].numpy()
     if not np.isfinite(target).all():
         raise InputError(f"{key}.image: found {objective.image} without two phases in it, allowed a picture of two")
-    feature = FieldFeature(at, grid, statistic, tuple(names))
-    aim = CurveAim(target, np.ones(start), tuple(parts), objective.tolerance, objective.realizations)
-    label = f"{Path(objective.image).name}@{at:g}"
-    return Term(label, key, feature, aim, "1", f"distance to {Path(objective.image).name}")
+    parts = tuple(zip([0, *ends[:-1]], ends, strict=True))
+    loss = CurveLoss(target, np.ones(ends[-1]), parts, objective.tolerance, objective.realizations)
+    name = Path(objective.image).name
+    feature = FieldFeature(at, grid, statistic, ends[-1])
+    return Criterion(f"{name}@{at:g}", key, feature, loss, "1", f"distance to {name}")
 
 
-def _axes(grid: Grid, own: Grid) -> dict[str, np.ndarray]:
+def _common_axes(grid: Grid, own: Grid) -> dict[str, np.ndarray]:
     """Abscissae of curves that both the sweep's grid and the image have."""
     k = structure_factor_wavenumbers(grid).numpy()
     most = min(math.pi / grid.spacing, math.pi / own.spacing)
@@ -69,27 +63,28 @@ def _axes(grid: Grid, own: Grid) -> dict[str, np.ndarray]:
 
 
 def _side(grid: Grid) -> float:
-    return min(grid.shape) * grid.spacing * (1 if grid.boundary == "periodic" else 2)
+    return min(grid.lengths) * (1 if grid.boundary == "periodic" else 2)
 
 
+@dataclass(frozen=True)
 class _Statistics:
-    """(batch, y, x) to (batch, number): the listed statistics side by side, curves at common abscissae."""
+    """(batch, y, x) to (batch, number): the statistics of ``names`` side by side, curves at common abscissae."""
 
-    def __init__(self, names: tuple[str, ...], axes: dict[str, np.ndarray], middle: float) -> None:
-        self._names, self._axes, self._middle = names, axes, middle
+    names: tuple[str, ...]
+    axes: dict[str, np.ndarray]
+    middle: float
 
     def __call__(self, fields: torch.Tensor, grid: Grid) -> torch.Tensor:
-        made: dict[str, Callable[[], torch.Tensor]] = {
-            "fraction": lambda: (fields > self._middle).double().mean((-1, -2))[:, None],
+        computed: dict[str, Callable[[], torch.Tensor]] = {
+            "fraction": lambda: (fields > self.middle).double().mean((-1, -2))[:, None],
             "domain_size": lambda: domain_size(fields, grid)[:, None],
             "structure_factor": lambda: self._at("structure_factor", *structure_factor(fields, grid)),
             "two_point_correlation": lambda: self._at("two_point_correlation", *two_point_correlation(fields, grid)),
         }
-        return torch.cat([made[name]().double() for name in self._names], dim=1)
+        return torch.cat([computed[name]().double() for name in self.names], dim=1)
 
     def _at(self, name: str, axis: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        wanted = self._axes[name]
-        rows = [np.interp(wanted, axis.numpy(), row) for row in values.double().numpy()]
+        rows = [np.interp(self.axes[name], axis.numpy(), row) for row in values.double().numpy()]
         return torch.from_numpy(np.stack(rows))
 
 

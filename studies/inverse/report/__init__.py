@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from studies.inverse.search.driver import Driver
-    from studies.inverse.search.fidelity import Standing
+    from studies.inverse.search.fidelity import SearchState
+    from studies.inverse.search.runner import StudyRunner
 
 
 def write_report(
-    driver: Driver, standing: Standing, best: list[dict[str, Any]], equivalents: dict[str, Any] | None
+    runner: StudyRunner, state: SearchState, best: list[dict[str, Any]], equivalents: dict[str, Any] | None
 ) -> Path:
     """Write ``report/index.html`` in the study's folder; returns its path."""
     from studies.inverse.report.data import gather
     from studies.inverse.report.page import write_page
 
-    return write_page(gather(driver, standing, best, equivalents), driver.folder / "report")
+    return write_page(gather(runner, state, best, equivalents), runner.folder / "report")

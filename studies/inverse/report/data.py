@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from studies.inverse.inputs import Prepared
-from studies.inverse.objectives.aims import Term
+from studies.inverse.objectives.criteria import Criterion
+from studies.inverse.problem import DesignProblem
 from studies.inverse.search.evaluation import read_points
-from studies.inverse.search.fidelity import Model, Standing
+from studies.inverse.search.fidelity import FeatureModel, SearchState
 from studies.inverse.verification.sensitivity import Indices, given_data, importances
 
 if TYPE_CHECKING:
-    from studies.inverse.search.driver import Driver
+    from studies.inverse.search.runner import StudyRunner
 
 #: Trials that sensitivities are computed from at most, spread over the study.
 MOST = 2000
@@ -23,17 +23,17 @@ MOST = 2000
 
 @dataclass(frozen=True)
 class Compared:
-    """Predicted and solved values of one term at the points that the solver has solved.
+    """Predicted and solved values of one criterion at the points that the solver has solved.
 
     Attributes:
-        term: it belongs to.
+        criterion: it belongs to.
         predicted, solved: (point,) mean over starts.
         low, high: (point,) mean over starts of the band's ends; NaN without bands.
         candidate: bool (point,), chosen for its merit rather than at random.
         inside: share of single starts inside the band; NaN without bands.
     """
 
-    term: Term
+    criterion: Criterion
     predicted: np.ndarray
     solved: np.ndarray
     low: np.ndarray
@@ -59,27 +59,27 @@ class StudyData:
     """See the module's text.
 
     Attributes:
-        prepared: the study.
+        problem: the study.
         folder: of its output.
         why: it stopped.
         points: (trial, variable) of all trials.
         losses: (trial, objective) of all trials as the exploring engine said; NaN where it failed.
-        summaries: for each term (trial,), as reported.
+        summaries: for each criterion (trial,), as reported.
         spent: (trial,) number of the trial among those asked; 0 for warm ones.
         sources: (trial,) who proposed it.
-        standing: at the end.
+        state: at the end.
         verified: positions of the verified trials in the history, in the order in which they were solved.
         rounds: (verified,) of each.
         best: as in best.json.
         equivalents: as in equivalents.json, or None.
         model: corrected; None with too few trials.
-        compared: by term.
+        compared: by criterion.
         indices: by objective, where there are enough trials.
         importances: Optuna's, by objective.
         counts: of points.
     """
 
-    prepared: Prepared
+    problem: DesignProblem
     folder: str
     why: str
     points: np.ndarray
@@ -87,12 +87,12 @@ class StudyData:
     summaries: list[np.ndarray]
     spent: np.ndarray
     sources: list[str]
-    standing: Standing
+    state: SearchState
     verified: np.ndarray
     rounds: np.ndarray
     best: list[dict[str, Any]]
     equivalents: dict[str, Any] | None
-    model: Model | None
+    model: FeatureModel | None
     compared: list[Compared]
     indices: list[Indices]
     sensitive: str
@@ -102,92 +102,95 @@ class StudyData:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the variables."""
-        return self.prepared.space.names
+        return self.problem.space.names
 
     @property
-    def objectives(self) -> list[Term]:
+    def objectives(self) -> list[Criterion]:
         """Terms that are objectives."""
-        return list(self.prepared.judge.objectives)
+        return list(self.problem.criteria.objectives)
 
     def rows(self, trials: np.ndarray) -> np.ndarray:
-        """Rows of the standing of trials that are in it."""
-        return np.searchsorted(self.standing.trials, trials)
+        """Rows of the state of trials that are in it."""
+        return np.searchsorted(self.state.trials, trials)
 
 
 def gather(
-    driver: Driver, standing: Standing, best: list[dict[str, Any]], equivalents: dict[str, Any] | None
+    runner: StudyRunner, state: SearchState, best: list[dict[str, Any]], equivalents: dict[str, Any] | None
 ) -> StudyData:
     """All that the report needs."""
-    history, prepared = driver.history, driver.prepared
+    history, problem = runner.history, runner.problem
     usable = history.usable
-    losses = np.full((len(history), len(prepared.judge.objectives)), np.nan)
-    losses[usable] = prepared.judge([values[usable] for values in history.features]).losses
+    losses = np.full((len(history), len(problem.criteria.objectives)), np.nan)
+    losses[usable] = problem.criteria.assess([values[usable] for values in history.features]).losses
     summaries = []
-    for term, values in zip(prepared.terms, history.features, strict=True):
+    for criterion, values in zip(problem.criteria, history.features, strict=True):
         row = np.full(len(history), np.nan)
-        row[usable] = term.aim.summary(values[usable])
+        row[usable] = criterion.loss.summary(values[usable])
         summaries.append(row)
     warm = history.warm
-    rung = driver.ladder.verified
-    indices, sensitive = _indices(driver, summaries)
-    counts = {n: getattr(driver.counts, n) for n in ("explored", "confirmed", "verified", "reused", "rollouts")}
+    level = runner.levels.verified
+    indices, sensitive = _indices(runner, summaries)
+    counts = {n: getattr(runner.counts, n) for n in ("explored", "confirmed", "verified", "reused", "rollouts")}
     return StudyData(
-        prepared=prepared,
-        folder=str(driver.folder),
-        why=driver.why,
+        problem=problem,
+        folder=str(runner.folder),
+        why=runner.why,
         points=history.points,
         losses=losses,
         summaries=summaries,
         spent=np.where(warm, 0, np.cumsum(~warm)),
         sources=history.sources,
-        standing=standing,
-        verified=np.array(rung.trials, dtype=np.int64),
-        rounds=np.array([number for number, _ in rung.roles], dtype=np.int64),
+        state=state,
+        verified=np.array(level.trials, dtype=np.int64),
+        rounds=np.array([number for number, _ in level.roles], dtype=np.int64),
         best=best,
         equivalents=equivalents,
-        model=driver.ladder.model(standing),
-        compared=_compared(driver),
+        model=runner.levels.model(state),
+        compared=_compared(runner),
         indices=indices,
         sensitive=sensitive,
-        importances=importances(driver.journal.study),
+        importances=importances(runner.journal.study),
         counts=counts,
     )
 
 
-def _compared(driver: Driver) -> list[Compared]:
-    rung, history = driver.ladder.verified, driver.history
-    if not rung.trials:
+def _compared(runner: StudyRunner) -> list[Compared]:
+    level, history = runner.levels.verified, runner.history
+    if not level.trials:
         return []
-    bands = [_band(driver, t) for t in rung.trials]
-    candidate = np.array([role == "candidate" for _, role in rung.roles])
+    bands = [_band(runner, t) for t in level.trials]
+    candidate = np.array([role == "candidate" for _, role in level.roles])
     found = []
-    for i, term in enumerate(driver.prepared.terms):
+    for i, criterion in enumerate(runner.problem.criteria):
         if history.features[i].shape[2] > 1:
-            predicted, solved = term.aim.summary(history.features[i][rung.trials]), term.aim.summary(rung.features[i])
+            predicted, solved = (
+                criterion.loss.summary(history.features[i][level.trials]),
+                criterion.loss.summary(level.features[i]),
+            )
             low = high = np.full(len(solved), np.nan)
             inside = float("nan")
         else:
-            predicted = history.features[i][rung.trials].mean(axis=(1, 2))
-            solved = rung.features[i].mean(axis=(1, 2))
+            predicted = history.features[i][level.trials].mean(axis=(1, 2))
+            solved = level.features[i].mean(axis=(1, 2))
             low = np.array([b[0][i].mean() if b else np.nan for b in bands])
             high = np.array([b[1][i].mean() if b else np.nan for b in bands])
-            hits = [(b[0][i] <= own) & (own <= b[1][i]) for b, own in zip(bands, rung.features[i], strict=True) if b]
+            hits = [(b[0][i] <= own) & (own <= b[1][i]) for b, own in zip(bands, level.features[i], strict=True) if b]
             inside = float(np.mean(hits)) if hits else float("nan")
-        found.append(Compared(term, predicted, solved, low, high, candidate, inside))
+        found.append(Compared(criterion, predicted, solved, low, high, candidate, inside))
     return found
 
 
-def _band(driver: Driver, trial: int) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-    rows = np.array([driver.history.places[trial][1]])
-    own = read_points(driver.history.url(trial), driver.prepared.terms, rows=rows)
+def _band(runner: StudyRunner, trial: int) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    rows = np.array([runner.history.batch_rows[trial][1]])
+    own = read_points(runner.history.url(trial), runner.problem.criteria, rows=rows)
     if own.low is None or own.high is None:
         return None
     return [v[0] for v in own.low], [v[0] for v in own.high]
 
 
-def _indices(driver: Driver, summaries: list[np.ndarray]) -> tuple[list[Indices], str]:
+def _indices(runner: StudyRunner, summaries: list[np.ndarray]) -> tuple[list[Indices], str]:
     """Of the finished sweep that the study began with, where it has enough points; else of its own trials."""
-    history = driver.history
+    history = runner.history
     warm = history.warm & history.usable
     spread = np.array([source in ("qmc", "random", "grid") for source in history.sources], dtype=bool)
     groups = {
@@ -198,12 +201,14 @@ def _indices(driver: Driver, summaries: list[np.ndarray]) -> tuple[list[Indices]
     for text, chosen in groups.items():
         rows = np.flatnonzero(chosen)
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int)] if rows.size else rows
-        terms = list(enumerate(driver.prepared.judge.objectives))
+        criteria = list(enumerate(runner.problem.criteria.objectives))
         found = [
             own
-            for i, term in terms
-            if (own := given_data(term.label, driver.prepared.space.names, history.points[rows], summaries[i][rows]))
+            for i, criterion in criteria
+            if (
+                own := given_data(criterion.label, runner.problem.space.names, history.points[rows], summaries[i][rows])
+            )
         ]
-        if len(found) == len(terms):
+        if len(found) == len(criteria):
             return found, f"{len(rows)} points: {text}"
     return [], ""

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from studies.inverse.objectives.merit import hypervolume_share
+from studies.inverse.objectives.pareto import hypervolume_share
 from studies.inverse.report.data import StudyData
 from sweeps.plan.description import bracketed
 from sweeps.report import style
@@ -19,11 +19,11 @@ def history(data: StudyData) -> Figure:
     """Each objective against the number of the trial, one panel each, and the best verified so far."""
     figure = style.new_figure(height=2.7 * len(data.objectives) + 0.3)
     axes = figure.subplots(len(data.objectives), 1, squeeze=False, sharex=True)[:, 0]
-    for number, (panel, term) in enumerate(zip(axes, data.objectives, strict=True)):
+    for number, (panel, criterion) in enumerate(zip(axes, data.objectives, strict=True)):
         _trials(data, panel, number)
         style.tidy(panel)
-        panel.set_ylabel(f"{term.long_name}\n{bracketed(term.units).strip()}".strip(), **style.text_style())
-        target = getattr(term.aim, "target", None)
+        panel.set_ylabel(f"{criterion.long_name}\n{bracketed(criterion.units).strip()}".strip(), **style.text_style())
+        target = getattr(criterion.loss, "target", None)
         if isinstance(target, float):
             panel.axhline(target, color=style.MUTED, lw=0.9, ls=(0, (5, 3)))
             note = style.text_style(color=style.MUTED, ha="left", va="center")
@@ -39,14 +39,14 @@ def history(data: StudyData) -> Figure:
 def _trials(data: StudyData, panel: Axes, number: int) -> None:
     values, sources = data.summaries[number], np.array(data.sources)
     named = [name for name, _, _ in KINDS]
-    groups = [(~np.isin(sources, named), SAMPLED, f"proposed by {data.prepared.study.sampler.kind}")]
+    groups = [(~np.isin(sources, named), SAMPLED, f"proposed by {data.problem.study.sampler.kind}")]
     groups += [(sources == name, colour, text) for name, colour, text in KINDS]
     for chosen, colour, text in groups:
         if chosen.any():
             panel.plot(data.spent[chosen], values[chosen], "o", ms=4, mew=0, color=colour, label=text)
     if data.verified.size:
         rows = data.rows(data.verified)
-        solved = data.prepared.terms[number].aim.summary(data.standing.features[number][rows])
+        solved = data.problem.criteria[number].loss.summary(data.state.features[number][rows])
         panel.plot(
             data.spent[data.verified],
             solved,
@@ -65,12 +65,12 @@ def regret(data: StudyData) -> Figure | None:
     if data.verified.size < 2:
         return None
     rows = data.rows(data.verified)
-    losses = data.standing.judged.losses[rows]
-    feasible = data.standing.judged.feasible[rows]
+    losses = data.state.assessment.losses[rows]
+    feasible = data.state.assessment.feasible[rows]
     count = np.arange(1, len(rows) + 1)
     figure = style.new_figure(height=2.6)
     panel = figure.subplots()
-    if data.prepared.judge.is_pareto:
+    if data.problem.criteria.is_pareto:
         if losses.shape[1] != 2 or not feasible.any():
             return None
         low, high = losses[feasible].min(0), losses[feasible].max(0)
@@ -78,12 +78,12 @@ def regret(data: StudyData) -> Figure | None:
         panel.plot(count, shares, "o-", color=MODELLED, ms=4, lw=1.4)
         panel.set_ylabel("share of the box\ndominated", **style.text_style())
     else:
-        merit = np.where(feasible, data.standing.judged.merit[rows], np.inf)
+        merit = np.where(feasible, data.state.assessment.merit[rows], np.inf)
         best = np.minimum.accumulate(merit)
-        reached = best - (0.0 if data.prepared.judge.all_targets else best[-1])
+        reached = best - (0.0 if data.problem.criteria.all_targets else best[-1])
         shown = np.isfinite(reached)
         panel.plot(count[shown], reached[shown], "o-", color=MODELLED, ms=4, lw=1.4)
-        if data.prepared.judge.all_targets:
+        if data.problem.criteria.all_targets:
             panel.axhline(1.0, color=style.MUTED, lw=0.9, ls=(0, (5, 3)))
             if (reached[shown] > 0).all() and np.ptp(np.log(reached[shown])) > np.log(20.0):
                 panel.set_yscale("log")

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from studies.inverse.objectives.criteria import Criterion
 from studies.inverse.report.data import StudyData
 from studies.inverse.report.history import MODELLED, SAMPLED, SOLVED
 from sweeps.report import style
@@ -47,10 +48,10 @@ def landscape(data: StudyData) -> Figure | None:
 
 
 def _centre(data: StudyData) -> np.ndarray:
-    space = data.prepared.space
+    space = data.problem.space
     if data.best:
         return space.unit(space.as_row(data.best[0]["parameters"])[None])[0]
-    return data.standing.unit[int(np.argmin(data.standing.judged.merit))]
+    return data.state.unit[int(np.argmin(data.state.assessment.merit))]
 
 
 def _along(data: StudyData, number: int, centre: np.ndarray) -> int:
@@ -60,24 +61,24 @@ def _along(data: StudyData, number: int, centre: np.ndarray) -> int:
     for j in range(len(data.names)):
         line = np.repeat(centre[None], 21, axis=0)
         line[:, j] = np.linspace(0, 1, 21)
-        spans.append(np.ptp(data.prepared.terms[number].aim.summary(data.model.features(line)[number])))
+        spans.append(np.ptp(data.problem.criteria[number].loss.summary(data.model.features(line)[number])))
     return int(np.argmax(spans))
 
 
 def _contours(data: StudyData, panel: Axes, number: int, pair: tuple[int, int], centre: np.ndarray) -> None:
     assert data.model is not None
-    space, term = data.prepared.space, data.prepared.terms[number]
+    space, criterion = data.problem.space, data.problem.criteria[number]
     line = np.linspace(0, 1, RESOLUTION)
     mesh = np.repeat(centre[None], RESOLUTION**2, axis=0)
     mesh[:, pair[0]], mesh[:, pair[1]] = (m.ravel() for m in np.meshgrid(line, line))
-    values = term.aim.summary(data.model.features(mesh)[number]).reshape(RESOLUTION, RESOLUTION)
+    values = criterion.loss.summary(data.model.features(mesh)[number]).reshape(RESOLUTION, RESOLUTION)
     where = space.values(mesh)
     x, y = (where[:, j].reshape(RESOLUTION, RESOLUTION) for j in pair)
     filled = panel.contourf(x, y, values, levels=14, cmap=style.MAP_COLOURS, alpha=0.85)
     bar = panel.figure.colorbar(filled, ax=panel, pad=0.02)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=style.FONT - 2, colors=style.MUTED, labelcolor=style.INK, length=2)
-    target = getattr(term.aim, "target", None)
+    target = getattr(criterion.loss, "target", None)
     if isinstance(target, float) and values.min() < target < values.max():
         panel.contour(x, y, values, levels=[target], colors="white", linewidths=1.6)
     _points(data, panel, pair)
@@ -87,7 +88,7 @@ def _contours(data: StudyData, panel: Axes, number: int, pair: tuple[int, int], 
         if space.log[j]:
             getattr(panel, f"set_{axis}scale")("log")
             style.plain_log_ticks(panel, axis)
-    panel.set_title(term.long_name, **style.text_style(loc="left"))
+    panel.set_title(criterion.long_name, **style.text_style(loc="left"))
 
 
 def _points(data: StudyData, panel: Axes, pair: tuple[int, int]) -> None:
@@ -96,13 +97,13 @@ def _points(data: StudyData, panel: Axes, pair: tuple[int, int]) -> None:
     whole: dict[str, Any] = {"clip_on": False, "zorder": 5}
     panel.plot(data.points[:, x], data.points[:, y], "o", ms=2.6, mew=0, color="white", alpha=0.8)
     if data.equivalents:
-        curve = np.array([data.prepared.space.as_row(p["parameters"]) for p in data.equivalents["curve"]])
+        curve = np.array([data.problem.space.as_row(p["parameters"]) for p in data.equivalents["curve"]])
         panel.plot(curve[:, x], curve[:, y], "-", color=SOLVED, lw=1.6)
-        solved = [data.prepared.space.as_row(p["parameters"]) for p in data.equivalents["verified"]]
+        solved = [data.problem.space.as_row(p["parameters"]) for p in data.equivalents["verified"]]
         if solved:
             panel.plot(*np.array(solved)[:, [x, y]].T, "s", ms=5, mfc="white", mec=SOLVED, mew=1.2, **whole)
     if data.best:
-        best = np.array([data.prepared.space.as_row(p["parameters"]) for p in data.best])
+        best = np.array([data.problem.space.as_row(p["parameters"]) for p in data.best])
         panel.plot(best[:, x], best[:, y], "o", ms=6, mfc="none", mec=SOLVED, mew=1.2, **whole)
         panel.plot(best[:1, x], best[:1, y], "*", ms=12, color=SOLVED, mec="white", mew=0.8, **whole)
 
@@ -118,15 +119,15 @@ def _slices(data: StudyData, centre: np.ndarray) -> Figure:
 def _slice(data: StudyData, panel: Axes, number: int, along: int, centre: np.ndarray) -> None:
     """The modelled quantity along one variable through the best point; points solved nearby."""
     assert data.model is not None
-    term, space = data.prepared.terms[number], data.prepared.space
+    criterion, space = data.problem.criteria[number], data.problem.space
     line = np.repeat(centre[None], 121, axis=0)
     line[:, along] = np.linspace(0, 1, 121)
     panel.plot(
-        space.values(line)[:, along], term.aim.summary(data.model.features(line)[number]), color=MODELLED, lw=1.6
+        space.values(line)[:, along], criterion.loss.summary(data.model.features(line)[number]), color=MODELLED, lw=1.6
     )
     if len(data.names) == 1:
         panel.plot(data.points[:, along], data.summaries[number], "o", ms=3, mew=0, color=SAMPLED, zorder=0)
-    target = getattr(term.aim, "target", None)
+    target = getattr(criterion.loss, "target", None)
     if isinstance(target, float):
         panel.axhline(target, color=style.MUTED, lw=0.9, ls=(0, (5, 3)))
     if data.best:
@@ -138,7 +139,7 @@ def _slice(data: StudyData, panel: Axes, number: int, along: int, centre: np.nda
     if space.log[along]:
         panel.set_xscale("log")
         style.plain_log_ticks(panel, "x")
-    panel.set_title(f"{term.long_name}: slice through the best", **style.text_style(loc="left"))
+    panel.set_title(f"{criterion.long_name}: slice through the best", **style.text_style(loc="left"))
 
 
 def front(data: StudyData) -> Figure | None:
@@ -149,30 +150,30 @@ def front(data: StudyData) -> Figure | None:
     panel = figure.subplots()
     panel.plot(data.summaries[0], data.summaries[1], "o", ms=3.6, mew=0, color=SAMPLED, label="trials, as predicted")
     rows = data.rows(data.verified)
-    solved = [t.aim.summary(f[rows]) for t, f in zip(data.objectives, data.standing.features[:2], strict=False)]
+    solved = [t.loss.summary(f[rows]) for t, f in zip(data.objectives, data.state.features[:2], strict=False)]
     panel.plot(*solved, "o", ms=6, mfc="none", mec=SOLVED, mew=1.1, label="solved")
     if data.best:
-        from studies.inverse.verification.outcome import short_labels
+        from studies.inverse.objectives.criteria import short_labels
 
-        names = short_labels([t.label for t in data.prepared.terms])
+        names = short_labels([t.label for t in data.problem.criteria])
         points = np.array([[p["qois"][names[0]], p["qois"][names[1]]] for p in data.best])
-        if data.prepared.judge.is_pareto:
+        if data.problem.criteria.is_pareto:
             points = points[np.argsort(points[:, 0])]
             panel.plot(*points.T, "-o", color=SOLVED, ms=5, lw=1.2, label="verified front")
         else:
             panel.plot(*points[:1].T, "*", ms=13, color=SOLVED, label="best verified")
-    for which, term, line in (("x", data.objectives[0], panel.axvline), ("y", data.objectives[1], panel.axhline)):
-        target = getattr(term.aim, "target", None)
+    for which, criterion, line in (("x", data.objectives[0], panel.axvline), ("y", data.objectives[1], panel.axhline)):
+        target = getattr(criterion.loss, "target", None)
         if isinstance(target, float):
             line(target, color=style.MUTED, lw=0.9, ls=(0, (5, 3)))
-        getattr(panel, f"set_{which}label")(f"{term.long_name}{_wanted(term)}", **style.text_style())
+        getattr(panel, f"set_{which}label")(f"{criterion.long_name}{_wanted(criterion)}", **style.text_style())
     style.tidy(panel)
     panel.legend(frameon=False, fontsize=style.FONT - 1)
     return figure
 
 
-def _wanted(term: object) -> str:
-    sign = getattr(term.aim, "sign", None)  # type: ignore[attr-defined]
+def _wanted(criterion: Criterion) -> str:
+    sign = None if criterion.loss.is_target else criterion.loss.sign
     return "" if sign is None else (", less is better" if sign > 0 else ", more is better")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from studies.inverse.objectives.criteria import short_labels
 from studies.inverse.report import history, landscape, parity, pictures
 from studies.inverse.report.data import StudyData
 from studies.inverse.verification.equivalent_optima import sentence
-from studies.inverse.verification.outcome import short_labels
 from sweeps.report.data import number, symbol
 from sweeps.report.page import PROCESS_NAMES, Fact, render_page, with_sources
 from sweeps.report.sections import PHASES, Cell, Head, Picture, Section, Table
@@ -28,12 +28,12 @@ def write_page(data: StudyData, folder: Path) -> Path:
     built += [sensitivity(data), configuration(data)]
     sections = [with_sources(section, folder) for section in built if section is not None]
     page = folder / "index.html"
-    study = data.prepared.study
+    study = data.problem.study
     page.write_text(
         render_page(
             title=f"{study.name}: study report",
             name=study.name,
-            process_name=f"{PROCESS_NAMES[data.prepared.exploring.process]}, inverse design",
+            process_name=f"{PROCESS_NAMES[data.problem.exploring.process]}, inverse design",
             summary=summary(data),
             warnings=warnings(data),
             facts=facts(data),
@@ -52,18 +52,20 @@ def write_page(data: StudyData, folder: Path) -> Path:
 def summary(data: StudyData) -> str:
     """The study in one sentence."""
     names = ", ".join(n.replace("_", " ") for n in data.names)
-    wanted = "; ".join(_wish(term) for term in data.objectives)
+    wanted = "; ".join(_wish(criterion) for criterion in data.objectives)
     return f"Wanted: {wanted}. Varied: {names}."
 
 
-def _wish(term: Any) -> str:
-    aim = term.aim
-    when = term.label.split("@", 1)[1] if "@" in term.label else ""
+def _wish(criterion: Any) -> str:
+    aim = criterion.loss
+    when = criterion.label.split("@", 1)[1] if "@" in criterion.label else ""
     at = f" at t\u00a0=\u00a0{when}" if when and "(" not in when else (f" ({when})" if when else "")
-    if hasattr(aim, "sign"):
-        return f"{'small' if aim.sign > 0 else 'large'} {term.long_name}{at}"
+    if not aim.is_target:
+        return f"{'small' if aim.sign > 0 else 'large'} {criterion.long_name}{at}"
     target = aim.target
-    return f"{term.long_name} {target:g}{at}" if isinstance(target, float) else f"smallest {term.long_name}{at}"
+    return (
+        f"{criterion.long_name} {target:g}{at}" if isinstance(target, float) else f"smallest {criterion.long_name}{at}"
+    )
 
 
 def warnings(data: StudyData) -> list[str]:
@@ -71,7 +73,7 @@ def warnings(data: StudyData) -> list[str]:
     found = []
     if not data.best:
         found.append("No point was verified: nothing here is an optimum.")
-    elif data.prepared.judge.all_targets and not data.best[0]["met"]:
+    elif data.problem.criteria.all_targets and not data.best[0]["met"]:
         found.append(f"The best verified point does not meet every target; the study stopped because {data.why}.")
     outside = sum(not p["within_band"] for p in data.best)
     if outside:
@@ -85,16 +87,16 @@ def warnings(data: StudyData) -> list[str]:
 
 def facts(data: StudyData) -> list[Fact]:
     """The headline block."""
-    study, counts = data.prepared.study, data.counts
-    explored = data.prepared.exploring.engine
+    study, counts = data.problem.study, data.counts
+    explored = data.problem.exploring.engine
     own = explored.kind + (f" {explored.model}" if hasattr(explored, "model") else "")
     warm = int((data.spent == 0).sum())
-    reference = data.prepared.reference.engine.tolerance  # type: ignore[attr-defined]
+    reference = data.problem.reference.engine.tolerance  # type: ignore[union-attr]
     best = "–"
     if data.best:
-        names = short_labels([t.label for t in data.prepared.terms])[: len(data.objectives)]
+        names = short_labels([t.label for t in data.problem.criteria])[: len(data.objectives)]
         best = ", ".join(f"{n.replace('_', ' ')} {number(data.best[0]['qois'][n], 4)}" for n in names)
-    count = f"a front of {len(data.best)}" if data.prepared.judge.is_pareto else "best, by the reference solver"
+    count = f"a front of {len(data.best)}" if data.problem.criteria.is_pareto else "best, by the reference solver"
     return [
         Fact("Verified", best, count),
         Fact("Trials", f"{len(data.spent) - warm} of {study.trials}", f"{warm} from warm_start; stopped: {data.why}"),
@@ -108,11 +110,11 @@ def facts(data: StudyData) -> list[Fact]:
 
 def optima(data: StudyData) -> Section:
     """The verified points."""
-    names = short_labels([t.label for t in data.prepared.terms])
+    names = short_labels([t.label for t in data.problem.criteria])
     head = [Head("#", True), *(Head(symbol(n) if n != "time" else "time", True) for n in data.names)]
     for name in names:
         head += [Head(name.replace("_", " "), True), Head("predicted", True)]
-    head += [Head("Target" if data.prepared.judge.all_targets else "Band")]
+    head += [Head("Target" if data.problem.criteria.all_targets else "Band")]
     rows = []
     for rank, point in enumerate(data.best[:ROWS], start=1):
         row = [Cell(str(rank), "n"), *(Cell(number(point["parameters"][n], 4), "n") for n in data.names)]
@@ -131,7 +133,7 @@ def optima(data: StudyData) -> Section:
 
 
 def _verdict(data: StudyData, point: dict[str, Any]) -> Cell:
-    if data.prepared.judge.all_targets:
+    if data.problem.criteria.all_targets:
         return Cell("✓ met", "pass") if point["met"] else Cell("✗ missed", "fail")
     return Cell("✓ inside", "pass") if point["within_band"] else Cell("✗ outside", "fail")
 
@@ -145,10 +147,10 @@ def _section(
 
 def microstructures(data: StudyData) -> Section | None:
     """Pictures of the optima."""
-    times = data.prepared.reference.field_times()
+    times = data.problem.reference.field_times()
     caption = (
         f"One column an optimum, one row a random start, at t = {times[-1]:g}, by the reference solver. "
-        f"{PHASES[data.prepared.exploring.process]}"
+        f"{PHASES[data.problem.exploring.process]}"
     )
     return _section(
         "microstructures",
@@ -160,7 +162,7 @@ def microstructures(data: StudyData) -> Section | None:
 def front(data: StudyData) -> Section | None:
     """The plane of two objectives."""
     caption = "Filled: trials as the exploring engine predicted them. Red: values of the reference solver."
-    title = "Pareto front" if data.prepared.judge.is_pareto else "Trade-off between the objectives"
+    title = "Pareto front" if data.problem.criteria.is_pareto else "Trade-off between the objectives"
     return _section(
         "front",
         title,
@@ -211,7 +213,7 @@ def trust(data: StudyData) -> Section | None:
     ]
     rows = [
         [
-            Cell(own.term.label),
+            Cell(own.criterion.label),
             Cell(str(len(own.solved)), "n"),
             Cell(f"{100 * own.error:.2g} %", "n"),
             Cell(_or_dash(own.rank, "{:.3f}"), "n"),
@@ -251,7 +253,7 @@ def sensitivity(data: StudyData) -> Section | None:
 
 def configuration(data: StudyData) -> Section:
     """The resolved study."""
-    text = json.dumps(data.prepared.study.model_dump(mode="json"), indent=1)
+    text = json.dumps(data.problem.study.model_dump(mode="json"), indent=1)
     return Section(
         "configuration", "Configuration", hidden_title="The resolved study file, defaults filled in", hidden_code=text
     )

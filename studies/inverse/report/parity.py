@@ -14,7 +14,7 @@ COLUMNS = 3
 
 
 def parity(data: StudyData) -> Figure | None:
-    """Predicted against solved for every term, one panel each."""
+    """Predicted against solved for every criterion, one panel each."""
     if not data.compared:
         return None
     columns = min(COLUMNS, max(2, len(data.compared)))
@@ -53,4 +53,4 @@ def _panel(axes: Axes, own: Compared) -> None:
     axes.set_xlim(ends)
     axes.set_xlabel("reference solver", **style.text_style())
     axes.set_ylabel("exploring engine", **style.text_style())
-    axes.set_title(own.term.long_name, **style.text_style(loc="left"))
+    axes.set_title(own.criterion.long_name, **style.text_style(loc="left"))

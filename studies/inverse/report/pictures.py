@@ -27,7 +27,7 @@ def shown(best: list[dict[str, Any]], spread: bool) -> list[dict[str, Any]]:
 
 def montage(data: StudyData) -> Figure | None:
     """One column an optimum, one row a start, the target image first."""
-    points = shown(data.best, data.prepared.judge.is_pareto)
+    points = shown(data.best, data.problem.criteria.is_pareto)
     if not points:
         return None
     columns: list[tuple[str, list[np.ndarray]]] = []
@@ -38,7 +38,7 @@ def montage(data: StudyData) -> Figure | None:
         view = PointView(point["store"], np.array([point["row"]]))
         if "field" not in view:
             return None
-        last = float(np.max(data.prepared.reference.field_times()))
+        last = float(np.max(data.problem.reference.field_times()))
         columns.append((_label(point["parameters"]), list(view.field(last)[0][:STARTS])))
     return _draw(data, columns)
 
@@ -52,21 +52,21 @@ def _label(parameters: dict[str, float]) -> str:
 def _target(data: StudyData) -> np.ndarray | None:
     from studies.inverse.objectives.target_image import composition_of
 
-    well = data.prepared.exploring.well
+    well = data.problem.exploring.well
     low, high = (well.ca, well.cb) if well else (-1.0, 1.0)
-    for i, objective in enumerate(data.prepared.study.objectives):
+    for i, objective in enumerate(data.problem.study.objectives):
         if isinstance(objective, ImageObjective):
             return composition_of(objective, low, high, f"objectives.{i}")
     return None
 
 
 def _draw(data: StudyData, columns: list[tuple[str, list[np.ndarray]]]) -> Figure:
-    process = data.prepared.exploring.process
+    process = data.problem.exploring.process
     rows = max(len(pictures) for _, pictures in columns)
     tile = min(2.0, (style.WIDTH - 0.4) / max(len(columns), 4))
     figure = style.new_figure(tile * rows + 0.7, tile * len(columns) + 0.4, tight=True)
     axes = figure.subplots(rows, len(columns), squeeze=False)
-    well = data.prepared.exploring.well
+    well = data.problem.exploring.well
     low, high = (0.2, 1.0) if process == "grain_growth" else (well.ca, well.cb) if well else (-1.0, 1.0)
     for c, (label, pictures) in enumerate(columns):
         for r in range(rows):

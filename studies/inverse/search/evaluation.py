@@ -1,21 +1,21 @@
-"""Points through the sweep engine: one batch of a study is one sweep with a table of points.
+"""Points through the sweep engine: a batch of trials is a sweep with a table of points.
 
-Store, keys, sharing of trajectories, resume, engines and failures are the sweep's own; a point that any store of the
-study or of ``warm_start`` knows under the same key is copied from there.
+Stores, keys, shared trajectories, resuming, engines and failures are the sweep's own; a point that any store of the
+study or of ``warm_start`` holds under the same key is copied from there.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from studies.inverse.objectives.aims import Term
+from studies.inverse.objectives.criteria import Criterion
 from studies.inverse.objectives.features import PointView
 from sweeps import Sweep
 from sweeps.config.sweep import SweepConfig
@@ -31,19 +31,33 @@ INSIDE = 0.5
 
 
 @dataclass(frozen=True)
+class RunCounts:
+    """Points computed, points copied from other stores, and trajectories that were computed.
+
+    Points that differ in the time scale alone share a trajectory; an emulator computes none.
+    """
+
+    computed: int = 0
+    reused: int = 0
+    rollouts: int = 0
+
+    def __add__(self, other: RunCounts) -> RunCounts:
+        return RunCounts(self.computed + other.computed, self.reused + other.reused, self.rollouts + other.rollouts)
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What an engine says of points.
+    """Results of an engine for points.
 
     Attributes:
         url: of the store.
-        features: for each term (point, realization, number).
+        features: for each criterion (point, realization, number); anything where not usable.
         low, high: bands of the same shape; None where the engine has none.
-        usable: bool (point,), no sample failed or diverged.
+        usable: bool (point,), no sample failed or diverged, and every feature is defined.
         trusted: bool (point,), inside the engine's domain.
-        reasons: (point,) why not.
+        reasons: (point,) why not usable or not trusted; empty where both.
         keys: 'S32' (point,).
-        computed, reused, rollouts: points computed now, copied from other stores, and trajectories that took (points
-        that differ in mobility alone share one; an emulator takes none).
+        counts: of the run that computed them.
     """
 
     url: str
@@ -54,30 +68,28 @@ class Evaluation:
     trusted: np.ndarray
     reasons: list[str]
     keys: np.ndarray
-    computed: int = 0
-    reused: int = 0
-    rollouts: int = 0
+    counts: RunCounts = RunCounts()
 
 
 @dataclass
 class KnownPoints:
     """Which store holds which point, by key; 64 bytes a point and a little more."""
 
-    places: dict[bytes, str] = field(default_factory=dict)
+    stores: dict[bytes, str] = field(default_factory=dict)
 
     def add(self, url: str) -> None:
-        """Take in a store; what is known already stays where it was found first."""
+        """Add a store; points that another store holds already stay with that."""
         for key in stored_keys(open_store(url)).tolist():
-            self.places.setdefault(key, url)
+            self.stores.setdefault(key, url)
 
     def stores_with(self, keys: np.ndarray, but: str) -> list[str]:
-        """Stores that hold any of the keys, in the order in which they are met."""
-        found = (self.places.get(key) for key in keys.tolist())
+        """Stores other than ``but`` that hold any of the keys, in the order of the keys."""
+        found = (self.stores.get(key) for key in keys.tolist())
         return [url for url in dict.fromkeys(found) if url is not None and url != but]
 
 
 def write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
-    """A table design, numbers written so that they are read back to the last bit."""
+    """A table design; numbers are written so that they are read back to the last bit."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -85,69 +97,68 @@ def write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
     write_text(path, buffer.getvalue())
 
 
-def sweep_of(base: SweepConfig, place: Path, columns: dict[str, np.ndarray], reuse: Sequence[str] = ()) -> Sweep:
-    """The sweep of a table of points, at ``PLACE.zarr`` with its table at ``PLACE.csv``."""
-    table = place.with_suffix(".csv")
+def sweep_of(base: SweepConfig, stem: Path, columns: dict[str, np.ndarray], reuse: Sequence[str] = ()) -> Sweep:
+    """The sweep of a table of points, its store at ``STEM.zarr`` and its table at ``STEM.csv``."""
+    table = stem.with_suffix(".csv")
     write_table(table, columns)
-    data: dict[str, Any] = base.model_dump(mode="json")
-    data["name"] = f"{base.name}-{place.name}"[:100]
+    data = base.model_dump(mode="json")
+    data["name"] = f"{base.name}-{stem.name}"[:100]
     data["parameters"] = {n: v for n, v in data["parameters"].items() if n not in columns}
     data["design"] = {"table": str(table.absolute())}
-    data["output"]["path"] = str(place.with_suffix(".zarr"))
+    data["output"]["path"] = str(stem.with_suffix(".zarr"))
     data["verify"]["count"] = 0
     data["reuse"] = list(reuse)
     return Sweep.from_config(data)
 
 
 def run_points(
-    base: SweepConfig, place: Path, columns: dict[str, np.ndarray], client: Client | None, known: KnownPoints
-) -> tuple[str, tuple[int, int, int]]:
-    """Compute what no store knows; returns the store's URL, and points computed, points copied, trajectories.
+    base: SweepConfig, stem: Path, columns: dict[str, np.ndarray], client: Client | None, known: KnownPoints
+) -> tuple[str, RunCounts]:
+    """Compute the points that no known store holds; returns the URL of the new store and what was computed.
 
     Raises:
         InputError: as :meth:`sweeps.Sweep.run` does.
     """
-    sweep = sweep_of(base, place, columns)
+    sweep = sweep_of(base, stem, columns)
     sources = known.stores_with(sweep.plan().keys, sweep.store)
     if sources:
-        sweep = sweep_of(base, place, columns, sources)
+        sweep = sweep_of(base, stem, columns, sources)
     result = sweep.run(client, progress=False)
     known.add(sweep.store)
-    estimate = sweep.plan().estimate
-    own = 0 if base.engine.kind == "emulator" else estimate.rollouts
-    return sweep.store, (result.computed, result.reused, round(own * result.computed / result.points))
+    own = 0 if base.engine.kind == "emulator" else sweep.plan().estimate.rollouts
+    return sweep.store, RunCounts(result.computed, result.reused, round(own * result.computed / result.points))
 
 
 def read_points(
     url: str,
-    terms: Sequence[Term],
+    criteria: Iterable[Criterion],
     rows: np.ndarray | None = None,
-    counts: tuple[int, int, int] = (0, 0, 0),
+    counts: RunCounts = RunCounts(),
     group: str = "",
 ) -> Evaluation:
-    """What a finished store says of its points, in the order of its table."""
-    view = PointView(url, rows, group)
-    status = view.get("status")
-    usable = np.asarray(~np.isin(status, (FAILED, DIVERGED)).any(axis=1))
-    errors = view.get("error").tolist()
+    """Results of a finished store, in the order of its table; ``rows`` and ``group`` as of :class:`PointView`."""
+    criteria, view = list(criteria), PointView(url, rows, group)
+    usable = np.asarray(~np.isin(view.get("status"), (FAILED, DIVERGED)).any(axis=1))
+    reasons = [next((text for text in row if text), "") for row in view.get("error").tolist()]
     learned = "trust" in view and not group
     trusted = np.asarray((view.get("trust") >= 1).all(axis=1)) if learned else np.ones(len(usable), dtype=np.bool_)
-    # What has failed is NaN; features of it are never looked at.
-    with np.errstate(invalid="ignore"):
-        features = [term.feature.read(view) for term in terms]
-        ends = [[term.feature.read(view, end) for term in terms] for end in ("_low", "_high")] if learned else None
-    for values in features:
-        usable &= np.isfinite(values).all(axis=(1, 2))
+    with np.errstate(invalid="ignore"):  # samples that failed are NaN
+        features = [criterion.feature.read(view) for criterion in criteria]
+        bands = [[c.feature.read(view, end) for c in criteria] for end in ("_low", "_high")] if learned else None
+    for criterion, values in zip(criteria, features, strict=True):
+        finite = np.isfinite(values).all(axis=(1, 2))
+        for row in np.flatnonzero(usable & ~finite):
+            why = f", which happens where {criterion.undefined}" if criterion.undefined else ""
+            reasons[row] = reasons[row] or f"{criterion.label} is not defined{why}"
+        usable &= finite
     return Evaluation(
         url=url,
         features=features,
-        low=ends[0] if ends else None,
-        high=ends[1] if ends else None,
+        low=bands[0] if bands else None,
+        high=bands[1] if bands else None,
         usable=usable,
         trusted=trusted,
-        reasons=[next((text for text in row if text), "") for row in errors],
+        reasons=reasons,
         keys=view.get("key").astype("S32"),
-        computed=counts[0],
-        reused=counts[1],
-        rollouts=counts[2],
+        counts=counts,
     )

@@ -1,9 +1,8 @@
-"""What the rungs say, and what they teach about each other.
+"""Fidelity levels: the engine that explores, an optional engine that confirms, and the reference solver.
 
-Every trial has features from the rung that explores. Some trials also have them from a higher rung: the confirming
-engine, the reference solver. The difference, a smooth function of the variables, corrects all other trials (nested:
-the solver corrects what the confirmation has corrected), so that a bias of a model moves the search instead of its
-result.
+Every trial has features from the exploring engine, some also from a higher level. The difference, as a smooth function
+of the variables, corrects all other trials (the solver corrects what the confirming engine has corrected), so that the
+bias of a model does not bias the optimum.
 """
 
 from __future__ import annotations
@@ -13,26 +12,27 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from studies.inverse.objectives.merit import Judge, Judgement
-from studies.inverse.search.kriging import Fit, Scale, fit
-from studies.inverse.search.space import Space
-from studies.inverse.search.trials import History, window
+from studies.inverse.objectives.criteria import Assessment, Criteria
+from studies.inverse.search.evaluation import Evaluation
+from studies.inverse.search.kriging import FeatureTransform, KrigingFit, fit
+from studies.inverse.search.trials import TrialHistory, best_and_latest
+from studies.inverse.space import SearchSpace
 
-#: Trials that are looked at: the best and the latest of those looked at before.
+#: Trials under consideration: the best and the latest of those before.
 BEST, LATEST = 256, 256
 #: Trials that a model is fitted to, best and latest of those.
 FITTED = (96, 96)
 
 
 @dataclass
-class Rung:
-    """Trials that a higher rung has evaluated.
+class FidelityLevel:
+    """Trials that were evaluated at a higher fidelity.
 
     Attributes:
-        name: for messages.
+        name: for messages and folders.
         trials: positions in the history, each once.
-        features: for each term (trial, realization, number).
-        places: (store, row of its table) of each.
+        features: for each criterion (trial, realization, number).
+        store_rows: (store, row of its table) of each.
         roles: of each, (round, why it was chosen).
         failed: trials without a result.
     """
@@ -40,177 +40,165 @@ class Rung:
     name: str
     trials: list[int] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
-    places: list[tuple[str, int]] = field(default_factory=list)
+    store_rows: list[tuple[str, int]] = field(default_factory=list)
     roles: list[tuple[int, str]] = field(default_factory=list)
     failed: set[int] = field(default_factory=set)
 
-    def add(
-        self,
-        trials: Sequence[int],
-        features: Sequence[np.ndarray],
-        usable: np.ndarray,
-        url: str,
-        roles: Sequence[tuple[int, str]],
-    ) -> None:
-        """Take in what a store says of trials, in the order of its table; what failed is remembered as such."""
-        fresh = [i for i, t in enumerate(trials) if usable[i] and t not in self.trials]
-        self.failed |= {t for i, t in enumerate(trials) if not usable[i]}
-        rows = [values[fresh] for values in features]
-        self.features = (
-            [np.concatenate(pair) for pair in zip(self.features, rows, strict=True)] if self.trials else rows
-        )
+    def add(self, trials: Sequence[int], evaluation: Evaluation, roles: Sequence[tuple[int, str]]) -> None:
+        """Add results of trials, in the order of the store's table."""
+        fresh = [i for i, t in enumerate(trials) if evaluation.usable[i] and t not in self.trials]
+        self.failed |= {t for i, t in enumerate(trials) if not evaluation.usable[i]}
+        rows = [values[fresh] for values in evaluation.features]
+        self.features = [np.concatenate(p) for p in zip(self.features, rows, strict=True)] if self.trials else rows
         self.trials += [trials[i] for i in fresh]
-        self.places += [(url, i) for i in fresh]
+        self.store_rows += [(evaluation.url, i) for i in fresh]
         self.roles += [roles[i] for i in fresh]
 
     def knows(self, trial: int) -> bool:
-        """Whether a trial was tried on this rung."""
+        """Whether a trial was evaluated on this level."""
         return trial in self.failed or trial in self.trials
 
 
 @dataclass(frozen=True)
-class Standing:
-    """The trials that are looked at, corrected by what higher rungs said.
+class SearchState:
+    """The trials under consideration, corrected by results of higher fidelity.
 
     Attributes:
         trials: (n,) positions in the history, increasing.
         unit: (n, variable) in the unit cube.
-        features: for each term (n, realization, number), corrected; of a verified trial the solver's own.
-        judged: of those features.
+        features: for each criterion (n, realization, number), corrected; of a verified trial the solver's own.
+        assessment: of those features.
         verified: bool (n,).
-        believed: bool (n,): usable, and inside the domain of the engine or verified.
-        exploring: for each term, as the exploring rung said it.
+        trusted: bool (n,): usable, and inside the domain of the engine or verified.
+        exploring: for each criterion the features of the exploring engine.
     """
 
     trials: np.ndarray
     unit: np.ndarray
     features: list[np.ndarray]
-    judged: Judgement
+    assessment: Assessment
     verified: np.ndarray
-    believed: np.ndarray
+    trusted: np.ndarray
     exploring: list[np.ndarray]
+
+    def ranked(self, rows: np.ndarray) -> np.ndarray:
+        """Rows in the order of their merit, best first."""
+        return rows[np.argsort(self.assessment.merit[rows], kind="stable")]
+
+    def candidates(self) -> np.ndarray:
+        """Rows that may be verified, best first: trusted, predicted to be feasible, and not verified."""
+        return self.ranked(np.flatnonzero(self.trusted & ~self.verified & self.assessment.feasible))
+
+    def verified_optima(self) -> np.ndarray:
+        """Rows that are verified and feasible, best first."""
+        return self.ranked(np.flatnonzero(self.verified & self.assessment.feasible))
+
+    def best_verified(self) -> int | None:
+        """Row of the best verified, feasible trial."""
+        rows = self.verified_optima()
+        return int(rows[0]) if rows.size else None
 
 
 @dataclass(frozen=True)
-class Model:
-    """Features as a function of the unit cube, and what the judge says of them.
+class FeatureModel:
+    """Features as a function on the unit cube.
 
     Attributes:
+        shapes: (realization, number) of each criterion's features.
         sites: (site, variable) that it was fitted to.
-        more: a correction on top.
+        correction: added to the fit.
     """
 
-    judge: Judge
-    fit: Fit
-    scale: Scale
+    criteria: Criteria
+    fit: KrigingFit
+    transform: FeatureTransform
     shapes: list[tuple[int, int]]
     sites: np.ndarray
-    more: Fit | None = None
+    correction: KrigingFit | None = None
 
     def features(self, unit: np.ndarray) -> list[np.ndarray]:
-        """For each term (point, realization, number)."""
-        return self.scale.split(self.flat(unit), self.shapes)
+        """For each criterion (point, realization, number)."""
+        flat = self.fit(unit) if self.correction is None else self.fit(unit) + self.correction(unit)
+        return self.transform.unflatten(flat, self.shapes)
 
-    def flat(self, unit: np.ndarray) -> np.ndarray:
-        """(point, number) of all terms, on the scale of the model."""
-        return self.fit(unit) if self.more is None else self.fit(unit) + self.more(unit)
-
-    def judged(self, unit: np.ndarray) -> Judgement:
-        """The judgement of points (point, variable)."""
-        return self.judge(self.features(unit))
+    def assess(self, unit: np.ndarray) -> Assessment:
+        """The assessment of points (point, variable)."""
+        return self.criteria.assess(self.features(unit))
 
 
-class Ladder:
-    """Keeps the rungs of a study.
+class FidelityLevels:
+    """The fidelity levels of a study.
 
     Args:
         space: of the variables.
-        judge: of features.
-        history: trials on the exploring rung.
-        confirms: whether there is a rung between exploring and the solver.
+        criteria: of the study.
+        history: trials on the exploring engine.
+        confirms: whether there is a level between the exploring engine and the solver.
     """
 
-    def __init__(self, space: Space, judge: Judge, history: History, confirms: bool) -> None:
-        self.space, self.judge, self.history = space, judge, history
-        self.confirmed = Rung("confirmed") if confirms else None
-        self.verified = Rung("verified")
-        self._alive = np.empty(0, dtype=np.int64)
+    def __init__(self, space: SearchSpace, criteria: Criteria, history: TrialHistory, confirms: bool) -> None:
+        self.space, self.criteria, self.history = space, criteria, history
+        self.confirmed = FidelityLevel("confirmed") if confirms else None
+        self.verified = FidelityLevel("verified")
+        self._considered = np.empty(0, dtype=np.int64)
         self._seen = 0
-        self.corrections: list[Fit] = []
 
     @property
-    def rungs(self) -> list[Rung]:
-        """Above the exploring one, lowest first."""
+    def higher(self) -> list[FidelityLevel]:
+        """Levels above the exploring engine, lowest first."""
         return [self.verified] if self.confirmed is None else [self.confirmed, self.verified]
 
-    def standing(self) -> Standing:
-        """How trials stand now; the number looked at is bounded."""
+    def state(self) -> SearchState:
+        """The state of the search now; the number of trials under consideration is bounded."""
         fresh = np.arange(self._seen, len(self.history))
-        known = [t for rung in self.rungs for t in rung.trials]
-        index = np.unique(
-            np.concatenate([self._alive, fresh[self.history.usable[fresh]], np.array(known, dtype=np.int64)])
-        )
+        known = np.array([t for level in self.higher for t in level.trials], dtype=np.int64)
+        index = np.unique(np.concatenate([self._considered, fresh[self.history.usable[fresh]], known]))
         self._seen = len(self.history)
-        standing = self._judged(index)
-        merit = np.where(standing.believed, standing.judged.merit, np.inf)
-        kept = window(merit, BEST, LATEST)
-        self._alive = index[kept]
-        return standing
+        state = self._state_of(index)
+        merit = np.where(state.trusted, state.assessment.merit, np.inf)
+        self._considered = index[best_and_latest(merit, BEST, LATEST)]
+        return state
 
-    def _judged(self, index: np.ndarray) -> Standing:
+    def _state_of(self, index: np.ndarray) -> SearchState:
         unit = self.space.unit(self.history.points[index])
         exploring = [values[index] for values in self.history.features]
         features = self._corrected(index, unit, exploring) if len(index) else exploring
         verified = np.isin(index, self.verified.trials)
-        believed = (self.history.inside[index] | verified) & ~np.isin(index, list(self.verified.failed))
-        return Standing(index, unit, features, self.judge(features), verified, believed, exploring)
+        trusted = (self.history.inside[index] | verified) & ~np.isin(index, list(self.verified.failed))
+        return SearchState(index, unit, features, self.criteria.assess(features), verified, trusted, exploring)
 
     def _corrected(self, index: np.ndarray, unit: np.ndarray, exploring: Sequence[np.ndarray]) -> list[np.ndarray]:
-        known = [rung for rung in self.rungs if rung.trials]
-        scale = Scale.of([np.concatenate([v, *(r.features[i] for r in known)]) for i, v in enumerate(exploring)])
-        flat = scale.flat(exploring)
-        self.corrections = []
-        for rung in known:
-            here = np.searchsorted(index, rung.trials)
-            said = scale.flat(rung.features)
-            correction = fit(unit[here], said - flat[here], corrections=True)
-            flat = flat + correction(unit)
-            flat[here] = said
-            self.corrections.append(correction)
-        return scale.split(flat, [v.shape[1:] for v in exploring])
+        levels = [level for level in self.higher if level.trials]
+        known = [np.concatenate([v, *(level.features[i] for level in levels)]) for i, v in enumerate(exploring)]
+        transform = FeatureTransform.of(known)
+        flat = transform.flatten(exploring)
+        for level in levels:
+            here = np.searchsorted(index, level.trials)
+            results = transform.flatten(level.features)
+            flat = flat + fit(unit[here], results - flat[here], corrections=True)(unit)
+            flat[here] = results
+        return transform.unflatten(flat, self.history.shapes)
 
-    def model(self, standing: Standing, around: int | None = None) -> Model | None:
+    def model(self, state: SearchState, around: int | None = None) -> FeatureModel | None:
         """A smooth model of the corrected features; None with too few trials.
 
         Args:
-            standing: of the trials.
-            around: a row near which alone the model is to hold.
+            state: of the search.
+            around: a row in whose neighbourhood alone the model is to hold.
         """
-        index = np.flatnonzero(standing.believed)
-        # Points that coincide in the variables say nothing twice.
-        _, first = np.unique(standing.unit[index].round(9), axis=0, return_index=True)
+        index = np.flatnonzero(state.trusted)
+        # Points that coincide add nothing to the fit.
+        _, first = np.unique(state.unit[index].round(9), axis=0, return_index=True)
         index = index[np.sort(first)]
         need = 2 * self.space.size + 2
         if len(index) < need:
             return None
         if around is None:
-            kept = index[window(standing.judged.merit[index], *FITTED)]
+            kept = index[best_and_latest(state.assessment.merit[index], *FITTED)]
         else:
-            distance = np.linalg.norm(standing.unit[index] - standing.unit[around], axis=1)
+            distance = np.linalg.norm(state.unit[index] - state.unit[around], axis=1)
             kept = index[np.argsort(distance, kind="stable")[: need + 2]]
-        features = [values[kept] for values in standing.features]
-        scale = Scale.of(features)
-        shapes = [(int(v.shape[1]), int(v.shape[2])) for v in features]
-        return Model(self.judge, fit(standing.unit[kept], scale.flat(features)), scale, shapes, standing.unit[kept])
-
-    def candidates(self, standing: Standing) -> np.ndarray:
-        """Rows of the standing that may be verified, best first: believed, feasible as far as is known, not
-        verified.
-        """
-        rows = np.flatnonzero(standing.believed & ~standing.verified & standing.judged.feasible)
-        return rows[np.argsort(standing.judged.merit[rows], kind="stable")]
-
-    def best_verified(self, standing: Standing) -> int | None:
-        """Row of the best verified, feasible trial."""
-        rows = np.flatnonzero(standing.verified & standing.judged.feasible)
-        return int(rows[np.argmin(standing.judged.merit[rows])]) if rows.size else None
+        features, sites = [values[kept] for values in state.features], state.unit[kept]
+        transform = FeatureTransform.of(features)
+        fitted = fit(sites, transform.flatten(features))
+        return FeatureModel(self.criteria, fitted, transform, list(self.history.shapes), sites)

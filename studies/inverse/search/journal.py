@@ -1,13 +1,12 @@
 """The record of a study: an Optuna journal, one line an event, which ``optuna-dashboard journal.log`` opens.
 
-A batch is begun in one write and told in one write. A killed driver leaves trials that run and never end (zombies):
-they are failed when the study goes on, and their points are asked again.
+The trials of a batch are begun in one write and ended in one write. A killed run leaves trials that never end: when the
+study goes on they are marked as interrupted and failed, and their points are proposed again.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,18 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
-from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-ZOMBIE = "interrupted"
-WARM = -1
+from studies.inverse.samplers.optuna_samplers import quiet_optuna
+
+INTERRUPTED = "interrupted"
 
 
-class _InOneWrite(BaseJournalBackend):
-    """A file of which each batch of events takes one lock and one fsync; the study's lock keeps others out."""
+class _BatchedFile(BaseJournalBackend):
+    """A journal file that writes when it is flushed: one lock and one fsync for many events.
+
+    The lock on the study's folder keeps other writers out.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = JournalFileBackend(str(path))
@@ -41,7 +43,6 @@ class _InOneWrite(BaseJournalBackend):
         self._waiting += json.loads(json.dumps(logs))
 
     def flush(self) -> None:
-        """Put all that waits on disk."""
         if self._waiting:
             self._file.append_logs(self._waiting)
             self._stored += len(self._waiting)
@@ -49,22 +50,20 @@ class _InOneWrite(BaseJournalBackend):
 
 
 @dataclass(frozen=True)
-class Told:
+class FinishedTrial:
     """A finished trial of the journal.
 
     Attributes:
         number: Optuna's.
-        batch, row: which point of which batch it is; batch -1 came from ``warm_start``.
+        batch, row: which point of which batch it is; batches below 0 came from ``warm_start``.
         params: by name.
-        failed: whether it has no values.
-        attributes: those that the sampler left.
+        attributes: those that the sampler stored.
     """
 
     number: int
     batch: int
     row: int
     params: dict[str, float]
-    failed: bool
     attributes: dict[str, Any]
 
 
@@ -74,55 +73,40 @@ class Journal:
     Args:
         path: of the file.
         name: of the study.
-        directions: one for each objective.
+        directions: ``minimize`` or ``maximize`` for each objective.
         metrics: names of the objectives.
     """
 
     def __init__(self, path: Path, name: str, directions: Sequence[str], metrics: Sequence[str]) -> None:
-        _drop_half_line(path)
-        self._backend = _InOneWrite(path)
+        _drop_partial_line(path)
+        self._backend = _BatchedFile(path)
         self._storage = JournalStorage(self._backend)
-        level = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        try:
-            self._study = optuna.create_study(
-                storage=self._storage,
-                study_name=name,
-                directions=[StudyDirection[d.upper()] for d in directions],
-                load_if_exists=True,
+        with quiet_optuna():
+            self.study = optuna.create_study(
+                storage=self._storage, study_name=name, directions=list(directions), load_if_exists=True
             )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                if self._study.metric_names != list(metrics):
-                    self._study.set_metric_names(list(metrics))
-        finally:
-            optuna.logging.set_verbosity(level)
-        self._backend.flush()
+            if self.study.metric_names != list(metrics):
+                self.study.set_metric_names(list(metrics))
+        self.flush()
 
-    @property
-    def study(self) -> optuna.Study:
-        """Optuna's view of it."""
-        return self._study
-
-    def told(self) -> list[Told]:
-        """Finished trials, without those that an interruption failed."""
+    def finished(self) -> list[FinishedTrial]:
+        """Finished trials, without interrupted ones."""
         found = []
-        for trial in self._study.get_trials(deepcopy=False):
-            if not trial.state.is_finished() or ZOMBIE in trial.user_attrs:
-                continue
-            own = {k: v for k, v in trial.system_attrs.items() if not k.startswith("constraints")}
-            place = (int(trial.user_attrs["batch"]), int(trial.user_attrs["row"]))
-            found.append(Told(trial.number, *place, dict(trial.params), trial.state == TrialState.FAIL, own))
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and INTERRUPTED not in trial.user_attrs:
+                own = {k: v for k, v in trial.system_attrs.items() if not k.startswith("constraints")}
+                batch, row = int(trial.user_attrs["batch"]), int(trial.user_attrs["row"])
+                found.append(FinishedTrial(trial.number, batch, row, dict(trial.params), own))
         return found
 
-    def fail_zombies(self) -> int:
-        """End trials that a killed driver left running; returns how many."""
-        zombies = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
-        for trial in zombies:
-            self._storage.set_trial_user_attr(trial._trial_id, ZOMBIE, True)
+    def fail_interrupted(self) -> int:
+        """End trials that a killed run left; returns how many."""
+        left = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+        for trial in left:
+            self._storage.set_trial_user_attr(trial._trial_id, INTERRUPTED, True)
             self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        self._backend.flush()
-        return len(zombies)
+        self.flush()
+        return len(left)
 
     def begin(
         self,
@@ -130,23 +114,23 @@ class Journal:
         points: Mapping[int, Mapping[str, float]],
         distributions: Mapping[str, BaseDistribution],
         attributes: Mapping[int, Mapping[str, Any]],
-        source: Mapping[int, str],
+        source: str,
     ) -> dict[int, int]:
-        """Write trials as running; row -> Optuna's id."""
+        """Write trials of a batch, row -> point, as running; returns row -> Optuna's id."""
         ids = {}
         for row, point in points.items():
             trial = create_trial(
                 state=TrialState.RUNNING,
                 params=dict(point),
                 distributions=dict(distributions),
-                user_attrs={"batch": batch, "row": row, "source": source[row]},
+                user_attrs={"batch": batch, "row": row, "source": source},
                 system_attrs=dict(attributes.get(row, {})),
             )
-            ids[row] = self._storage.create_new_trial(self._study._study_id, template_trial=trial)
-        self._backend.flush()
+            ids[row] = self._storage.create_new_trial(self.study._study_id, template_trial=trial)
+        self.flush()
         return ids
 
-    def tell(
+    def end(
         self,
         trial: int,
         values: Sequence[float] | None,
@@ -164,16 +148,16 @@ class Journal:
         self._storage.set_trial_state_values(trial, TrialState.COMPLETE, list(values))
 
     def flush(self) -> None:
-        """Put what was told on disk."""
+        """Put everything on disk."""
         self._backend.flush()
 
     def numbers(self) -> dict[tuple[int, int], int]:
-        """(batch, row) -> number of the trial that counts."""
-        return {(t.batch, t.row): t.number for t in self.told()}
+        """(batch, row) -> Optuna's number of the trial that was not interrupted."""
+        return {(t.batch, t.row): t.number for t in self.finished()}
 
 
-def _drop_half_line(path: Path) -> None:
-    """Cut off what a killed writer left of a line, and the lock that it left."""
+def _drop_partial_line(path: Path) -> None:
+    """Cut off the partial last line that a killed writer left, and remove its lock."""
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Points that one trajectory answers: they differ in mobility, or in the length of the process, alone.
+"""Points on one trajectory: they differ in a variable that only scales time.
 
-c(x, t; M) = c(x, M t; 1) is exact, and the sweep engine reads such points off one solution. So a solution that misses a
-target by a little has the point that meets it beside it, at hardly any further cost.
+c(x, t; M) = c(x, M t; 1) is exact, and the sweep engine takes such points from one solution. Where a solution misses a
+target by a little, a point beside it on the same trajectory mostly meets it at hardly any further cost.
 """
 
 from __future__ import annotations
@@ -10,40 +10,44 @@ import math
 
 import numpy as np
 
-from studies.inverse.config import TIME
-from studies.inverse.search.space import Space
+from studies.inverse.space import SearchSpace
 
-#: Points of a fan, and the logarithm of its half-width: neighbours differ by 1 % in time, so by 0.3 % in the size of
-#: domains and 1 % in the area of grains, the usual tolerances; the ends by ten times that, more than engines are off.
-FAN, WIDTH = 21, 0.1
-
-
-def scaling(space: Space) -> int | None:
-    """The variable that scales time; None where there is none, or two, so that the curve is known exactly."""
-    found = [j for j, name in enumerate(space.names) if name in ("mobility", TIME)]
-    return found[0] if len(found) == 1 else None
+#: Points taken from a trajectory, and the half-width of their interval in log time. Neighbours differ by 1 % in time,
+#: so by 0.3 % in the size of domains and 1 % in the area of grains, the usual tolerances; the outermost by ten times
+#: that, more than the error of engines.
+POINTS, WIDTH = 21, 0.1
 
 
-def beside(space: Space, values: np.ndarray) -> np.ndarray:
-    """(point, variable) to (point, fan, variable): each point, first, and those on its trajectory around it."""
-    j = scaling(space)
+def time_variable(space: SearchSpace) -> int | None:
+    """The one variable that scales time; None where there is none, and where two do (then the curve is exact)."""
+    return space.scaling[0] if len(space.scaling) == 1 else None
+
+
+def along_trajectory(space: SearchSpace, values: np.ndarray) -> np.ndarray:
+    """(point, variable) to (point, POINTS, variable): each point itself, then those on its trajectory around it.
+
+    Without a variable that scales time the second axis has length 1.
+    """
+    j = time_variable(space)
     if j is None:
         return values[:, None]
-    found = np.repeat(values[:, None], FAN, axis=1)
-    ends = math.log(space.low[j]), math.log(space.high[j])
-    for fan in found:
-        own = float(fan[0, j])
-        # At an end of the box the fan opens to the other side.
-        middle = np.clip(math.log(own), ends[0] + WIDTH, ends[1] - WIDTH) if ends[1] - ends[0] > 2 * WIDTH else None
-        low, high = ends if middle is None else (middle - WIDTH, middle + WIDTH)
-        line = np.clip(np.exp(np.linspace(low, high, FAN)), space.low[j], space.high[j])
-        fan[1:, j] = np.delete(line, np.abs(line - own).argmin())
+    found = np.repeat(values[:, None], POINTS, axis=1)
+    first, last = math.log(space.low[j]), math.log(space.high[j])
+    for points in found:
+        own = float(points[0, j])
+        low, high = first, last
+        if last - first > 2 * WIDTH:
+            # Near a face of the box the interval is shifted inwards.
+            middle = np.clip(math.log(own), first + WIDTH, last - WIDTH)
+            low, high = middle - WIDTH, middle + WIDTH
+        line = np.clip(np.exp(np.linspace(low, high, POINTS)), space.low[j], space.high[j])
+        points[1:, j] = np.delete(line, np.abs(line - own).argmin())
     return found
 
 
-def family(space: Space, points: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """bool (point,): which points lie on the trajectory of ``values`` (variable,), no further than a fan is wide."""
-    j = scaling(space)
+def on_trajectory(space: SearchSpace, points: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """bool (point,): which points lie on the trajectory of ``values`` (variable,), within 2 WIDTH of it in log time."""
+    j = time_variable(space)
     if j is None:
         return np.asarray((points == values).all(axis=1))
     others = [i for i in range(space.size) if i != j]

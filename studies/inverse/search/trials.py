@@ -1,4 +1,4 @@
-"""The trials of a study in the driver: arrays that grow, a few hundred bytes a trial, and a window for the samplers."""
+"""The trials of a study in memory: arrays that grow, a few hundred bytes a trial."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from studies.inverse.search.evaluation import Evaluation
+
 GROWTH = 1.5
 
 
-class _Rows:
+class _GrowingArray:
     """An array to append to."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
         self._values = np.empty((64, *shape), dtype=dtype)
         self.count = 0
 
@@ -34,26 +36,26 @@ class _Rows:
 
 
 @dataclass
-class History:
-    """Trials in the order in which they were told.
+class TrialHistory:
+    """Trials in the order in which they ended, with the results of the exploring engine.
 
     Args:
         variables: how many.
-        terms: numbers of each term's features, (realization, number).
+        shapes: of each criterion's features, (realization, number).
     """
 
     variables: int
-    terms: Sequence[tuple[int, int]]
+    shapes: Sequence[tuple[int, int]]
     attributes: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
-    places: list[tuple[int, int]] = field(default_factory=list)
-    urls: list[str] = field(default_factory=list)
+    batch_rows: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._points = _Rows((self.variables,), np.float64)
-        self._features = [_Rows(shape, np.float64) for shape in self.terms]
-        self._flags = {name: _Rows((), bool) for name in ("usable", "inside")}
-        self._url = _Rows((), np.int32)
+        self._points = _GrowingArray((self.variables,), float)
+        self._features = [_GrowingArray(shape, float) for shape in self.shapes]
+        self._usable, self._inside = _GrowingArray((), bool), _GrowingArray((), bool)
+        self._urls: list[str] = []
+        self._url = _GrowingArray((), np.int32)
 
     def __len__(self) -> int:
         return self._points.count
@@ -61,39 +63,31 @@ class History:
     def add(
         self,
         points: np.ndarray,
-        features: Sequence[np.ndarray],
-        usable: np.ndarray,
-        inside: np.ndarray,
-        places: Sequence[tuple[int, int]],
-        sources: Sequence[str],
-        attributes: Sequence[Mapping[str, Any]],
-        url: str,
+        evaluation: Evaluation,
+        batch_rows: Sequence[tuple[int, int]],
+        source: str,
+        attributes: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Append trials.
 
         Args:
             points: (trial, variable).
-            features: for each term (trial, realization, number); anything where not usable.
-            usable: bool (trial,), has features.
-            inside: bool (trial,), to be believed: inside the engine's domain.
-            places: (batch, row) of each.
-            sources: who proposed each.
-            attributes: what the sampler left.
-            url: the store that holds them.
+            evaluation: on the exploring engine.
+            batch_rows: (batch, row) of each.
+            source: what proposed them.
+            attributes: for each what the sampler stored; empty for nothing.
         """
         first = len(self)
-        for i, own in enumerate(attributes):
-            if own:
-                self.attributes[first + i] = own
+        self.attributes |= {first + i: own for i, own in enumerate(attributes) if own}
         self._points.add(points)
-        for rows, values in zip(self._features, features, strict=True):
+        for rows, values in zip(self._features, evaluation.features, strict=True):
             rows.add(values)
-        self._flags["usable"].add(usable)
-        self._flags["inside"].add(inside)
-        self.urls.append(url)
-        self._url.add(np.full(len(points), len(self.urls) - 1))
-        self.places += places
-        self.sources += sources
+        self._usable.add(evaluation.usable)
+        self._inside.add(evaluation.trusted)
+        self._urls.append(evaluation.url)
+        self._url.add(np.full(len(points), len(self._urls) - 1))
+        self.batch_rows += batch_rows
+        self.sources += [source] * len(points)
 
     @property
     def points(self) -> np.ndarray:
@@ -102,37 +96,33 @@ class History:
 
     @property
     def features(self) -> list[np.ndarray]:
-        """For each term (trial, realization, number)."""
+        """For each criterion (trial, realization, number); anything where not usable."""
         return [rows.values for rows in self._features]
 
     @property
     def usable(self) -> np.ndarray:
-        """bool (trial,)."""
-        return self._flags["usable"].values
+        """bool (trial,): has features."""
+        return self._usable.values
 
     @property
     def inside(self) -> np.ndarray:
-        """bool (trial,)."""
-        return self._flags["inside"].values
+        """bool (trial,): inside the engine's domain."""
+        return self._inside.values
 
     @property
     def warm(self) -> np.ndarray:
         """bool (trial,): from ``warm_start``."""
-        return np.array([batch < 0 for batch, _ in self.places], dtype=bool)
+        return np.array([batch < 0 for batch, _ in self.batch_rows], dtype=bool)
 
     def url(self, trial: int) -> str:
         """The store of a trial."""
-        return self.urls[int(self._url.values[trial])]
+        return self._urls[int(self._url.values[trial])]
 
 
-def window(merit: np.ndarray, best: int, latest: int) -> np.ndarray:
-    """Positions of the best and of the latest trials, increasing: what a sampler gets to see.
-
-    Samplers take longer the more they see; with a window the time for a trial does not grow with their number.
-    """
+def best_and_latest(merit: np.ndarray, best: int, latest: int) -> np.ndarray:
+    """Positions of the best and of the latest trials, increasing; all of them where they are few."""
     count = len(merit)
     if count <= best + latest:
         return np.arange(count)
-    recent = np.arange(count - latest, count)
     ranked = np.argsort(merit[: count - latest], kind="stable")[:best]
-    return np.concatenate([np.sort(ranked), recent])
+    return np.concatenate([np.sort(ranked), np.arange(count - latest, count)])

@@ -1,4 +1,4 @@
-"""What a study begins with: engines that are there, points of other stores, an emulator learned for it."""
+"""What a study starts from: its engines, points of other stores, and an emulator that is learned for it."""
 
 from __future__ import annotations
 
@@ -10,232 +10,217 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import qmc
 
 from solvers.errors import InputError
+from solvers.processes.registry import process_named
+from solvers.registries import resolve
 from studies.inverse.config import TIME, LearnedExplorer
-from studies.inverse.inputs import Prepared, with_engine
 from studies.inverse.objectives.features import PointView
-from studies.inverse.search.driver import Driver, LazyClient
-from studies.inverse.search.evaluation import KnownPoints, read_points, run_points
+from studies.inverse.problem import DesignProblem, with_engine
+from studies.inverse.search.evaluation import KnownPoints, RunCounts, read_points, run_points
+from studies.inverse.search.runner import LazyClient, StudyRunner
+from surrogate.emulator.emulator import Emulator
 from sweeps.config.sweep import SweepConfig
+from sweeps.engines.registry import check_engine, engine_kind
+from sweeps.files import write_json
 from sweeps.plan.point_keys import point_keys
 from sweeps.store.layout import DONE, VERIFIED
-from sweeps.store.store import open_store, read, stored_config
+from sweeps.store.store import open_store, stored_config
 
 logger = logging.getLogger("phasetwin")
-
 ENGINE, EMULATOR = "engine.json", "emulator"
 #: Trials taken from one store; of larger ones a random part.
 MOST = 4000
-#: Mobilities at which a learned explorer reads each of its trajectories: they fill the ages between stored times.
-MOBILITIES = 6
+#: Values of the time scale at which each trajectory of a learned explorer's design is read: they fill the gaps between
+#: stored times.
+TIME_SCALES = 6
 
 
-def begin(prepared: Prepared, folder: Path, client: LazyClient) -> Driver:
-    """A driver with its engines and what ``warm_start`` brings.
+def start_runner(problem: DesignProblem, folder: Path, client: LazyClient) -> StudyRunner:
+    """A runner with its engines and the points of ``warm_start``.
 
     Raises:
         InputError: for an engine that cannot run here, or a store of another process.
     """
-    from sweeps.engines.registry import check_engine
-
-    urls = warm_stores(prepared)
-    prepared = _with_choice(prepared, folder)
-    known = KnownPoints()
+    urls = warm_stores(problem)
+    problem = _with_resolved_engines(problem, folder)
+    known, counts = KnownPoints(), RunCounts()
     for url in urls.values():
         known.add(url)
-    if prepared.confirming is not None:
-        check_engine(prepared.confirming)
-    rollouts = 0
-    if isinstance(prepared.study.explore, LearnedExplorer):
-        prepared, rollouts = _learned(prepared, folder, client, known, list(urls.values()))
-    check_engine(prepared.exploring)
-    driver = Driver(prepared, folder, client, known)
-    driver.counts.rollouts += rollouts
+    if problem.confirming is not None:
+        check_engine(problem.confirming)
+    if isinstance(problem.study.explore, LearnedExplorer):
+        counts = _learn_emulator(problem, problem.study.explore.learn, folder, client, known, list(urls.values()))
+        engine = {"kind": "emulator", "model": str((folder / EMULATOR).absolute())}
+        problem = replace(problem, exploring=with_engine(problem.exploring, engine))
+    check_engine(problem.exploring)
+    runner = StudyRunner(problem, folder, client, known)
+    runner.counts.rollouts += counts.rollouts
     for number, (name, url) in enumerate(urls.items()):
-        _take(driver, -1 - number, name, url)
-    return driver
+        _add_store(runner, -1 - number, name, url)
+    return runner
 
 
-def warm_stores(prepared: Prepared) -> dict[str, str]:
+def warm_stores(problem: DesignProblem) -> dict[str, str]:
     """Key of the file and URL of every store of ``warm_start``; a study's folder stands for all its stores.
 
     Raises:
         InputError: for what is no store, or one of another process.
     """
-    found = {}
-    for i, entry in enumerate(prepared.study.warm_start):
-        folder = Path(entry)
+    found, here = {}, problem.exploring.process
+    for i, entry in enumerate(problem.study.warm_start):
+        folder, key = Path(entry), f"warm_start.{i}"
         stores = [str(p) for p in sorted(folder.glob("*/*.zarr"))] if (folder / "study.json").exists() else [entry]
         for number, url in enumerate(stores):
-            key = f"warm_start.{i}"
             try:
                 process = stored_config(open_store(url)).get("process")
             except InputError as error:
                 raise InputError(f"{key}: {error}") from None
-            if process != prepared.exploring.process:
-                raise InputError(
-                    f"{key}: found {url}, a store of {process}, allowed one of {prepared.exploring.process}"
-                )
+            if process != here:
+                raise InputError(f"{key}: found {url}, a store of {process}, allowed one of {here}")
             found[key if len(stores) == 1 else f"{key} ({number})"] = url
     return found
 
 
-def _with_choice(prepared: Prepared, folder: Path) -> Prepared:
-    """``engine: auto`` measured once; a study that goes on keeps what was chosen."""
-    parts = {n: c for n in ("exploring", "confirming") if (c := getattr(prepared, n)) is not None}
-    if all(config.engine.kind != "auto" for config in parts.values()):
-        return prepared
-    from surrogate.auto_engine import choose
-
+def _with_resolved_engines(problem: DesignProblem, folder: Path) -> DesignProblem:
+    """Engines that stand for another, such as ``auto``, resolved once; a study that goes on keeps the choice."""
+    sweeps = {"exploring": problem.exploring, "confirming": problem.confirming}
+    open_choices = {n: c for n, c in sweeps.items() if c is not None and engine_kind(c).resolve is not None}
+    if not open_choices:
+        return problem
     path = folder / ENGINE
     stored = json.loads(path.read_text()) if path.exists() else {}
-    changes: dict[str, Any] = {}
-    for name, config in parts.items():
-        if config.engine.kind == "auto":
-            if name not in stored:
-                chosen, choice = choose(config)
-                stored[name] = {"engine": chosen.engine.model_dump(mode="json"), "reason": choice.reason}
-            changes[name] = with_engine(config, stored[name]["engine"])
-    path.write_text(json.dumps(stored, indent=1))
-    return replace(prepared, **changes)
+    for name, config in open_choices.items():
+        if name not in stored:
+            chosen, choice = resolve(engine_kind(config).resolve)(config)
+            stored[name] = {"engine": chosen.engine.model_dump(mode="json"), "reason": choice.reason}
+    write_json(path, stored)
+    changes: dict[str, Any] = {n: with_engine(c, stored[n]["engine"]) for n, c in open_choices.items()}
+    return replace(problem, **changes)
 
 
-def _take(driver: Driver, batch: int, name: str, url: str) -> None:
+def _add_store(runner: StudyRunner, batch: int, name: str, url: str) -> None:
     """Points of a store that are points of this study, as trials; its spot checks as verified."""
-    prepared = driver.prepared
-    rows, values = _matching(prepared, url)
+    problem, first = runner.problem, len(runner.history)
+    rows, values = _matching(problem, url)
     if not rows.size:
-        logger.info(f"{prepared.study.name}: {name}: no point of {url} is one of this study ({_why(prepared, url)})")
+        why = _difference(problem, url)
+        logger.info(f"{problem.study.name}: {name}: no point of {url} is one of this study ({why})")
         return
-    evaluation = read_points(url, prepared.terms, rows)
-    driver.take_warm(batch, rows, values, evaluation)
-    first = len(driver.history) - len(rows)
-    _take_checks(driver, url, rows, first)
-    logger.info(f"{prepared.study.name}: {name}: {len(rows)} trials from {url}")
+    runner.add_warm(batch, rows, values, read_points(url, problem.criteria, rows))
+    _add_checks(runner, url, rows, first)
+    logger.info(f"{problem.study.name}: {name}: {len(rows)} trials from {url}")
 
 
-def _matching(prepared: Prepared, url: str) -> tuple[np.ndarray, np.ndarray]:
+def _matching(problem: DesignProblem, url: str) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a store that have the keys this study would give them, and their variables (row, variable)."""
-    space, view = prepared.space, PointView(url)
-    nothing = np.empty(0, dtype=np.int64), np.empty((0, space.size))
-    names = prepared.exploring.parameter_names
-    if TIME in space.names or any(n not in view for n in names) or not _keeps_fields(prepared, view):
-        return nothing
+    space, view, sweep = problem.space, PointView(url), problem.exploring
+    names = sweep.parameter_names
+    if TIME in space.names or any(n not in view for n in names) or not _has_fields(problem, view):
+        return np.empty(0, dtype=np.int64), np.empty((0, space.size))
     parameters = {n: view.get(n) for n in names}
     good = np.isin(view.get("status"), (DONE, VERIFIED)).all(axis=1)
     values = np.stack([parameters[n] for n in space.names], axis=1)
     good &= ((values >= space.low) & (values <= space.high)).all(axis=1)
-    good &= view.get("key").astype("S32") == point_keys(prepared.exploring, parameters)
+    good &= view.get("key").astype("S32") == point_keys(sweep, parameters)
     for name in names:
         if name not in space.names:
-            good &= parameters[name] == float(prepared.exploring.parameters[name])  # type: ignore[arg-type]
+            good &= parameters[name] == float(sweep.parameters[name])  # type: ignore[arg-type]
     rows = np.flatnonzero(good)
     if len(rows) > MOST:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST])
     return rows, values[rows]
 
 
-def _keeps_fields(prepared: Prepared, view: PointView) -> bool:
-    times = [t for term in prepared.terms for t in term.feature.field_times]
-    if not times:
-        return True
-    if "field" not in view:
-        return False
-    kept = read(view.root, "time_field" if "time_field" in view.root else "time")
-    return all(np.abs(kept - t).min() <= 1e-9 * max(1.0, abs(t)) for t in times)
+def _has_fields(problem: DesignProblem, view: PointView) -> bool:
+    """Whether a store has the fields that criteria need."""
+    times = problem.criteria.field_times
+    if not times or "field" not in view:
+        return not times
+    return all(np.abs(view.field_times() - t).min() <= 1e-9 * max(1.0, abs(t)) for t in times)
 
 
-def _why(prepared: Prepared, url: str) -> str:
+def _difference(problem: DesignProblem, url: str) -> str:
     """Where the store's sweep differs from this study's, the first difference that decides."""
-    stored = stored_config(open_store(url))
-    here = prepared.exploring.model_dump(mode="json")
-    for key in ("grid", "well", "initial", "realizations", "engine"):
+    stored, sweep = stored_config(open_store(url)), problem.exploring
+    here = sweep.model_dump(mode="json")
+    for key in ("grid", *process_named(sweep.process).options, "initial", "realizations", "engine"):
         if stored.get(key) != here[key]:
             return f"{key}: {json.dumps(stored.get(key))[:80]} there, {json.dumps(here[key])[:80]} here"
     times = SweepConfig.model_validate({**here, "times": stored["times"]}, strict=False).time_values()
-    if not np.array_equal(times, prepared.exploring.time_values()):
-        return "other times"
-    return "other parameters"
+    return "other parameters" if np.array_equal(times, sweep.time_values()) else "other times"
 
 
-def _take_checks(driver: Driver, url: str, rows: np.ndarray, first: int) -> None:
+def _add_checks(runner: StudyRunner, url: str, rows: np.ndarray, first: int) -> None:
     """Spot checks of the store that are at least as accurate as this study's own."""
     root: Any = open_store(url)
-    tolerance = driver.prepared.reference.engine.tolerance  # type: ignore[attr-defined]
+    tolerance = runner.problem.reference.engine.tolerance  # type: ignore[attr-defined]
     if "reference" not in root or float(root["reference"].attrs.get("tolerance", np.inf)) > tolerance * (1 + 1e-9):
         return
-    if any(term.feature.field_times for term in driver.prepared.terms):
+    if runner.problem.criteria.field_times:
         return
-    checked = read_points(url, driver.prepared.terms, group="reference")
+    checked = read_points(url, runner.problem.criteria, group="reference")
     own = PointView(url, rows).get("key").astype("S32")
     done = PointView(url, group="reference").get("status")
-    places = {key: i for i, key in enumerate(own.tolist())}
+    row_of = {key: i for i, key in enumerate(own.tolist())}
     chosen = [
-        (places[key], i)
+        (row_of[key], i)
         for i, key in enumerate(checked.keys.tolist())
-        if key in places and checked.usable[i] and (done[i] == DONE).all()
+        if key in row_of and checked.usable[i] and (done[i] == DONE).all()
     ]
-    if not chosen:
-        return
-    theirs = np.array([i for _, i in chosen])
-    trials = [first + mine for mine, _ in chosen]
-    features = [values[theirs] for values in checked.features]
-    roles = [(0, "spot check")] * len(trials)
-    driver.ladder.verified.add(trials, features, np.ones(len(trials), dtype=bool), url, roles)
+    if chosen:
+        theirs = [i for _, i in chosen]
+        results = replace(checked, features=[v[theirs] for v in checked.features], usable=checked.usable[theirs])
+        trials = [first + mine for mine, _ in chosen]
+        runner.levels.verified.add(trials, results, [(0, "spot check")] * len(trials))
 
 
-def _learned(
-    prepared: Prepared, folder: Path, client: LazyClient, known: KnownPoints, warm: Sequence[str]
-) -> tuple[Prepared, int]:
-    """Learn the exploring emulator from points run on the sweep's own engine, and from ``warm_start``."""
-    from surrogate.emulator.emulator import Emulator
-
-    assert isinstance(prepared.study.explore, LearnedExplorer) and prepared.confirming is not None  # noqa: PT018
-    place, rollouts = folder / EMULATOR, 0
-    if not (place / "emulator.json").exists():
-        stores = [url for url in warm if _same_curves(prepared.confirming, url)]
-        missing = prepared.study.explore.learn - sum(_sites(prepared, url) for url in stores)
-        if missing > 0:
-            url, counts = run_points(
-                prepared.confirming, folder / "design" / "points", _design(prepared, missing), client.get(), known
-            )
-            stores.append(url)
-            rollouts = counts[2]
-        Emulator.from_store(stores).save(place)
-        logger.info(f"{prepared.study.name}: an emulator from {', '.join(stores)}")
-    engine = {"kind": "emulator", "model": str(place.absolute())}
-    return replace(prepared, exploring=with_engine(prepared.exploring, engine)), rollouts
+def _learn_emulator(
+    problem: DesignProblem, learn: int, folder: Path, client: LazyClient, known: KnownPoints, warm: Sequence[str]
+) -> RunCounts:
+    """Learn the exploring emulator from ``learn`` trajectories: those of ``warm_start``, the rest run on the sweep's
+    own engine. Nothing where it is there already.
+    """
+    model, counts = folder / EMULATOR, RunCounts()
+    if (model / "emulator.json").exists():
+        return counts
+    assert problem.confirming is not None
+    stores = [url for url in warm if _same_curves(problem.confirming, url)]
+    missing = learn - sum(_trajectories(problem, url) for url in stores)
+    if missing > 0:
+        columns = _design(problem, missing)
+        url, counts = run_points(problem.confirming, folder / "design" / "points", columns, client.get(), known)
+        stores.append(url)
+    Emulator.from_store(stores).save(model)
+    logger.info(f"{problem.study.name}: an emulator from {', '.join(stores)}")
+    return counts
 
 
-def _design(prepared: Prepared, count: int) -> dict[str, np.ndarray]:
-    """Sobol points of all variables but those that only scale time, each at several mobilities of one trajectory."""
-    from scipy.stats import qmc
-
-    space = prepared.space
-    sequence = qmc.Sobol(space.size, scramble=True, seed=np.random.default_rng(prepared.study.sampler.seed))
+def _design(problem: DesignProblem, count: int) -> dict[str, np.ndarray]:
+    """Sobol points of the variables that do not scale time, each at several time scales of its one trajectory."""
+    space = problem.space
+    sequence = qmc.Sobol(space.size, scramble=True, seed=np.random.default_rng(problem.study.sampler.seed))
     unit = sequence.random_base2((count - 1).bit_length())[:count]
-    scaling = [j for j, n in enumerate(space.names) if n in ("mobility", TIME)]
-    if not scaling:
-        return space.columns(space.values(unit))
-    unit = np.repeat(unit, MOBILITIES, axis=0)
-    unit[:, scaling] = np.tile(np.linspace(0.0, 1.0, MOBILITIES), count)[:, None]
+    if space.scaling:
+        unit = np.repeat(unit, TIME_SCALES, axis=0)
+        unit[:, space.scaling] = np.tile(np.linspace(0.0, 1.0, TIME_SCALES), count)[:, None]
     return space.columns(space.values(unit))
 
 
 def _same_curves(sweep: SweepConfig, url: str) -> bool:
+    """Whether trajectories of a store are those of a sweep, parameters and times aside."""
     stored, here = stored_config(open_store(url)), sweep.model_dump(mode="json")
-    return all(stored.get(k) == here[k] for k in ("process", "grid", "well", "initial"))
+    keys = ("process", "grid", *process_named(sweep.process).options, "initial")
+    return all(stored.get(key) == here[key] for key in keys)
 
 
-def _sites(prepared: Prepared, url: str) -> int:
-    """Different points of a store within the box, mobility aside."""
-    view = PointView(url)
-    names = [n for n in prepared.space.names if n not in ("mobility", TIME) and n in view]
+def _trajectories(problem: DesignProblem, url: str) -> int:
+    """Different trajectories of a store within the box."""
+    space, view = problem.space, PointView(url)
     good = np.isin(view.get("status"), (DONE, VERIFIED)).all(axis=1)
-    for name in names:
-        j = prepared.space.names.index(name)
-        good &= (view.get(name) >= prepared.space.low[j]) & (view.get(name) <= prepared.space.high[j])
-    if not names:
-        return int(good.any())
-    return len(np.unique(np.stack([view.get(n)[good] for n in names], axis=1), axis=0))
+    columns = [j for j, n in enumerate(space.names) if j not in space.scaling and n in view]
+    values = [view.get(space.names[j]) for j in columns]
+    for j, column in zip(columns, values, strict=True):
+        good &= (column >= space.low[j]) & (column <= space.high[j])
+    return len(np.unique(np.stack([v[good] for v in values], axis=1), axis=0)) if values else int(good.any())

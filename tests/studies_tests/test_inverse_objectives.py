@@ -18,42 +18,43 @@ from solvers.grids.grid import Grid
 from solvers.qois import domain_size, two_point_correlation
 from studies import Study
 from studies.inverse.config import Conductor, ImageObjective, Quantile
-from studies.inverse.objectives.aims import CurveAim, DirectionAim, LimitAim, TargetAim
+from studies.inverse.objectives.criteria import Criteria
 from studies.inverse.objectives.features import PointView, reduced
-from studies.inverse.objectives.merit import Judge, dominated, fronts, hypervolume_share, improvement
-from studies.inverse.objectives.target_image import image_term
-from studies.inverse.search.kriging import Scale, fit
-from studies.inverse.search.space import Space
+from studies.inverse.objectives.losses import CurveLoss, DirectionLoss, LimitLoss, TargetLoss
+from studies.inverse.objectives.pareto import dominated, fronts, hypervolume_share, improvement
+from studies.inverse.objectives.target_image import image_criterion
+from studies.inverse.search.kriging import FeatureTransform, fit
+from studies.inverse.space import SearchSpace
 from sweeps import Sweep, open_sweep
 
 FEATURES = np.array([[[1.0], [3.0]], [[2.0], [2.5]]])  # two points, two starts
 
 
 @pytest.mark.parametrize(
-    ("aim", "losses"),
+    ("loss", "losses"),
     [
-        (TargetAim(2.0, 0.1), [0.0, 0.25]),
-        (TargetAim(2.0, 0.1, "worst"), [1.0, 0.5]),
-        (TargetAim(2.0, 0.1, Quantile(quantile=0.5)), [1.0, 0.25]),
-        (DirectionAim(1.0, 0.1), [2.0, 2.25]),
-        (DirectionAim(-1.0, 0.1, "worst"), [-1.0, -2.0]),
-        (DirectionAim(1.0, 0.1, Quantile(quantile=0.9)), [2.8, 2.45]),
-        (LimitAim(None, 2.0), [0.0, 0.125]),
-        (LimitAim(2.0, None, "worst"), [0.5, 0.0]),
+        (TargetLoss(2.0, 0.1), [0.0, 0.25]),
+        (TargetLoss(2.0, 0.1, "worst"), [1.0, 0.5]),
+        (TargetLoss(2.0, 0.1, Quantile(quantile=0.5)), [1.0, 0.25]),
+        (DirectionLoss(1.0, 0.1), [2.0, 2.25]),
+        (DirectionLoss(-1.0, 0.1, "worst"), [-1.0, -2.0]),
+        (DirectionLoss(1.0, 0.1, Quantile(quantile=0.9)), [2.8, 2.45]),
+        (LimitLoss(None, 2.0), [0.0, 0.125]),
+        (LimitLoss(2.0, None, "worst"), [0.5, 0.0]),
     ],
 )
-def test_losses(aim: Any, losses: list[float]) -> None:
+def test_losses(loss: Any, losses: list[float]) -> None:
     # Rounding alone.
-    assert aim.loss(FEATURES) == pytest.approx(losses, abs=1e-12)
+    assert loss(FEATURES) == pytest.approx(losses, abs=1e-12)
 
 
 def test_a_curve_is_met_by_itself() -> None:
     wanted = np.array([1.0, 2.0, 3.0])
-    aim = CurveAim(wanted, np.array([1.0, 1.0, 0.0]), ((0, 3),), 0.1)
+    loss = CurveLoss(wanted, np.array([1.0, 1.0, 0.0]), ((0, 3),), 0.1)
     same, other = np.tile(wanted, (1, 2, 1)), np.tile([2.0, 2.0, 9.0], (1, 2, 1))
-    assert aim.loss(same) == pytest.approx([0.0])
+    assert loss(same) == pytest.approx([0.0])
     # The third has no weight: |(1, 0)| / |(1, 2)|.
-    assert aim.loss(other) == pytest.approx([1 / np.sqrt(5)])
+    assert loss(other) == pytest.approx([1 / np.sqrt(5)])
 
 
 @pytest.mark.parametrize(("how", "value"), [("mean", 4.0), ("min", 1.0), ("max", 7.0), ("slope", 2.0)])
@@ -65,7 +66,7 @@ def test_windows(how: str, value: float) -> None:
 
 
 def test_variables_there_and_back() -> None:
-    space = Space(("mobility", "kappa"), np.array([0.5, 1.0]), np.array([2.0, 3.0]), np.array([True, False]))
+    space = SearchSpace(("mobility", "kappa"), np.array([0.5, 1.0]), np.array([2.0, 3.0]), np.array([True, False]))
     unit = np.random.default_rng(0).random((20, 2))
     np.testing.assert_allclose(space.unit(space.values(unit)), unit, atol=1e-12)
     assert space.values(np.array([[0.5, 0.5]]))[0] == pytest.approx([1.0, 2.0])
@@ -139,9 +140,9 @@ def test_corrections_are_exact_where_known() -> None:
 
 def test_scales_there_and_back() -> None:
     features = [np.abs(np.random.default_rng(0).standard_normal((3, 2, 4))), np.array([[[-1.0], [2.0]]] * 3)]
-    scale = Scale.of(features)
+    scale = FeatureTransform.of(features)
     assert scale.logarithmic == (True, False)
-    for a, b in zip(features, scale.split(scale.flat(features), [(2, 4), (2, 1)]), strict=True):
+    for a, b in zip(features, scale.unflatten(scale.flatten(features), [(2, 4), (2, 1)]), strict=True):
         np.testing.assert_allclose(a, b)
 
 
@@ -152,12 +153,14 @@ def test_statistics_of_an_image(tmp_path: Path) -> None:
     Image.fromarray(np.round(127.5 * (1 + stripes)).astype(np.uint8)).save(path)
     sweep = Study.from_config(small.study_data(tmp_path)).sweep
     objective = ImageObjective(image=str(path), boundary="periodic", levels=(0.0, 255.0))
-    term = image_term(objective, sweep, 40.0, "objectives.0")
-    fraction, size = term.aim.target
+    criterion = image_criterion(objective, sweep, 40.0, "objectives.0")
+    fraction, size = criterion.loss.target
     assert fraction == pytest.approx(np.mean(stripes > 0), abs=1e-12)
     assert size == pytest.approx(8.0, rel=1e-3)  # grey values are whole numbers
     fields = torch.from_numpy(stripes)[None]
-    assert term.feature.statistic(fields, sweep.grid.build())[0].numpy() == pytest.approx([fraction, size], rel=1e-3)
+    assert criterion.feature.statistic(fields, sweep.grid.build())[0].numpy() == pytest.approx(
+        [fraction, size], rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("statistics", [["structure_factor"], ["two_point_correlation", "fraction"]])
@@ -172,9 +175,9 @@ def test_an_image_of_the_sweep_itself_is_met(statistics: list[str], tmp_path: Pa
     objective = {"image": str(path), "at": 40, "statistics": statistics, "levels": [-1.0, 1.0], "boundary": "periodic"}
     changes = {"realizations": {"count": 1}}
     study = Study.from_config(small.study_data(tmp_path, objectives=[objective], changes=changes))
-    term = study.prepare().terms[0]
+    criterion = study.prepare().criteria[0]
     # float32 in the store.
-    assert term.aim.loss(term.feature.read(PointView(store)))[0] < 1e-5
+    assert criterion.loss(criterion.feature.read(PointView(store)))[0] < 1e-5
 
 
 def test_two_point_correlation_is_periodic() -> None:
@@ -251,17 +254,18 @@ def test_a_structure_factor_is_matched(tmp_path: Path, client: Client) -> None:
 
 def test_judges_prefer_what_is_feasible() -> None:
     class Fixed:
-        names = ("q",)
+        size = 1
         field_times = ()
 
-    from studies.inverse.objectives.aims import Term
+    from studies.inverse.objectives.criteria import Criterion
 
     feature: Any = Fixed()
-    judge = Judge(
-        [Term("q", "objectives.0", feature, TargetAim(1.0, 0.1))], [Term("q", "c", feature, LimitAim(None, 2.0))]
+    criteria = Criteria(
+        [Criterion("q", "objectives.0", feature, TargetLoss(1.0, 0.1))],
+        [Criterion("q", "c", feature, LimitLoss(None, 2.0))],
     )
     good, bad = np.full((1, 1, 1), 1.9), np.full((1, 1, 1), 2.1)
-    judged = judge([np.concatenate([good, good]), np.concatenate([good, bad])])
+    judged = criteria.assess([np.concatenate([good, good]), np.concatenate([good, bad])])
     assert judged.feasible.tolist() == [True, False]
     assert judged.merit[0] < judged.merit[1]
-    assert list(itertools.chain(judge.met(judged.losses))) == [False, False]
+    assert list(itertools.chain(criteria.met(judged.losses))) == [False, False]

@@ -1,4 +1,4 @@
-"""Rungs: an emulator that explores, points outside its domain, samplers that go on where a killed study stopped."""
+"""Fidelity levels: an exploring emulator, points outside its domain, samplers resumed after a kill."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import pytest
 from distributed import Client
 
 import phasetwin
+from solvers.registries import resolve
 from studies import Study
-from studies.inverse.search import driver as driver_module
-from studies.inverse.search.samplers import Seen, make_proposer, window_of
-from studies.inverse.search.shared_trajectories import FAN, beside, family
-from studies.inverse.search.space import Space
+from studies.inverse.samplers.registry import SAMPLERS, Proposal, TrialWindow
+from studies.inverse.search import runner as runner_module
+from studies.inverse.search.shared_trajectories import POINTS, along_trajectory, on_trajectory
+from studies.inverse.space import SearchSpace
 from studies.inverse.verification.sensitivity import given_data, importances, of_sweep
 from sweeps import Sweep
 
@@ -86,7 +87,7 @@ def test_a_killed_study_asks_the_same(kind: str, tmp_path: Path, client: Client)
         pass
 
     study, calls = Study.from_config(small.study_data(tmp_path, output="killed", **changes)), [0]
-    original = driver_module.Driver._tell
+    original = runner_module.StudyRunner._record
 
     def dying(self: Any, *args: Any) -> None:
         calls[0] += 1
@@ -95,7 +96,7 @@ def test_a_killed_study_asks_the_same(kind: str, tmp_path: Path, client: Client)
         original(self, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver_module.Driver, "_tell", dying)
+        patch.setattr(runner_module.StudyRunner, "_record", dying)
         with pytest.raises(Killed):
             study.run(client, progress=False, report=False)
     again = study.run(client, progress=False, report=False)
@@ -104,38 +105,40 @@ def test_a_killed_study_asks_the_same(kind: str, tmp_path: Path, client: Client)
 
 
 @pytest.mark.parametrize("mobility", [0.5, 0.52, 1.0, 1.9, 2.0])
-def test_fans_stay_in_the_box(mobility: float, tmp_path: Path) -> None:
+def test_points_on_a_trajectory_stay_in_the_box(mobility: float, tmp_path: Path) -> None:
     study = Study.from_config(small.study_data(tmp_path))
-    space = Space.of(study.config, study.sweep)
+    space = SearchSpace.of(study.config, study.sweep)
     own = np.array([[mobility, 0.7]])
-    fan = beside(space, own)[0]
-    np.testing.assert_array_equal(fan[0], own[0])
-    assert len(np.unique(fan[:, 0])) == FAN
-    assert ((fan >= space.low) & (fan <= space.high)).all()
-    assert (fan[:, 1] == 0.7).all()
-    assert family(space, fan, own[0]).all()
-    assert not family(space, np.array([[mobility, 0.71]]), own[0]).any()
+    points = along_trajectory(space, own)[0]
+    np.testing.assert_array_equal(points[0], own[0])
+    assert len(np.unique(points[:, 0])) == POINTS
+    assert ((points >= space.low) & (points <= space.high)).all()
+    assert (points[:, 1] == 0.7).all()
+    assert on_trajectory(space, points, own[0]).all()
+    assert not on_trajectory(space, np.array([[mobility, 0.71]]), own[0]).any()
 
 
-def test_what_scales_time_twice_needs_no_fan(tmp_path: Path) -> None:
+def test_two_variables_that_scale_time_need_no_points_beside(tmp_path: Path) -> None:
     ends = {"low": 0.5, "high": 2.0}
     study = Study.from_config(small.study_data(tmp_path, variables={"mobility": ends, "time": {"low": 20, "high": 40}}))
-    space = Space.of(study.config, study.sweep)
-    assert beside(space, np.array([[1.0, 30.0]])).shape == (1, 1, 2)
+    space = SearchSpace.of(study.config, study.sweep)
+    assert along_trajectory(space, np.array([[1.0, 30.0]])).shape == (1, 1, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_proposals_depend_on_what_was_told_alone(kind: str, tmp_path: Path) -> None:
     study = Study.from_config(small.study_data(tmp_path, sampler={"kind": kind, "seed": 5}, batch=4))
-    space = Space.of(study.config, study.sweep)
+    space = SearchSpace.of(study.config, study.sweep)
     rng = np.random.default_rng(0)
     values = space.values(rng.random((20, 2)))
-    seen = Seen(values, rng.random((20, 1)), {}, [{}] * 20)
-    one, two = (make_proposer(study.config, space).propose(seen, 7, 20, 4).values for _ in range(2))
+    trials = TrialWindow(values, rng.random((20, 1)), {}, [{}] * 20, batch=7, proposed=20, study=study.config)
+    sampler = resolve(SAMPLERS.get(kind).sampler)
+    found = [sampler(space, 11, trials, 4) for _ in range(2)]
+    one, two = (p.values if isinstance(p, Proposal) else p for p in found)
     np.testing.assert_array_equal(one, two)
     assert one.shape == (4, 2)
     assert ((one >= space.low) & (one <= space.high)).all()
-    assert sum(window_of(kind)) <= 500
+    assert sum(SAMPLERS.get(kind).window) <= 500
 
 
 def test_several_objectives(tmp_path: Path, client: Client) -> None:

@@ -1,38 +1,41 @@
-"""A study and its sweep, put together and checked: everything that can be wrong is said before anything runs."""
+"""The optimisation problem of a study and its sweep, put together and checked before anything runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from solvers.errors import InputError
+from solvers.processes.registry import process_named
 from studies.inverse.config import TIME, LearnedExplorer, StudyConfig
-from studies.inverse.objectives.aims import Term
-from studies.inverse.objectives.build import build_terms
-from studies.inverse.objectives.merit import Judge
-from studies.inverse.search.space import Space
+from studies.inverse.objectives.build import build_criteria
+from studies.inverse.objectives.criteria import Criteria
+from studies.inverse.space import SearchSpace
 from sweeps.config.cross_checks import bounds_violation
 from sweeps.config.sweep import FieldsAt, OutputConfig, SweepConfig, table_columns
+from sweeps.engines.reference import reference_engine
+from sweeps.engines.registry import ENGINES, engine_kind
+from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.yaml_source import Source, apply_override, check, from_mapping, read_source
 
-#: Of a solver that takes what an emulator is not trusted with, where the sweep names none.
+#: Of the solver for points outside a learned engine's domain, where the sweep names no tolerance.
 FALLBACK_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A study with all that its sweep decides.
+class DesignProblem:
+    """A study with what its sweep determines.
 
     Attributes:
         study: the file.
-        exploring: the sweep that trials are run as; its parameters, design and output are each batch's own.
-        confirming: the sweep's own engine, where trials run on another.
-        reference: the same points by the reference solver, with fields.
-        fallback: for points outside an emulator's domain.
+        exploring: the sweep on the engine of the trials; parameters, design and output are set for each batch.
+        confirming: the sweep on its own engine, where trials run on another.
+        reference: the sweep on the reference solver, with fields.
+        fallback: for points outside a learned engine's domain.
         space: of the variables.
-        judge: of the terms.
+        criteria: objectives and constraints.
     """
 
     study: StudyConfig
@@ -40,9 +43,8 @@ class Prepared:
     confirming: SweepConfig | None
     reference: SweepConfig
     fallback: SweepConfig
-    space: Space
-    judge: Judge
-    terms: list[Term] = field(default_factory=list)
+    space: SearchSpace
+    criteria: Criteria
 
 
 def read_study(path: str | Path, overrides: Iterable[str] = ()) -> tuple[StudyConfig, SweepConfig]:
@@ -72,7 +74,7 @@ def read_sweep(study: StudyConfig, source: Source | None = None) -> SweepConfig:
             base.data[key] = value
             base.overrides[(key,)] = f"changes.{key}"
         if isinstance(base.data.get("output", {}), dict):
-            # Where results go and which fields are kept is the study's own affair, batch by batch.
+            # The study sets for each batch where results go and which fields are kept.
             base.data["output"] = {**base.data.get("output", {}), "retain": "qoi"}
     try:
         return check(base, SweepConfig)
@@ -100,33 +102,29 @@ def study_from(config: StudyConfig | dict[str, Any]) -> StudyConfig:
     return config if isinstance(config, StudyConfig) else from_mapping(config, StudyConfig, label="configuration")
 
 
-def prepare(study: StudyConfig, sweep: SweepConfig) -> Prepared:
-    """Check what the two say together.
+def design_problem(study: StudyConfig, sweep: SweepConfig) -> DesignProblem:
+    """The problem of a study and its sweep, checked against each other.
 
     Raises:
         InputError: starting with the key of the study at fault.
     """
     _check_variables(study, sweep)
-    objectives, constraints = build_terms(study, sweep)
-    terms = [*objectives, *constraints]
-    _check_engines(study, sweep, terms)
-    times = sorted({t for term in terms for t in term.feature.field_times})
-    lean = sweep.model_copy(
-        update={"output": OutputConfig(path="unused", retain=FieldsAt(fields_at=tuple(times)) if times else "qoi")}
-    )
+    criteria = build_criteria(study, sweep)
+    _check_engines(study, sweep, criteria)
+    retained = FieldsAt(fields_at=tuple(criteria.field_times)) if criteria.field_times else "qoi"
+    lean = sweep.model_copy(update={"output": OutputConfig(path="unused", retain=retained)})
     own = with_engine(lean, _own_engine(study, sweep))
     exploring = own
     if study.explore is not None and not isinstance(study.explore, LearnedExplorer):
         exploring = with_engine(lean, study.explore.model_dump(mode="json"))
-    return Prepared(
+    return DesignProblem(
         study=study,
         exploring=exploring,
         confirming=own if study.explore is not None else None,
-        reference=_reference(study, sweep, terms),
+        reference=_reference(study, sweep, criteria),
         fallback=with_engine(lean, _fallback(sweep)),
-        space=Space.of(study, sweep),
-        judge=Judge(objectives, constraints),
-        terms=terms,
+        space=SearchSpace.of(study, sweep),
+        criteria=criteria,
     )
 
 
@@ -139,46 +137,33 @@ def with_engine(sweep: SweepConfig, engine: dict[str, Any]) -> SweepConfig:
 
 def _own_engine(study: StudyConfig, sweep: SweepConfig) -> dict[str, Any]:
     engine = sweep.engine.model_dump(mode="json")
-    if engine["kind"] == "surrogate" and study.outside == "solver" and engine["outside"] == "flag":
+    if study.outside == "solver" and engine.get("outside") == "flag":
         engine["outside"] = _fallback(sweep)
     return engine
 
 
 def _fallback(sweep: SweepConfig) -> dict[str, Any]:
-    engine = sweep.engine
-    if engine.kind == "solver":
-        return engine.model_dump(mode="json")
-    own = getattr(engine, "outside", None)
-    if own is not None and not isinstance(own, str):
-        return own.model_dump(mode="json")
-    return {"kind": "solver", "tolerance": getattr(engine, "tolerance", FALLBACK_TOLERANCE)}
+    """The solver's block that the sweep names, or one of its tolerance."""
+    for block in (sweep.engine, getattr(sweep.engine, "outside", None)):
+        if isinstance(block, SolverBlock):
+            return block.model_dump(mode="json")
+    return {"kind": "solver", "tolerance": getattr(sweep.engine, "tolerance", FALLBACK_TOLERANCE)}
 
 
 def reference_tolerance(study: StudyConfig, sweep: SweepConfig) -> float:
-    """Of the solver that decides: the study's, else that of the sweep's own spot checks."""
-    from sweeps.engines.reference import reference_engine
-
+    """Of the solver that verifies: the study's, else that of the sweep's own spot checks."""
     return study.verify.tolerance or max(reference_engine(sweep).tolerance, 1e-9)
 
 
-def _reference(study: StudyConfig, sweep: SweepConfig, terms: list[Term]) -> SweepConfig:
-    """The sweep by the reference solver; it keeps fields where objectives look, to be shown."""
+def _reference(study: StudyConfig, sweep: SweepConfig, criteria: Criteria) -> SweepConfig:
+    """The sweep by the reference solver; it keeps fields at the times of the criteria, for the report's pictures."""
     tolerance = reference_tolerance(study, sweep)
     device = getattr(sweep.engine, "device", "auto")
     engine = {"kind": "solver", "tolerance": tolerance, "dtype": "float64", "device": device}
     stored = sweep.time_values()
-    times = {t for term in terms for t in term.feature.field_times}
-    times |= {float(stored[i]) for term in terms for i in _last_time(term)}
-    retain = FieldsAt(fields_at=tuple(sorted(times)))
+    times = {float(stored[c.feature.times[-1]]) for c in criteria if c.feature.times}
+    retain = FieldsAt(fields_at=tuple(sorted(times.union(criteria.field_times))))
     return with_engine(sweep.model_copy(update={"output": OutputConfig(path="unused", retain=retain)}), engine)
-
-
-def _last_time(term: Term) -> tuple[int, ...]:
-    times = getattr(term.feature, "times", None)
-    if times:
-        return (times[-1],)
-    time = getattr(term.feature, "time", None)
-    return (time,) if isinstance(time, int) else ()
 
 
 def _check_variables(study: StudyConfig, sweep: SweepConfig) -> None:
@@ -202,31 +187,35 @@ def _check_variables(study: StudyConfig, sweep: SweepConfig) -> None:
             )
     if TIME in study.variables and sweep.time_values()[-1] <= 0:
         raise InputError(f"variables.{TIME}: found a sweep that ends at time 0, allowed one that runs")
+    if TIME in study.variables and process_named(sweep.process).time_scale is None:
+        raise InputError(
+            f"variables.{TIME}: found process {sweep.process}, allowed a process with a parameter that scales time"
+        )
 
 
-def _check_engines(study: StudyConfig, sweep: SweepConfig, terms: list[Term]) -> None:
-    kinds = {"sweep": sweep.engine.kind}
-    if study.explore is not None and not isinstance(study.explore, LearnedExplorer):
-        kinds["explore"] = study.explore.kind
-    if isinstance(study.explore, LearnedExplorer):
-        kinds["explore"] = "emulator"
-    if sweep.engine.kind == "emulator" and study.explore is not None:
-        raise InputError("explore: found an engine before the sweep's emulator, allowed nothing: it is the lowest rung")
+def _check_engines(study: StudyConfig, sweep: SweepConfig, criteria: Criteria) -> None:
+    kinds = {"sweep": engine_kind(sweep)}
+    if study.explore is not None:
+        learned = isinstance(study.explore, LearnedExplorer)
+        kinds["explore"] = ENGINES.get("emulator" if learned else study.explore.kind)
+        if not kinds["sweep"].makes_fields:
+            kind = kinds["sweep"].name
+            raise InputError(f"explore: found an engine before the sweep's {kind}, allowed nothing: none is cheaper")
+    of_fields = next((c for c in criteria if c.feature.field_times), None)
     for key, kind in kinds.items():
-        of_fields = [term for term in terms if term.feature.field_times]
-        if kind == "emulator" and of_fields:
+        if of_fields is not None and not kind.makes_fields:
             raise InputError(
-                f"{of_fields[0].key}: found a quantity of fields, allowed with an engine that "
-                f"makes fields ({key} is an emulator)"
+                f"{of_fields.key}: found a quantity of fields, allowed with an engine that "
+                f"makes fields ({key} is an {kind.name})"
             )
 
 
 def lint_study(study: StudyConfig, source: Source) -> str:
-    """What `phasetwin lint` says of a study that is right.
+    """What `phasetwin lint` prints about a valid study.
 
     Raises:
         InputError: starting with the key at fault.
     """
-    prepared = prepare(study, read_sweep(study, source))
-    goals = ", ".join(term.label for term in prepared.judge.objectives)
+    problem = design_problem(study, read_sweep(study, source))
+    goals = ", ".join(criterion.label for criterion in problem.criteria.objectives)
     return f"study, {study.trials} trials over {', '.join(study.variables)} for {goals}"

@@ -1,4 +1,4 @@
-"""The variables of a study: their box, and what a point of it is to a sweep."""
+"""The search space of a study: a box of variables, and the sweep parameters of its points."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 from optuna.distributions import FloatDistribution
 
+from solvers.processes.registry import process_named
 from studies.inverse.config import TIME, StudyConfig
 from sweeps.config.sweep import SweepConfig
 
 
 @dataclass(frozen=True)
-class Space:
-    """A box of variables.
+class SearchSpace:
+    """A box of variables, which samplers see as it is and models as the unit cube.
 
     Attributes:
         names: of the variables, in the order of the file.
         low, high: float64 (variable,).
         log: bool (variable,), spaced logarithmically.
-        end: last time of the sweep, at which a process of variable length is read off.
-        mobility: of the sweep, where it is no variable.
+        end: last time of the sweep, at which quantities are taken where ``time`` is a variable.
+        time_scale: the parameter that multiplies time exactly (a mobility), see
+            :class:`solvers.processes.registry.Process`; None where the process has none.
+        scale: its value in the sweep, where it is no variable.
     """
 
     names: tuple[str, ...]
@@ -30,29 +33,37 @@ class Space:
     high: np.ndarray
     log: np.ndarray
     end: float = 0.0
-    mobility: float = 1.0
+    time_scale: str | None = None
+    scale: float = 1.0
 
     @classmethod
-    def of(cls, study: StudyConfig, sweep: SweepConfig) -> Space:
-        """The box of a study."""
+    def of(cls, study: StudyConfig, sweep: SweepConfig) -> SearchSpace:
+        """The space of a study."""
         ranges = list(study.variables.values())
-        known = sweep.parameters.get("mobility", 1.0)
+        time_scale = process_named(sweep.process).time_scale
+        known = sweep.parameters.get(time_scale, 1.0) if time_scale else 1.0
         return cls(
             names=tuple(study.variables),
             low=np.array([r.low for r in ranges]),
             high=np.array([r.high for r in ranges]),
             log=np.array([r.log for r in ranges]),
             end=float(sweep.time_values()[-1]),
-            mobility=float(known) if isinstance(known, float | int) else 1.0,
+            time_scale=time_scale,
+            scale=float(known) if isinstance(known, float | int) else 1.0,
         )
 
     @property
     def size(self) -> int:
-        """How many variables."""
+        """Number of variables."""
         return len(self.names)
 
+    @property
+    def scaling(self) -> list[int]:
+        """The variables that only scale time: the process's ``time_scale``, and ``time`` itself."""
+        return [j for j, name in enumerate(self.names) if name in (self.time_scale, TIME)]
+
     def values(self, unit: np.ndarray) -> np.ndarray:
-        """(point, variable) of the unit cube to values of the variables."""
+        """(point, variable) in the unit cube to values of the variables."""
         lows = np.where(self.log, self.low, 1.0)
         ratio = np.where(self.log, self.high, 1.0) / lows
         found = np.where(self.log, lows * ratio**unit, self.low + (self.high - self.low) * unit)
@@ -73,12 +84,13 @@ class Space:
     def columns(self, values: np.ndarray) -> dict[str, np.ndarray]:
         """(point, variable) as parameters of a sweep, name -> (point,).
 
-        c(x, t; M) = c(x, M t / T at time T): a process of another length is one of another mobility, exactly.
+        c(x, t; M) = c(x, M t / T at time T): a process of another length is one of another mobility M, exactly.
         """
         found = {n: values[:, j].copy() for j, n in enumerate(self.names) if n != TIME}
         if TIME in self.names:
+            assert self.time_scale is not None
             length = values[:, self.names.index(TIME)] / self.end
-            found["mobility"] = found.get("mobility", np.full(len(values), self.mobility)) * length
+            found[self.time_scale] = found.get(self.time_scale, np.full(len(values), self.scale)) * length
         return found
 
     def as_dict(self, row: np.ndarray) -> dict[str, float]:

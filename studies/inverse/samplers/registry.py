@@ -1,0 +1,127 @@
+"""Samplers of studies by name: the word after ``sampler: {kind: ...}``, and the function that proposes trials.
+
+A sampler of your own is a function, or an object that is called like one, of four arguments::
+
+    import numpy as np
+    import studies
+
+    def around_the_best(space, seed, trials, count):
+        rng = np.random.default_rng(seed)
+        if not len(trials.values):
+            return space.values(rng.random((count, space.size)))
+        best = space.unit(trials.values)[np.argmin(trials.losses[:, 0])]
+        near = best + 0.1 * rng.standard_normal((count, space.size))
+        return space.values(np.clip(near, 0.0, 1.0))
+
+    studies.register_sampler(studies.SamplerKind("around_the_best", around_the_best))
+
+or the same :class:`SamplerKind` as an entry point of an installed package in the group ``phasetwin.samplers``. What it
+returns must depend on its arguments alone: then a study that was killed goes on with the same trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from solvers.registries import Reference, Registry
+
+if TYPE_CHECKING:
+    from studies.inverse.config import StudyConfig
+    from studies.inverse.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class TrialWindow:
+    """The trials that a sampler sees: the best and the latest, in the order in which they were proposed.
+
+    Attributes:
+        values: (trial, variable).
+        losses: (trial, objective), smaller is better, corrected by what the solver found since.
+        violations: constraint -> (trial,), 0 or less where met; ``domain`` for trials outside an engine's domain.
+        attributes: for each trial, what the sampler stored with it.
+        batch: number of the batch that is asked for.
+        proposed: points that the sampler proposed for earlier batches.
+        study: the study's file.
+    """
+
+    values: np.ndarray
+    losses: np.ndarray
+    violations: Mapping[str, np.ndarray]
+    attributes: Sequence[Mapping[str, Any]]
+    batch: int
+    proposed: int
+    study: StudyConfig
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Points (trial, variable), and with each what the sampler wants stored (JSON values); empty for nothing."""
+
+    values: np.ndarray
+    attributes: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Sampler(Protocol):
+    """Proposes trials."""
+
+    def __call__(self, space: SearchSpace, seed: int, trials: TrialWindow, count: int) -> np.ndarray | Proposal:
+        """``count`` points within the box, (count, variable).
+
+        Args:
+            space: the variables: names, bounds, and maps from and to the unit cube.
+            seed: of this batch; another one for each batch of a study.
+            trials: what was found so far.
+            count: points wanted.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SamplerKind:
+    """A sampler with what studies need to know of it.
+
+    Attributes:
+        name: as it stands in YAML files.
+        sampler: see :class:`Sampler`.
+        several_objectives: whether it takes more than one.
+        constraints: whether it takes violations; else trials that violate something are shown to it with losses above
+            all others, and without violations.
+        variables: fewest variables that it takes.
+        window: how many of the best and of the latest trials it sees. With a window, the time that a proposal takes
+            does not grow with the number of trials.
+    """
+
+    name: str
+    sampler: Reference
+    several_objectives: bool = True
+    constraints: bool = True
+    variables: int = 1
+    window: tuple[int, int] = (200, 300)
+
+    def refusal(self, objectives: int, variables: int) -> str | None:
+        """What of a problem it cannot take; None for nothing."""
+        if objectives > 1 and not self.several_objectives:
+            return "several objectives"
+        if variables < self.variables:
+            return "one variable" if variables == 1 else f"{variables} variables"
+        return None
+
+
+SAMPLERS: Registry[SamplerKind] = Registry(
+    "sampler",
+    "phasetwin.samplers",
+    ("studies.inverse.samplers.kinds:KINDS",),
+)
+
+
+def register_sampler(kind: SamplerKind) -> SamplerKind:
+    """Make a sampler known to this program, see the module's text.
+
+    Raises:
+        InputError: for a name that another sampler has.
+    """
+    return SAMPLERS.register(kind)
