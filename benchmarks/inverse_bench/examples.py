@@ -13,8 +13,8 @@ from PIL import Image
 
 from inverse_bench.plain import sizes
 from studies import Study
-from studies.inverse.problem import read_study
 from studies.inverse.objectives.features import PointView
+from studies.inverse.problem import read_study
 from sweeps import Sweep
 from sweeps.config.sweep import SweepConfig
 

@@ -56,7 +56,7 @@ def loop(study: Study, wanted: float, most: int, limit_s: float, reference: bool
 
 def sizes(study: Study) -> np.ndarray:
     """What a miss of each objective is relative to: the target; distances to curves are relative already."""
-    targets = [getattr(t.aim, "target", 1.0) for t in study.prepare().judge.objectives]
+    targets = [getattr(c.loss, "target", 1.0) for c in study.prepare().criteria.objectives]
     return np.array([abs(t) if isinstance(t, float) else 1.0 for t in targets])
 
 
@@ -91,8 +91,8 @@ def evaluator(study: Study, reference: bool) -> Callable[[np.ndarray], np.ndarra
         frames = engine.rollout(problem, start, asked)
         qois = {n: q.numpy()[None] for n, q in evaluate_qois(problem, frames).items()}
         view = _Memory(qois, frames.field.numpy()[None], times)
-        features = [t.feature.read(view) for t in prepared.terms]
-        return prepared.judge(features).losses
+        features = [criterion.feature.read(view) for criterion in prepared.criteria]
+        return prepared.criteria.assess(features).losses
 
     return evaluate
 

@@ -14,7 +14,7 @@ from studies.inverse.objectives.build import build_criteria
 from studies.inverse.objectives.criteria import Criteria
 from studies.inverse.space import SearchSpace
 from sweeps.config.cross_checks import bounds_violation
-from sweeps.config.sweep import FieldsAt, OutputConfig, SweepConfig, table_columns
+from sweeps.config.sweep import FieldsAt, OutputConfig, Retain, SweepConfig, table_columns
 from sweeps.engines.reference import reference_engine
 from sweeps.engines.registry import ENGINES, engine_kind
 from sweeps.engines.solver_kind import SolverBlock
@@ -111,8 +111,8 @@ def design_problem(study: StudyConfig, sweep: SweepConfig) -> DesignProblem:
     _check_variables(study, sweep)
     criteria = build_criteria(study, sweep)
     _check_engines(study, sweep, criteria)
-    retained = FieldsAt(fields_at=tuple(criteria.field_times)) if criteria.field_times else "qoi"
-    lean = sweep.model_copy(update={"output": OutputConfig(path="unused", retain=retained)})
+    times = tuple(criteria.field_times)
+    lean = _retaining(sweep, FieldsAt(fields_at=times) if times else "qoi")
     own = with_engine(lean, _own_engine(study, sweep))
     exploring = own
     if study.explore is not None and not isinstance(study.explore, LearnedExplorer):
@@ -126,6 +126,11 @@ def design_problem(study: StudyConfig, sweep: SweepConfig) -> DesignProblem:
         space=SearchSpace.of(study, sweep),
         criteria=criteria,
     )
+
+
+def _retaining(sweep: SweepConfig, retain: Retain) -> SweepConfig:
+    """The same sweep with other fields kept; its path is set for each batch."""
+    return sweep.model_copy(update={"output": OutputConfig(path="unused", retain=retain)})
 
 
 def with_engine(sweep: SweepConfig, engine: dict[str, Any]) -> SweepConfig:
@@ -163,7 +168,7 @@ def _reference(study: StudyConfig, sweep: SweepConfig, criteria: Criteria) -> Sw
     stored = sweep.time_values()
     times = {float(stored[c.feature.times[-1]]) for c in criteria if c.feature.times}
     retain = FieldsAt(fields_at=tuple(sorted(times.union(criteria.field_times))))
-    return with_engine(sweep.model_copy(update={"output": OutputConfig(path="unused", retain=retain)}), engine)
+    return with_engine(_retaining(sweep, retain), engine)
 
 
 def _check_variables(study: StudyConfig, sweep: SweepConfig) -> None:
@@ -196,11 +201,11 @@ def _check_variables(study: StudyConfig, sweep: SweepConfig) -> None:
 def _check_engines(study: StudyConfig, sweep: SweepConfig, criteria: Criteria) -> None:
     kinds = {"sweep": engine_kind(sweep)}
     if study.explore is not None:
-        learned = isinstance(study.explore, LearnedExplorer)
-        kinds["explore"] = ENGINES.get("emulator" if learned else study.explore.kind)
+        name = "emulator" if isinstance(study.explore, LearnedExplorer) else study.explore.kind
+        kinds["explore"] = ENGINES.get(name)
         if not kinds["sweep"].makes_fields:
-            kind = kinds["sweep"].name
-            raise InputError(f"explore: found an engine before the sweep's {kind}, allowed nothing: none is cheaper")
+            own = kinds["sweep"].name
+            raise InputError(f"explore: found an engine before the sweep's {own}, allowed nothing: none is cheaper")
     of_fields = next((c for c in criteria if c.feature.field_times), None)
     for key, kind in kinds.items():
         if of_fields is not None and not kind.makes_fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ class SearchSpace:
     def unit(self, values: np.ndarray) -> np.ndarray:
         """The inverse of :meth:`values`."""
         lows = np.where(self.log, self.low, 1.0)
-        ratio = np.where(self.log, self.high, np.e) / lows
+        ratio = np.where(self.log, self.high, math.e) / lows
         scaled = np.log(np.where(self.log, values, 1.0) / lows) / np.log(ratio)
         return np.where(self.log, scaled, (values - self.low) / (self.high - self.low))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,23 @@ from solvers.grids.grid import Grid
 from sweeps.store.store import open_store, read
 
 FieldStatistic = Callable[[torch.Tensor, Grid], torch.Tensor]
+
+
+class Points(Protocol):
+    """What features read of points."""
+
+    @property
+    def times(self) -> np.ndarray:
+        """Stored times."""
+        ...
+
+    def get(self, name: str) -> np.ndarray:
+        """A variable as (point, ...)."""
+        ...
+
+    def field(self, time: float) -> np.ndarray:
+        """(point, realization, y, x) at a kept time."""
+        ...
 
 
 class PointView:
@@ -68,7 +85,7 @@ class Feature(ABC):
     field_times: tuple[float, ...] = ()
 
     @abstractmethod
-    def read(self, view: PointView, end: str = "") -> np.ndarray:
+    def read(self, view: Points, end: str = "") -> np.ndarray:
         """float64 (point, realization, number); ``end`` is ``_low`` or ``_high`` for the end of a band."""
 
 
@@ -93,7 +110,7 @@ class QoiFeature(Feature):
         """See :class:`Feature`."""
         return 1 if self.components is None else len(self.components)
 
-    def read(self, view: PointView, end: str = "") -> np.ndarray:
+    def read(self, view: Points, end: str = "") -> np.ndarray:
         """See :class:`Feature`."""
         values, times = view.get(self.qoi + end), list(self.times)
         numbers = [values] if self.components is None else [values[..., i] for i in self.components]
@@ -129,7 +146,7 @@ class FieldFeature(Feature):
         """See :class:`Feature`."""
         return (self.time,)
 
-    def read(self, view: PointView, end: str = "") -> np.ndarray:
+    def read(self, view: Points, end: str = "") -> np.ndarray:
         """See :class:`Feature`; bands are infinite."""
         fields = view.field(self.time)
         shape = fields.shape[:2]

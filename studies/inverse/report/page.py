@@ -91,7 +91,7 @@ def facts(data: StudyData) -> list[Fact]:
     explored = data.problem.exploring.engine
     own = explored.kind + (f" {explored.model}" if hasattr(explored, "model") else "")
     warm = int((data.spent == 0).sum())
-    reference = data.problem.reference.engine.tolerance  # type: ignore[union-attr]
+    reference = data.problem.reference.engine.tolerance  # type: ignore[attr-defined]
     best = "–"
     if data.best:
         names = short_labels([t.label for t in data.problem.criteria])[: len(data.objectives)]

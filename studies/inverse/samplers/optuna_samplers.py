@@ -21,6 +21,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies.inverse.config import StudyConfig
@@ -59,7 +60,7 @@ class OptunaSampler:
         if self.sobol_first and not len(trials.values):
             return sobol(space, seed, trials, count)
         with quiet_optuna():
-            directions = ["minimize"] * len(trials.study.objectives)
+            directions = [StudyDirection.MINIMIZE] * len(trials.study.objectives)
             study = optuna.create_study(directions=directions, sampler=self.make(seed, trials.study))
             study.add_trials(_frozen(space, trials))
             for _ in range(count):

@@ -16,6 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from studies.inverse.samplers.optuna_samplers import quiet_optuna
@@ -73,11 +74,11 @@ class Journal:
     Args:
         path: of the file.
         name: of the study.
-        directions: ``minimize`` or ``maximize`` for each objective.
+        directions: one for each objective.
         metrics: names of the objectives.
     """
 
-    def __init__(self, path: Path, name: str, directions: Sequence[str], metrics: Sequence[str]) -> None:
+    def __init__(self, path: Path, name: str, directions: Sequence[StudyDirection], metrics: Sequence[str]) -> None:
         _drop_partial_line(path)
         self._backend = _BatchedFile(path)
         self._storage = JournalStorage(self._backend)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from optuna.study import StudyDirection
 
 from solvers.errors import InputError
 from solvers.registries import resolve
@@ -112,7 +113,7 @@ class StudyRunner:
         self.levels = FidelityLevels(problem.space, problem.criteria, self.history, confirms)
         self.policy = SearchPolicy(study, self.levels)
         self._sampled = 0
-        directions = ["maximize" if sign < 0 else "minimize" for sign in problem.criteria.signs]
+        directions = [StudyDirection.MAXIMIZE if s < 0 else StudyDirection.MINIMIZE for s in problem.criteria.signs]
         labels = [criterion.label for criterion in problem.criteria.objectives]
         self.journal = Journal(self.folder / JOURNAL, study.name, directions, labels)
         self._finished: dict[int, dict[int, FinishedTrial]] = {}

@@ -17,7 +17,7 @@ class _GrowingArray:
     """An array to append to."""
 
     def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
-        self._values = np.empty((64, *shape), dtype=dtype)
+        self._values: np.ndarray = np.empty((64, *shape), dtype=dtype)
         self.count = 0
 
     def add(self, rows: np.ndarray) -> None:

@@ -77,7 +77,8 @@ class ResultWriter:
         problem, state = self._runner.problem, self._state
         if problem.criteria.is_pareto:
             return known_front(state, only_verified=True).tolist()
-        left, kept = state.verified_optima(), []
+        left = state.verified_optima()
+        kept: list[int] = []
         while len(left) and len(kept) < problem.study.verify.top:
             points = self._runner.history.points[state.trials[left]]
             kept.append(int(left[0]))
