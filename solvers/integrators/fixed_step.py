@@ -1,162 +1,165 @@
-"""Fixed-step schemes, for benchmarks and for checking the adaptive one. None of them knows any physics.
+"""Fixed-step schemes for du/dt = N(u) + L u, L diagonal; none of them knows any physics.
 
-Each is built for one equation, state shape and step, and advances (batch, component, F) coefficients.
+They serve benchmarks, checks of the adaptive scheme, and models that must be differentiable: gradients flow through
+steps and coefficients. States are (batch, component, F) coefficients, L is (..., F). Coefficients of a scheme are
+computed in the precision of L and rounded to ``dtype``, that of the states.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 
 from solvers.errors import InputError
 from solvers.integrators.protocol import Equation
 
-_CONTOUR_POINTS = 32
+#: N(u), state to state.
+Nonlinear = Callable[[torch.Tensor], torch.Tensor]
 
 
 class FixedStep(Protocol):
     """One step of a fixed-step scheme."""
 
-    def __call__(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """State one step later."""
+    def __call__(self, state: torch.Tensor) -> torch.Tensor:
+        """The state one step later."""
 
 
 def phi_functions(z: torch.Tensor, count: int) -> list[torch.Tensor]:
-    """phi_0 ... phi_count of real z, by the mean over a circle around z (Kassam and Trefethen 2005, section 3,
-    doi:10.1137/S1064827502410633), in complex128: direct formulas cancel near z = 0."""
-    angle = math.pi * (torch.arange(_CONTOUR_POINTS, dtype=torch.float64, device=z.device) + 0.5) / _CONTOUR_POINTS
-    points = z.double()[..., None] + torch.exp(1j * angle)
-    values = [torch.exp(z.double())]
-    term, factorial = torch.exp(points), 1.0
+    """exp(z) and phi_1 ... phi_count of real float64 z, differentiable: formulas far from 0, series near it.
+
+    phi_0 = exp(z), phi_(n+1) = (phi_n - 1 / n!) / z; Cox and Matthews (2002), doi:10.1006/jcph.2002.6995.
+    """
+    near = z.abs() < 0.5
+    far = torch.where(near, -1.0, z)
+    small = torch.where(near, z, 0.0)
+    found, formula = [torch.exp(z)], torch.expm1(far) / far
     for order in range(1, count + 1):
-        term = (term - 1.0 / factorial) / points
-        factorial *= order
-        values.append(term.real.mean(-1))
-    return [v.to(z.dtype) for v in values]
-
-
-class _Split:
-    """The linear part L = -(stiff + s damping) and the matching nonlinear part of an equation, s fixed."""
-
-    def __init__(self, equation: Equation, stabilisation: float) -> None:
-        self.equation = equation
-        self.linear = -(equation.stiff + stabilisation * equation.damping)
-        self._shift = stabilisation * equation.damping
-
-    def nonlinear(self, coefficients: torch.Tensor) -> torch.Tensor:
-        explicit, _ = self.equation.explicit(coefficients)
-        return explicit.add_(self._shift * coefficients)
+        if order > 1:
+            formula = (formula - 1.0 / math.factorial(order - 1)) / far
+        series = torch.zeros_like(z)
+        for n in range(11, -1, -1):
+            series = series * small + 1.0 / math.factorial(n + order)
+        found.append(torch.where(near, series, formula))
+    return found
 
 
 class SemiImplicitEuler:
     """First order: (1 - h L) u_new = u + h N(u)."""
 
-    order = 1
-
-    def __init__(self, equation: Equation, step: float, stabilisation: float) -> None:
-        self._split = _Split(equation, stabilisation)
+    def __init__(self, nonlinear: Nonlinear, linear: torch.Tensor, step: float, dtype: torch.dtype) -> None:
+        self._nonlinear = nonlinear
         self._h = step
-        self._inverse = 1.0 / (1.0 - step * self._split.linear)
+        self._inverse = (1.0 / (1.0 - step * linear)).to(dtype)
 
-    def __call__(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """State one step later."""
-        return (coefficients + self._h * self._split.nonlinear(coefficients)) * self._inverse
-
-
-class SBDF:
-    """Semi-implicit BDF with extrapolation, order 2 or 3, one evaluation a step (Ascher, Ruuth and Wetton 1995,
-    doi:10.1137/0732037, eq. 2.8 and section 2.3). The first steps are ETDRK4 at the same step."""
-
-    _BDF: ClassVar = {2: ((4 / 3, -1 / 3), 2 / 3), 3: ((18 / 11, -9 / 11, 2 / 11), 6 / 11)}
-    _EXTRAPOLATION: ClassVar = {2: (2.0, -1.0), 3: (3.0, -3.0, 1.0)}
-
-    def __init__(self, equation: Equation, step: float, stabilisation: float, order: int) -> None:
-        self.order = order
-        self._split = _Split(equation, stabilisation)
-        self._bdf, beta = self._BDF[order]
-        self._beta_h = beta * step
-        self._inverse = 1.0 / (1.0 - self._beta_h * self._split.linear)
-        self._start = ETDRK4(equation, step, stabilisation)
-        self._states: list[torch.Tensor] = []
-        self._terms: list[torch.Tensor] = []
-
-    def __call__(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """State one step later; call it in sequence, as it keeps the history."""
-        self._states.insert(0, coefficients)
-        self._terms.insert(0, self._split.nonlinear(coefficients))
-        if len(self._states) < self.order:
-            return self._start(coefficients)
-        states = sum(w * u for w, u in zip(self._bdf, self._states, strict=True))
-        terms = sum(w * n for w, n in zip(self._EXTRAPOLATION[self.order], self._terms, strict=True))
-        self._states.pop()
-        self._terms.pop()
-        return (states + self._beta_h * terms) * self._inverse
+    def __call__(self, state: torch.Tensor) -> torch.Tensor:
+        """The state one step later."""
+        return (state + self._h * self._nonlinear(state)) * self._inverse
 
 
 class ETDRK2:
     """Exponential Runge-Kutta (ETD), order 2 (Cox and Matthews 2002, eq. 22, doi:10.1006/jcph.2002.6995)."""
 
-    order = 2
+    def __init__(self, nonlinear: Nonlinear, linear: torch.Tensor, step: float, dtype: torch.dtype) -> None:
+        self._nonlinear = nonlinear
+        decay, phi1, phi2 = phi_functions(linear * step, 2)
+        self._decay, self._first, self._second = (c.to(dtype) for c in (decay, step * phi1, step * phi2))
 
-    def __init__(self, equation: Equation, step: float, stabilisation: float) -> None:
-        self._split = _Split(equation, stabilisation)
-        self._decay, phi1, phi2 = phi_functions(self._split.linear * step, 2)
-        self._first, self._second = step * phi1, step * phi2
-
-    def __call__(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """State one step later."""
-        start = self._split.nonlinear(coefficients)
-        middle = self._decay * coefficients + self._first * start
-        return middle + self._second * (self._split.nonlinear(middle) - start)
+    def __call__(self, state: torch.Tensor) -> torch.Tensor:
+        """The state one step later."""
+        start = self._nonlinear(state)
+        middle = self._decay * state + self._first * start
+        return middle + self._second * (self._nonlinear(middle) - start)
 
 
 class ETDRK4:
-    """Exponential time differencing Runge-Kutta, order 4 (Cox and Matthews 2002, eq. 26-29), coefficients as in
-    Kassam and Trefethen (2005), doi:10.1137/S1064827502410633."""
+    """Exponential time differencing Runge-Kutta, order 4 (Cox and Matthews 2002, eq. 26-29)."""
 
-    order = 4
+    def __init__(self, nonlinear: Nonlinear, linear: torch.Tensor, step: float, dtype: torch.dtype) -> None:
+        self._nonlinear = nonlinear
+        z = linear * step
+        decay, phi1, phi2, phi3 = phi_functions(z, 3)
+        half_decay, half_phi = phi_functions(0.5 * z, 1)
+        self._decays = decay.to(dtype), half_decay.to(dtype)
+        self._half = (0.5 * step * half_phi).to(dtype)
+        weights = (phi1 - 3.0 * phi2 + 4.0 * phi3, 2.0 * phi2 - 4.0 * phi3, 4.0 * phi3 - phi2)
+        self._weights = tuple((step * w).to(dtype) for w in weights)
 
-    def __init__(self, equation: Equation, step: float, stabilisation: float) -> None:
-        self._split = _Split(equation, stabilisation)
-        self._decay, phi1, phi2, phi3 = phi_functions(self._split.linear * step, 3)
-        self._half_decay, half_phi = phi_functions(self._split.linear * (0.5 * step), 1)
-        self._half = 0.5 * step * half_phi
-        self._first = step * (phi1 - 3.0 * phi2 + 4.0 * phi3)
-        self._middle = step * (2.0 * phi2 - 4.0 * phi3)
-        self._last = step * (4.0 * phi3 - phi2)
+    def __call__(self, state: torch.Tensor) -> torch.Tensor:
+        """The state one step later."""
+        return self.after(state, self._nonlinear(state))
 
-    def __call__(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """State one step later."""
-        nonlinear = self._split.nonlinear
-        n1 = nonlinear(coefficients)
-        base = self._half_decay * coefficients
+    def after(self, state: torch.Tensor, n1: torch.Tensor) -> torch.Tensor:
+        """The state one step later, N(state) being known."""
+        decay, half_decay = self._decays
+        first, middle, last = self._weights
+        base = half_decay * state
         a = base + self._half * n1
-        n2 = nonlinear(a)
-        b = base + self._half * n2
-        n3 = nonlinear(b)
-        c = self._half_decay * a + self._half * (2.0 * n3 - n1)
-        n4 = nonlinear(c)
-        return self._decay * coefficients + self._first * n1 + self._middle * (n2 + n3) + self._last * n4
+        n2 = self._nonlinear(a)
+        n3 = self._nonlinear(base + self._half * n2)
+        n4 = self._nonlinear(half_decay * a + self._half * (2.0 * n3 - n1))
+        return decay * state + first * n1 + middle * (n2 + n3) + last * n4
 
 
-SCHEMES: dict[str, Callable[[Equation, float, float], FixedStep]] = {
+class SBDF:
+    """Semi-implicit BDF with extrapolation, order 2 or 3, one evaluation a step (Ascher, Ruuth and Wetton 1995,
+    doi:10.1137/0732037, eq. 2.8 and section 2.3).
+
+    The first steps are ETDRK4 at the same step: one of first order would cost as much accuracy as all others together.
+    """
+
+    def __init__(
+        self, nonlinear: Nonlinear, linear: torch.Tensor, step: float, dtype: torch.dtype, order: int = 3
+    ) -> None:
+        self._order = order
+        self._nonlinear = nonlinear
+        self._beta_h = (2.0 / 3.0 if order == 2 else 6.0 / 11.0) * step
+        self._start = ETDRK4(nonlinear, linear, step, dtype)
+        self._inverse = (1.0 / (1.0 - self._beta_h * linear)).to(dtype)
+        self._history: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def __call__(self, state: torch.Tensor) -> torch.Tensor:
+        """The state one step later; to be called in sequence, as the history is kept."""
+        self._history.insert(0, (state, self._nonlinear(state)))
+        if len(self._history) < self._order:
+            return self._start.after(*self._history[0])
+        if self._order == 2:
+            (u0, n0), (u1, n1) = self._history
+            states, terms = (4.0 * u0 - u1) / 3.0, 2.0 * n0 - n1
+        else:
+            (u0, n0), (u1, n1), (u2, n2) = self._history
+            states, terms = (18.0 * u0 - 9.0 * u1 + 2.0 * u2) / 11.0, 3.0 * (n0 - n1) + n2
+        self._history.pop()
+        return (states + self._beta_h * terms) * self._inverse
+
+
+def _sbdf2(nonlinear: Nonlinear, linear: torch.Tensor, step: float, dtype: torch.dtype) -> SBDF:
+    return SBDF(nonlinear, linear, step, dtype, order=2)
+
+
+SCHEMES: dict[str, Callable[[Nonlinear, torch.Tensor, float, torch.dtype], FixedStep]] = {
     "euler": SemiImplicitEuler,
-    "sbdf2": lambda equation, step, s: SBDF(equation, step, s, 2),
-    "sbdf3": lambda equation, step, s: SBDF(equation, step, s, 3),
+    "sbdf2": _sbdf2,
+    "sbdf3": SBDF,
     "etdrk2": ETDRK2,
     "etdrk4": ETDRK4,
 }
 
 
 def make_scheme(name: str, equation: Equation, step: float, stabilisation: float) -> FixedStep:
-    """A fixed-step scheme by name.
+    """A fixed-step scheme by name, for an equation whose stabilisation is held fixed.
 
     Raises:
         InputError: for an unknown name.
     """
     if name not in SCHEMES:
         raise InputError(f"scheme: one of {', '.join(SCHEMES)}, but got {name!r}")
-    return SCHEMES[name](equation, step, stabilisation)
+    shift = stabilisation * equation.damping
+    linear = -(equation.stiff + shift).double()
+
+    def nonlinear(state: torch.Tensor) -> torch.Tensor:
+        return equation.explicit(state)[0].add_(shift * state)
+
+    return SCHEMES[name](nonlinear, linear, step, equation.damping.dtype)

@@ -96,8 +96,8 @@ def test_phi_functions_against_eighty_digits(z):
         exact.append((exact[-1] - limit) / Decimal(z) if z else Decimal(1) / math.factorial(order + 1))
     found = phi_functions(torch.tensor([z], dtype=torch.float64), 3)
     for order, (value, wanted) in enumerate(zip(found, exact, strict=True)):
-        # Points of the unit circle around z come as near to 0 as 0.05 when z is near -1, where the recursion cancels
-        # to a few times 1e-15; absolute, because the functions are of order one where that matters.
+        # The formulas cancel to a few times 1e-15 near |z| = 1/2, where the series takes over; absolute, because the
+        # functions are of order one where that matters.
         assert abs(float(value) - float(wanted)) <= 2e-14 + 1e-14 * abs(float(wanted)), order
 
 

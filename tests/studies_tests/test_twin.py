@@ -19,10 +19,11 @@ from phasetwin import main
 from solvers import CahnHilliard, GrainGrowth, Grid, InputError, simulate, simulate_grains
 from solvers.grains.simulation import order_parameters
 from solvers.initial import noise, voronoi
+from solvers.integrators.fixed_step import phi_functions
 from studies import Twin
 from studies.twin.config import TwinConfig
 from studies.twin.forecast import crossing_times
-from studies.twin.model.forward import Material, Window, phi_functions
+from studies.twin.model.forward import Material, Window
 from studies.twin.observations.frames import ObservedFrames, camera_for, estimate_noise, make_frames
 from studies.twin.observations.readers import read_frames
 from studies.twin.observations.segmentation import segment
@@ -168,7 +169,7 @@ def test_window_is_differentiable() -> None:
 
 def test_phi_functions_join_smoothly() -> None:
     z = torch.tensor([-0.4999999, -0.5000001], dtype=torch.float64)
-    for values in phi_functions(z):
+    for values in phi_functions(z, 3):
         assert float(values[0]) == pytest.approx(float(values[1]), rel=1e-6)
 
 

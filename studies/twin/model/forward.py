@@ -16,6 +16,7 @@ import torch
 from solvers.accuracy import internal_shape
 from solvers.grids.grid import Grid
 from solvers.grids.spectral_basis import Basis, basis_for
+from solvers.integrators.fixed_step import SBDF
 from solvers.processes.registry import process_named
 
 #: Implicit share of the damping: the least that is stable with steps this long.
@@ -85,9 +86,7 @@ class Window:
     def run(self, start: torch.Tensor, material: Material) -> tuple[torch.Tensor, torch.Tensor]:
         """Observed frames and the last state.
 
-        SBDF3 (Ascher, Ruuth and Wetton 1995, doi:10.1137/0732037, eq. 35), started by ETDRK4 (Cox and Matthews 2002,
-        doi:10.1006/jcph.2002.6995, eq. 26-29) and again wherever the step changes: a first step of first order would
-        cost as much accuracy as all others together.
+        By :class:`solvers.integrators.fixed_step.SBDF` of order 3, started again wherever the step changes.
 
         Args:
             start: (batch, component, F).
@@ -96,12 +95,22 @@ class Window:
         Returns:
             (batch, time, y, x) at the user's cells, and (batch, component, F).
         """
-        scheme = _Scheme(self, material)
-        state, frames = start, [self.observe(start)]
+        k2 = self.basis.k2
+        damping = k2 if self.process == "cahn_hilliard" else torch.ones_like(k2)
+        share, mobility = STABILISER[self.process], material.mobility[:, None, None]
+        linear = -mobility * (material.kappa[:, None, None] * k2 + share) * damping
+
+        def force(state: torch.Tensor) -> torch.Tensor:
+            unit = self.force(state, material, damping, share)
+            return mobility.to(unit.dtype) * unit
+
+        state, frames, step = start, [self.observe(start)], 0.0
         for interval, count in zip(self.intervals, self.steps, strict=True):
-            scheme.set_step(float(interval) / int(count))
+            h = float(interval) / int(count)
+            if abs(h - step) > 1e-9 * h:
+                step, scheme = h, SBDF(force, linear, h, self.dtype)
             for _ in range(int(count)):
-                state = scheme.advance(state)
+                state = scheme(state)
             frames.append(self.observe(state))
         return torch.stack(frames, 1), state
 
@@ -116,77 +125,6 @@ class Window:
         phi = square.sum(1, keepdim=True)
         rate = 1.0 + share - 2.0 * gamma * phi + (2.0 * gamma - 1.0) * square
         return self.basis.forward(rate * u)
-
-
-class _Scheme:
-    """du/dt = force(u) - stiff u in coefficients, step by step; keeps the history."""
-
-    def __init__(self, window: Window, material: Material) -> None:
-        self._window, self._material = window, material
-        k2 = window.basis.k2
-        self._damping = k2 if window.process == "cahn_hilliard" else torch.ones_like(k2)
-        self._share = STABILISER[window.process]
-        self._mobility = material.mobility[:, None, None]
-        kappa = material.kappa[:, None, None]
-        self._stiff = self._mobility * (kappa * k2 + self._share) * self._damping
-        self._history: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._h = 0.0
-
-    def _force(self, state: torch.Tensor) -> torch.Tensor:
-        unit = self._window.force(state, self._material, self._damping, self._share)
-        return self._mobility.to(unit.dtype) * unit
-
-    def set_step(self, h: float) -> None:
-        """The step from here on; another one than before forgets the history."""
-        if abs(h - self._h) <= 1e-9 * h:
-            return
-        self._h, self._history = h, []
-        z = -h * self._stiff
-        kind = self._window.dtype
-        decay, phi1, phi2, phi3 = phi_functions(z)
-        half_decay, half_phi, *_ = phi_functions(0.5 * z)
-        parts = (decay, half_decay, 0.5 * h * half_phi)
-        weights = (h * (phi1 - 3.0 * phi2 + 4.0 * phi3), h * (2.0 * phi2 - 4.0 * phi3), h * (4.0 * phi3 - phi2))
-        self._etd = tuple(p.to(kind) for p in (*parts, *weights))
-        self._inverse = (1.0 / (1.0 + (6.0 / 11.0) * h * self._stiff)).to(kind)
-
-    def advance(self, state: torch.Tensor) -> torch.Tensor:
-        """One step."""
-        force = self._force(state)
-        self._history.insert(0, (state, force))
-        if len(self._history) < 3:
-            return self._etdrk4(state, force)
-        (u0, n0), (u1, n1), (u2, n2) = self._history
-        self._history.pop()
-        explicit = 3.0 * (n0 - n1) + n2
-        states = (18.0 * u0 - 9.0 * u1 + 2.0 * u2) / 11.0
-        return (states + (6.0 / 11.0) * self._h * explicit) * self._inverse
-
-    def _etdrk4(self, state: torch.Tensor, n1: torch.Tensor) -> torch.Tensor:
-        decay, half_decay, half, first, middle, last = self._etd
-        base = half_decay * state
-        a = base + half * n1
-        n2 = self._force(a)
-        n3 = self._force(base + half * n2)
-        n4 = self._force(half_decay * a + half * (2.0 * n3 - n1))
-        return decay * state + first * n1 + middle * (n2 + n3) + last * n4
-
-
-def phi_functions(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """exp(z) and phi_1 to phi_3 for real z <= 0 in float64, differentiable: formulas far from 0, series near it."""
-    near = z.abs() < 0.5
-    far = torch.where(near, -1.0, z)
-    small = torch.where(near, z, 0.0)
-    one = torch.expm1(far) / far
-    two = (one - 1.0) / far
-    three = (two - 0.5) / far
-    found = [torch.exp(z)]
-    for order, formula in ((1, one), (2, two), (3, three)):
-        series = torch.zeros_like(z)
-        for n in range(11, -1, -1):
-            series = series * small + 1.0 / math.factorial(n + order)
-        found.append(torch.where(near, series, formula))
-    return found[0], found[1], found[2], found[3]
 
 
 def step_counts(intervals: np.ndarray, mobility: float, longest: float) -> np.ndarray:
