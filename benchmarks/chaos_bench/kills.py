@@ -24,12 +24,12 @@ STOP = "stop"
 
 
 class Run:
-    """A program, and the cluster that it may use, while things happen to them.
+    """A program under kills, and the cluster that it may use.
 
     Args:
         folder: where.
         subject: what.
-        expected: its undisturbed output.
+        expected: its output without faults.
         cluster: None for the program's own.
     """
 
@@ -38,7 +38,6 @@ class Run:
         self.output = folder / OUTPUT
         self.ends: Counter[str] = Counter()
         self.equal = True
-        self.finished = 0
         self.program = self._start()
 
     def _start(self) -> Program:
@@ -47,26 +46,25 @@ class Run:
         return Program(self.folder, self.subject, *arguments)
 
     def again(self) -> None:
-        """Start the program anew."""
+        """Start the program again."""
         if self.cluster is not None:
             self.cluster.mend()
         self.program = self._start()
 
     def ended(self, status: int | None) -> None:
-        """Take note of an end; a finished output is compared."""
+        """Count an exit status; compare a finished output."""
         self.ends[WORDS.get(status, f"{status}, unexpected")] += 1
         if status == 0:
-            self.finished += 1
             self.equal &= self.subject.same(self.expected, self.output)
 
-    def strike(self, rng: random.Random, victim: str) -> bool:
-        """Kill or stop something; whether there was anything."""
+    def kill_one(self, rng: random.Random, victim: str) -> bool:
+        """Kill or stop a process; whether there was one."""
         if victim == "driver":
             self.program.kill()
             self.again()
             return True
         if victim in ("scheduler", "nanny"):
-            return self._strike_cluster(rng, victim)
+            return self._kill_in_cluster(rng, victim)
         workers = self.cluster.workers() if self.cluster else self.program.workers()
         if not workers:
             return False
@@ -75,7 +73,7 @@ class Run:
             return True
         return False
 
-    def _strike_cluster(self, rng: random.Random, victim: str) -> bool:
+    def _kill_in_cluster(self, rng: random.Random, victim: str) -> bool:
         assert self.cluster is not None
         assert self.cluster.scheduler is not None
         (self.cluster.scheduler if victim == "scheduler" else rng.choice(self.cluster.nannies)).kill()
@@ -98,7 +96,7 @@ class Run:
         return False
 
     def moment(self, rng: random.Random) -> None:
-        """Wait: half of the kills come at any moment, half while results are being written."""
+        """Wait: half of the kills at a random moment, half while results are being written."""
         if rng.random() < 0.5:
             time.sleep(rng.uniform(0.1, 3.0))
             return
@@ -116,7 +114,7 @@ def kills(
     Args:
         folder: of its own.
         subject: what to run.
-        expected: its undisturbed output.
+        expected: its output without faults.
         rng: chooses moments and victims.
         count: how often.
         victims: what to choose from.
@@ -135,11 +133,11 @@ def kills(
                 run.again()
                 continue
             victim, begun = rng.choice(victims), run.writes()
-            struck = run.strike(rng, victim)
+            struck = run.kill_one(rng, victim)
             done[victim] += struck
             early += struck and not begun
         run.ended(run.program.wait(LIMIT))
-    for _ in range(2):  # points that were killed too often are named; the next run computes them
+    for _ in range(2):  # points whose workers were killed too often have failed; the next run computes them
         if run.ends["hung"] or (run.equal and _whole(run)):
             break
         run.ended(run_once(folder, subject))
@@ -152,7 +150,7 @@ def kills(
 
 
 def _whole(run: Run) -> bool:
-    """Whether what is there now is finished and right."""
+    """Whether the output is complete and right."""
     try:
         return run.subject.same(run.expected, run.output)
     except (OSError, KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""What faults are done to: sweeps of both processes and all engines, a study, a twin; and when outcomes are equal."""
+"""Programs under test: sweeps of both processes and all engines, a study, a twin; comparison of their outputs."""
 
 from __future__ import annotations
 
