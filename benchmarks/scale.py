@@ -29,7 +29,7 @@ from typing import Any
 
 import psutil
 from common import PAGES
-from common.runs import Clock, apart, import_worker_code, markdown_table, parser, sweep_blocks
+from common.runs import Clock, apart, import_worker_code, independent_points, markdown_table, parser, sweep_blocks
 
 PAGE = PAGES / "scale.md"
 WORKERS = 2
@@ -60,9 +60,8 @@ def configuration(store: Path, points: int, problem: str = "tiny", batch: int = 
     return sweep_blocks(
         "scale",
         store,
-        parameters={"mobility": 1.0, "kappa": {"low": 1.0, "high": 2.0}, "composition": {"low": -0.3, "high": 0.3}},
-        design={"sampler": "sobol", "n": points},
         cluster={"kind": "local", "workers": WORKERS},
+        **independent_points(points),
         **PROBLEMS[problem],
         **({"batch": {"rollouts": batch}} if batch else {}),
     )

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from common import PAGES
-from common.runs import Clock, apart, import_worker_code, markdown_table, parser, sweep_blocks
+from common.runs import Clock, apart, import_worker_code, independent_points, markdown_table, parser, sweep_blocks
 
 PAGE = PAGES / "sweep_engine.md"
 WORKERS = 2
@@ -46,14 +46,6 @@ def configuration(folder: Path, name: str, **blocks: Any) -> dict[str, Any]:
         "cluster": {"kind": "local", "workers": WORKERS},
     }
     return sweep_blocks(name, folder / f"{name}.zarr", **{**fixed, **blocks})
-
-
-def many_points(count: int) -> dict[str, Any]:
-    """Blocks of a design in which no two points share a trajectory."""
-    return {
-        "parameters": {"mobility": 1.0, "kappa": {"low": 1.0, "high": 2.0}, "composition": {"low": -0.3, "high": 0.3}},
-        "design": {"sampler": "sobol", "n": count, "seed": 0},
-    }
 
 
 def _warm() -> None:
@@ -108,8 +100,8 @@ def overhead(folder: Path, points: int, rounds: int) -> list[Figure]:
     """Wall and processor time of a sweep over those of its batches alone."""
     walls, cpus, last = [], [], {"seconds": 0.0, "cpu_s": 0.0}
     for i in range(rounds):
-        a = bare(configuration(folder, f"bare-{i}", **many_points(points)))
-        last = on_dask(configuration(folder, f"dask-{i}", **many_points(points)))
+        a = bare(configuration(folder, f"bare-{i}", **independent_points(points)))
+        last = on_dask(configuration(folder, f"dask-{i}", **independent_points(points)))
         walls.append(last["seconds"] / a["seconds"])
         cpus.append(last["cpu_s"] / a["cpu_s"])
         print(f"overhead: bare {a}, Dask {last}, ratios {walls[-1]:.3f}, {cpus[-1]:.3f}", flush=True)
@@ -121,7 +113,9 @@ def workers(folder: Path, points: int, rounds: int) -> Figure:
     """How much faster two workers are than one."""
     ratios, seconds = [], 0.0
     for i in range(rounds):
-        one, two = (on_dask(configuration(folder, f"w{n}-{i}", **many_points(points)), n)["seconds"] for n in (1, 2))
+        one, two = (
+            on_dask(configuration(folder, f"w{n}-{i}", **independent_points(points)), n)["seconds"] for n in (1, 2)
+        )
         ratios.append(one / two)
         seconds = two
         print(f"workers: one {one:.2f} s, two {two:.2f} s, ratio {one / two:.3f}", flush=True)
@@ -153,7 +147,7 @@ def measure_memory(points: int) -> None:
     from sweeps.cluster.client import open_client
 
     with tempfile.TemporaryDirectory() as name:
-        config = configuration(Path(name), "memory", **many_points(points), grid={"shape": [32, 32]})
+        config = configuration(Path(name), "memory", **independent_points(points), grid={"shape": [32, 32]})
         sweep = Sweep.from_config(config)
         with open_client(sweep.config.cluster, WORKERS) as client:
             sweep.run(client=client, progress=False)

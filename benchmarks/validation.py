@@ -13,9 +13,8 @@ from pathlib import Path
 
 import torch
 from common import PAGES, ROOT, cache_folder
-from common.runs import parser
+from common.runs import Table, parser
 from validation_cases import growth, pfhub, tolerance
-from validation_cases.table import Table
 
 CASES: dict[str, Callable[[], list[Table]]] = {
     "tolerance": tolerance.error_over_tolerance,

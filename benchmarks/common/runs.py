@@ -9,6 +9,7 @@ import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,34 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     """Lines of a Markdown table."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     return lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+
+
+@dataclass
+class Table:
+    """One section of ``docs/benchmarks/validation.md``.
+
+    Attributes:
+        title, text: heading, and what was done and against what, in a few sentences.
+        columns: column names; a last column "held" is added.
+    """
+
+    title: str
+    text: str
+    columns: Sequence[str]
+    rows: list[list[str]] = field(default_factory=list)
+    failures: int = 0
+
+    def add(self, *cells: object, held: bool | None) -> None:
+        """Appends a row and prints it; ``held`` None states a figure without a bound."""
+        shown = [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells]
+        self.failures += held is False
+        self.rows.append([*shown, {True: "yes", False: "**no**", None: ""}[held]])
+        print("  " + "  ".join(self.rows[-1]), flush=True)
+
+    def markdown(self) -> str:
+        """The section."""
+        table = markdown_table([*self.columns, "held"], self.rows)
+        return "\n".join([f"## {self.title}", "", self.text, "", *table]) + "\n"
 
 
 class Clock:
@@ -139,6 +168,14 @@ def sweep_blocks(name: str, store: Path | None = None, **blocks: Any) -> dict[st
         "output": {"retain": "qoi", **({} if store is None else {"path": str(store)})},
         "verify": {"count": 0},
         **blocks,
+    }
+
+
+def independent_points(count: int) -> dict[str, Any]:
+    """Blocks of a design in which no two points share a trajectory."""
+    return {
+        "parameters": {"mobility": 1.0, "kappa": {"low": 1.0, "high": 2.0}, "composition": {"low": -0.3, "high": 0.3}},
+        "design": {"sampler": "sobol", "n": count},
     }
 
 

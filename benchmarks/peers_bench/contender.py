@@ -59,4 +59,5 @@ def describe(setting: Setting) -> str:
 
 def contenders_of(module: str) -> list[Contender]:
     """The contenders a module of ``peers_bench.contenders`` offers; it is imported here and where they run."""
-    return list(import_module(f"peers_bench.contenders.{module}").contenders())
+    contenders: list[Contender] = import_module(f"peers_bench.contenders.{module}").CONTENDERS
+    return contenders

@@ -6,10 +6,10 @@ from __future__ import annotations
 import math
 
 import torch
+from common.runs import Table
 
 from solvers import CahnHilliard, Grid, qois, simulate
 from solvers.initial import noise
-from validation_cases.table import Table
 
 # Late enough that domains are several times wider than interfaces, early enough that the box holds eight across.
 WINDOW = (200.0, 3000.0)

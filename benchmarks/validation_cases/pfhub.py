@@ -17,13 +17,13 @@ import math
 
 import numpy as np
 import torch
+from common.runs import Table
 
 from solvers import CahnHilliard, Grid, solve
 from solvers.grids.spectral_basis import PeriodicBasis
 from solvers.initial.pfhub import pfhub_1a
 from solvers.integrators import AdaptiveMultistep, make_scheme
 from solvers.integrators.trajectory import rollout
-from validation_cases.table import Table
 
 # Published free energies that independent converged codes agree on; later the codes branch.
 PUBLISHED = {1.0: (318.857, 0.003), 10.0: (297.965, 0.02), 20.0: (213.1, 0.2), 100.0: (136.6, 0.5)}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from common.runs import Table
 from common.spectral import Array, cosines, relative_l2, smooth_noise
 
 from solvers import CahnHilliard, GrainGrowth, Grid, Solution, solve
 from validation_cases.reference import Material, cached, cahn_hilliard, grain_growth
-from validation_cases.table import Table
 
 CELLS = 64
 TIMES = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0)

@@ -82,28 +82,29 @@ def _build(setting: Setting) -> Solver:
     return solve
 
 
-def _settings() -> tuple[Setting, ...]:
-    own: list[Setting] = [
-        {"space": "stencil", "stepper": "ExponentialEuler", "cells": cells, "steps": steps}
-        for cells, steps in product((64, 96, 128, 160, 192), (350, 400, 600))
-    ]
-    own += [{"space": "stencil", "stepper": "PseudoSpectralIMEX", "cells": 128, "steps": 1600}]
-    fourier: list[Setting] = [
-        {"space": "Fourier", "stepper": "ExponentialEuler", "cells": cells, "steps": steps}
-        for cells, steps in product((64, 72), (350, 400, 450, 600, 1200, 4800))
-    ]
-    fourier += [{"space": "Fourier", "stepper": "PseudoSpectralIMEX", "cells": 64, "steps": 1200}]
-    return tuple({**row, "shift": 0.0, "dtype": "float64"} for row in own + fourier)
+def _contender(name: str, trajectories: int, note: str, *rows: tuple[str, str, int, int]) -> Contender:
+    settings: tuple[Setting, ...] = tuple(
+        {"space": space, "stepper": stepper, "cells": cells, "steps": steps, "shift": 0.0, "dtype": "float64"}
+        for space, stepper, cells, steps in rows
+    )
+    common = "jax backend, whole run compiled, float64; its exponential Euler and IMEX on a constant-mobility problem"
+    return Contender(name, settings, _build, chunks=(1, 8), trajectories=trajectories, note=f"{common}, {note}")
 
 
-def contenders() -> list[Contender]:
-    """evoxels with its own stencils, and with Fourier derivatives written for it."""
-    note = "jax backend, whole run compiled, float64; its exponential Euler and IMEX on a constant-mobility problem"
-    own = tuple(row for row in _settings() if row["space"] == "stencil")
-    fourier = tuple(row for row in _settings() if row["space"] == "Fourier")
-    return [
-        Contender("evoxels", own, _build, chunks=(1, 8), trajectories=4, note=f"{note}, its own second-order stencils"),
-        Contender(
-            "evoxels, Fourier", fourier, _build, chunks=(1, 8), trajectories=8, note=f"{note}, Fourier derivatives"
-        ),
-    ]
+_EULER, _IMEX = "ExponentialEuler", "PseudoSpectralIMEX"
+CONTENDERS = [
+    _contender(
+        "evoxels",
+        4,
+        "its own second-order stencils",
+        *(("stencil", _EULER, *row) for row in product((64, 96, 128, 160, 192), (350, 400, 600))),
+        ("stencil", _IMEX, 128, 1600),
+    ),
+    _contender(
+        "evoxels, Fourier",
+        8,
+        "Fourier derivatives",
+        *(("Fourier", _EULER, *row) for row in product((64, 72), (350, 400, 450, 600, 1200, 4800))),
+        ("Fourier", _IMEX, 64, 1200),
+    ),
+]

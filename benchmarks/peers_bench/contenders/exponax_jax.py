@@ -43,23 +43,18 @@ def _build(setting: Setting) -> Solver:
     return solve
 
 
-def _settings() -> tuple[Setting, ...]:
-    # From just below each order's stability limit on this problem to where space limits the error.
-    steps = {
-        1: (350, 400, 450, 600, 1200),
-        2: (200, 206, 212, 218, 225, 250, 300, 400, 500),
-        3: (212, 225, 250, 275, 300),
-        4: (150, 160, 170, 180, 190, 200, 225, 250, 300, 400),
-    }
-    return tuple(
-        {"order": order, "cells": cells, "steps": count, "dtype": dtype}
-        for order, cells, dtype in product((1, 2, 3, 4), (64, 72, 80, 96), ("float32", "float64"))
-        for count in steps[order]
-        if cells < 80 or (order == 4 and count >= cells * 2.5)
-    )
-
-
-def contenders() -> list[Contender]:
-    """The exponax contender."""
-    note = "its CahnHilliard stepper, ETDRK1 to ETDRK4, no truncation, jit of the whole scan, vmap; float64 and float32"
-    return [Contender("exponax", _settings(), _build, chunks=(1, 4, 16, 64), note=note)]
+# From just below each order's stability limit on this problem to where space limits the error.
+_STEPS = {
+    1: (350, 400, 450, 600, 1200),
+    2: (200, 206, 212, 218, 225, 250, 300, 400, 500),
+    3: (212, 225, 250, 275, 300),
+    4: (150, 160, 170, 180, 190, 200, 225, 250, 300, 400),
+}
+_SETTINGS: tuple[Setting, ...] = tuple(
+    {"order": order, "cells": cells, "steps": count, "dtype": dtype}
+    for order, cells, dtype in product((1, 2, 3, 4), (64, 72, 80, 96), ("float32", "float64"))
+    for count in _STEPS[order]
+    if cells < 80 or (order == 4 and count >= cells * 2.5)
+)
+_NOTE = "its CahnHilliard stepper, ETDRK1 to ETDRK4, no truncation, jit of the whole scan, vmap; float64 and float32"
+CONTENDERS = [Contender("exponax", _SETTINGS, _build, chunks=(1, 4, 16, 64), note=_NOTE)]

@@ -1,4 +1,4 @@
-"""This project's own schemes. To add one, write a ``_build`` function and append a Contender in ``contenders``."""
+"""This project's own schemes. To add one, write a ``_build`` function and append a Contender to ``CONTENDERS``."""
 
 from __future__ import annotations
 
@@ -65,41 +65,35 @@ def _build_fixed_step(setting: Setting) -> Solver:
     return solve
 
 
-def _fixed_step_settings() -> tuple[Setting, ...]:
-    rows: list[Setting] = []
-    for scheme, stabilisation, counts in (
-        ("etdrk2", -1.0, (225, 300)),
-        ("etdrk4", -1.0, (200,)),
-        ("sbdf2", 0.0, (200, 250, 300)),
-        ("sbdf3", 1.0, (70, 80, 90, 100, 125, 150, 200, 250, 300)),
-    ):
-        rows += [
-            {"scheme": scheme, "stabilisation": stabilisation, "cells": cells, "steps": steps, "dtype": "float32"}
-            for cells, steps in product((64, 72), counts)
-        ]
-    return tuple(rows)
-
-
-def contenders() -> list[Contender]:
-    """Every scheme of this project that is placed beside the peers; the first is what ratios refer to."""
-    return [
-        Contender(
-            "phasetwin simulate",
-            tuple(
-                {"tolerance": tolerance, "dtype": dtype}
-                for dtype, tolerance in product(("float32", "float64"), _TOLERANCES)
-            ),
-            _build_simulate,
-            environment="project",
-            chunks=(1, 4, 16, 64),
-            note="solvers.simulate with nothing but a tolerance; steps and grid are its own choice",
-        ),
-        Contender(
-            "phasetwin fixed steps",
-            _fixed_step_settings(),
-            _build_fixed_step,
-            environment="project",
-            chunks=(1, 8, 16),
-            note="the schemes of solvers.integrators at a fixed step, float32",
-        ),
-    ]
+_COUNTS = {
+    ("etdrk2", -1.0): (225, 300),
+    ("etdrk4", -1.0): (200,),
+    ("sbdf2", 0.0): (200, 250, 300),
+    ("sbdf3", 1.0): (70, 80, 90, 100, 125, 150, 200, 250, 300),
+}
+_FIXED_STEPS: tuple[Setting, ...] = tuple(
+    {"scheme": scheme, "stabilisation": stabilisation, "cells": cells, "steps": steps, "dtype": "float32"}
+    for (scheme, stabilisation), counts in _COUNTS.items()
+    for cells, steps in product((64, 72), counts)
+)
+_SIMULATE: tuple[Setting, ...] = tuple(
+    {"tolerance": tolerance, "dtype": dtype} for dtype, tolerance in product(("float32", "float64"), _TOLERANCES)
+)
+CONTENDERS = [  # the first is what ratios refer to
+    Contender(
+        "phasetwin simulate",
+        _SIMULATE,
+        _build_simulate,
+        environment="project",
+        chunks=(1, 4, 16, 64),
+        note="solvers.simulate with its default settings and a tolerance; steps and grid are its own choice",
+    ),
+    Contender(
+        "phasetwin fixed steps",
+        _FIXED_STEPS,
+        _build_fixed_step,
+        environment="project",
+        chunks=(1, 8, 16),
+        note="the schemes of solvers.integrators at a fixed step, float32",
+    ),
+]

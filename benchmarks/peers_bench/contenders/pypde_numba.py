@@ -30,31 +30,23 @@ def _build(setting: Setting) -> Solver:
     return lambda fields: np.stack([one(field) for field in fields])
 
 
-def _settings(space: str) -> tuple[Setting, ...]:
-    """Explicit Euler at its stability limit, h < 2 / (k^4 - k^2 + 3 k^2): the error is then decided by space alone.
-
-    Its Runge-Kutta, adaptive or not, needs several times as long for the same answer.
-    """
-    grids = {
-        "stencil": ((64, 4000), (96, 18000), (128, 56000), (160, 134000)),
-        "Fourier": ((64, 23000), (72, 36000)),
-    }
-    return tuple({"space": space, "scheme": "euler", "cells": cells, "steps": steps} for cells, steps in grids[space])
+# Explicit Euler at its stability limit, h < 2 / (k^4 - k^2 + 3 k^2): the error is then decided by space alone. Its
+# Runge-Kutta, adaptive or not, needs several times as long for the same answer.
+_GRIDS = {
+    "stencil": ((64, 4000), (96, 18000), (128, 56000), (160, 134000)),
+    "Fourier": ((64, 23000), (72, 36000)),
+}
 
 
-def contenders() -> list[Contender]:
-    """py-pde with its own differences, and with its Fourier Laplacian."""
-    note = "numba backend, float64, explicit Euler at its stability limit"
-    return [
-        Contender(
-            "py-pde", _settings("stencil"), _build, chunks=(1,), trajectories=2, note=f"{note}, its own differences"
-        ),
-        Contender(
-            "py-pde, Fourier",
-            _settings("Fourier"),
-            _build,
-            chunks=(1,),
-            trajectories=2,
-            note=f"{note}, its Fourier Laplacian",
-        ),
-    ]
+def _contender(name: str, space: str, note: str) -> Contender:
+    settings: tuple[Setting, ...] = tuple(
+        {"space": space, "scheme": "euler", "cells": cells, "steps": steps} for cells, steps in _GRIDS[space]
+    )
+    note = f"numba backend, float64, explicit Euler at its stability limit, {note}"
+    return Contender(name, settings, _build, chunks=(1,), trajectories=2, note=note)
+
+
+CONTENDERS = [
+    _contender("py-pde", "stencil", "its own differences"),
+    _contender("py-pde, Fourier", "Fourier", "its Fourier Laplacian"),
+]

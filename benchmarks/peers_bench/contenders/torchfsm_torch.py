@@ -53,16 +53,11 @@ def _build(setting: Setting) -> Solver:
     return solve
 
 
-def _settings() -> tuple[Setting, ...]:
-    steps = {2: (206, 212, 218, 225, 300, 400), 3: (225, 250, 300), 4: (170, 190, 200, 225)}
-    return tuple(
-        {"order": order, "cells": cells, "steps": count, "dtype": dtype}
-        for order, cells, dtype in product((2, 3, 4), (64, 72), ("float32", "float64"))
-        for count in steps[order]
-    )
-
-
-def contenders() -> list[Contender]:
-    """The torchfsm contender."""
-    note = "SETDRK2 to SETDRK4, no truncation; the nonlinear term lap(c^3) written for it; float64 and float32"
-    return [Contender("torchfsm", _settings(), _build, note=note)]
+_STEPS = {2: (206, 212, 218, 225, 300, 400), 3: (225, 250, 300), 4: (170, 190, 200, 225)}
+_SETTINGS: tuple[Setting, ...] = tuple(
+    {"order": order, "cells": cells, "steps": count, "dtype": dtype}
+    for order, cells, dtype in product((2, 3, 4), (64, 72), ("float32", "float64"))
+    for count in _STEPS[order]
+)
+_NOTE = "SETDRK2 to SETDRK4, no truncation; the nonlinear term lap(c^3) written for it; float64 and float32"
+CONTENDERS = [Contender("torchfsm", _SETTINGS, _build, note=_NOTE)]
