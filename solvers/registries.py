@@ -48,12 +48,14 @@ class Registry(Generic[T]):
         what: the word for one of them, for messages.
         group: entry points of installed packages that are such objects; each is loaded when the registry is first used.
         own: references of those that belong to this project, in order.
+        only: where several registries share a group, the class of this one's objects; None takes all of the group.
     """
 
-    def __init__(self, what: str, group: str, own: Sequence[Reference]) -> None:
+    def __init__(self, what: str, group: str, own: Sequence[Reference], only: type[T] | None = None) -> None:
         self.what = what
         self._group = group
         self._own = tuple(own)
+        self._only = only
         self._objects: dict[str, T] | None = None
         self._extra: dict[str, T] = {}
 
@@ -65,6 +67,8 @@ class Registry(Generic[T]):
                 found |= {item.name: item for item in _several(resolve(reference))}
             for point in sorted(entry_points(group=self._group), key=lambda p: p.name):
                 for item in map(_fingerprinted, _several(point.load())):
+                    if self._only is not None and not isinstance(item, self._only):
+                        continue
                     if item.name in found:
                         raise InputError(f"{self.what} {item.name!r}: two of that name, one from {point.value}")
                     found[item.name] = item

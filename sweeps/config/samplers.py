@@ -1,7 +1,7 @@
 """Samplers of designs: how points are spread over ranges of parameters.
 
 A sampler of your own is a :class:`DesignSampler` handed to :func:`register_sampler`, or the entry point of an installed
-package in the group ``phasetwin.design_samplers``; ``design: {sampler: NAME, n: 64, seed: 0}`` then takes its name.
+package in the group ``phasetwin.samplers``; ``design: {sampler: NAME, n: 64, seed: 0}`` then takes its name.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ SAMPLERS_HERE = (
     DesignSampler("random", _random),
 )
 #: Every sampler of designs known here.
-SAMPLERS: Registry[DesignSampler] = Registry("design.sampler", "phasetwin.design_samplers", (SAMPLERS_HERE,))
+SAMPLERS: Registry[DesignSampler] = Registry(
+    "design.sampler", "phasetwin.samplers", (SAMPLERS_HERE,), only=DesignSampler
+)
 
 
 def register_sampler(sampler: DesignSampler) -> DesignSampler:

@@ -112,9 +112,10 @@ class SamplerKind:
 
 
 SAMPLERS: Registry[SamplerKind] = Registry(
-    "sampler",
+    "sampler.kind",
     "phasetwin.samplers",
     ("studies.inverse.samplers.kinds:KINDS",),
+    only=SamplerKind,
 )
 
 
