@@ -107,7 +107,7 @@ def run(problem: str, batch: int, points: int) -> Found:
     """A sweep in warm workers, and what comes before it."""
     from sweeps import Sweep
     from sweeps.cluster.client import open_client
-    from sweeps.store.integrity import find_damage
+    from sweeps.monitoring.status import check_store
 
     folder = Path(tempfile.mkdtemp())
     sweep = Sweep.from_config(configuration(folder / "a.zarr", points, problem, batch))
@@ -127,7 +127,7 @@ def run(problem: str, batch: int, points: int) -> Found:
             _note(found, "sweep", clock)
         assert not result.failed, result.failed[:3]
         clock.lap()
-        assert not find_damage(sweep.store)
+        assert not check_store(sweep.store)
         _note(found, "check", clock)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -36,13 +36,13 @@ def choose(config: SweepConfig) -> tuple[SweepConfig, EngineChoice]:
 
 def _stored(config: SweepConfig, requested: dict[str, Any]) -> EngineChoice | None:
     """What a store that is already there was made with, if the file still asks for the same."""
-    from sweeps.store.store import open_root
+    from sweeps.store.store import Store
 
     try:
-        root = open_root(config.output.path)
+        store = Store.find(config.output.path)
     except InputError:
-        return None  # whoever opens it to write will say what is wrong with it
-    text = root.attrs.get("engine_choice") if root is not None else None
+        return None  # opening it to write raises what is wrong with it
+    text = store.attributes.get("engine_choice") if store is not None else None
     choice = EngineChoice(**json.loads(str(text))) if text else None
     return choice if choice and choice.requested == requested else None
 

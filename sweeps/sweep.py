@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sweeps.execution.spot_checks import Checks
     from sweeps.execution.task import BatchTask
     from sweeps.monitoring.watcher import Watcher
+    from sweeps.store.store import Store
 
 logger = logging.getLogger("phasetwin")
 #: Damaged objects that a run names one by one.
@@ -140,7 +141,7 @@ class Sweep:
             if progress:
                 for line in prepared.damaged[:DAMAGE_SHOWN]:
                     logger.info(f"damaged, made again: {line}")
-            watcher = runner.watched_by(Watcher(prepared, hold))
+            watcher = runner.watched_by(Watcher(prepared, hold.publish))
             counts = _fill(prepared, runner)
             watcher.enter("verifying")
             checks = verify_points(prepared, runner.run) if self.config.verify.count else Checks()
@@ -161,9 +162,9 @@ class Sweep:
         from sweeps.execution.prepare import prepare
         from sweeps.execution.spot_checks import check_something_done, verify_points
         from sweeps.store.lock import store_lock
-        from sweeps.store.store import open_store
+        from sweeps.store.store import Store
 
-        open_store(self.store)
+        Store.open(self.store)
         started = time.monotonic()
         with (
             lines_on_stderr(progress),
@@ -285,7 +286,7 @@ def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
     with point_progress(name, total, total - left, runner.show) as advance:
 
         def record(outcome: BatchOutcome) -> None:
-            prepared.ledger.record(outcome)
+            prepared.store.table.record(outcome)
             done = int(outcome.computed.sum())
             counts[:] += (done - outcome.reused, outcome.reused)
             advance(done)
@@ -293,38 +294,35 @@ def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
         try:
             runner.run(tasks, record)
         finally:
-            # Also when interrupted: what is on disk is then also in the book.
-            prepared.ledger.flush()
+            # Also when interrupted: what is on disk is then also in the status table.
+            prepared.store.table.flush()
     return int(counts[0]), int(counts[1])
 
 
 def _result(prepared: Prepared, counts: tuple[int, int], checks: Checks, wall_s: float) -> RunResult:
     from sweeps.store.layout import DIVERGED, VERIFIED
-    from sweeps.store.store import update_attributes
 
-    status = prepared.ledger.status
-    wall_before = float(prepared.root.attrs.get("wall_time_s", 0.0))  # type: ignore[arg-type]
+    store = prepared.store
+    status = store.table.status
+    wall_before = float(store.attributes.get("wall_time_s", 0.0))
     done = f"{counts[0]} points computed, {counts[1]} reused, in {wall_s:.1f} s"
-    history = f"{prepared.root.attrs.get('history', '')}; {done}"
-    update_attributes(prepared.root, {"wall_time_s": round(wall_before + wall_s, 3), "history": history})
+    history = f"{store.attributes.get('history', '')}; {done}"
+    store.update_attributes({"wall_time_s": round(wall_before + wall_s, 3), "history": history})
     return RunResult(
-        store=prepared.url,
+        store=store.url,
         points=len(status),
         computed=counts[0],
         reused=counts[1],
-        failed=prepared.ledger.failures(prepared.plan),
+        failed=store.table.failures(prepared.plan),
         diverged=int((status == DIVERGED).any(axis=1).sum()),
         verified=int((status == VERIFIED).all(axis=1).sum()),
         missed=checks.missed,
         unchecked=checks.unsolved,
         wall_s=wall_s,
-        untrusted=_untrusted(prepared),
+        untrusted=_untrusted(store),
         damaged=prepared.damaged,
     )
 
 
-def _untrusted(prepared: Prepared) -> int:
-    if not prepared.layout.learned:
-        return 0
-    trust: Any = prepared.root["trust"]
-    return int((trust[:] < 1).any(axis=1).sum())
+def _untrusted(store: Store) -> int:
+    return int((store.read("trust") < 1).any(axis=1).sum()) if store.layout.learned else 0

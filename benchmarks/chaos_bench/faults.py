@@ -177,10 +177,10 @@ def _flip(path: Path, rng: random.Random) -> None:
 def _is_found(store: Path) -> bool:
     """Whether a check reports damage, or cannot open the store."""
     from solvers.errors import InputError
-    from sweeps.store.integrity import find_damage
+    from sweeps.monitoring.status import check_store
 
     try:
-        return bool(find_damage(str(store)))
+        return bool(check_store(str(store)))
     except InputError:
         return True
 

@@ -1,4 +1,4 @@
-"""A plan meets what is on disk: a new store, or one to go on with, or one to leave alone."""
+"""A plan meets what is on disk: a new store, one to go on with, or one to leave alone."""
 
 from __future__ import annotations
 
@@ -6,40 +6,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
-import zarr
 
 from solvers.errors import InputError
+from sweeps.engines.registry import build_engine, resolve_device
 from sweeps.execution.task import BatchTask, Reuse
+from sweeps.plan.designs import grid_axes
 from sweeps.plan.plan import Plan
 from sweeps.plan.point_keys import EXECUTION_ONLY
-from sweeps.store.integrity import ROOT, Damage, find_damage
-from sweeps.store.layout import DONE, VERIFIED, Layout, layout_of
-from sweeps.store.locations import absolute
+from sweeps.store.group import object_name, object_names
+from sweeps.store.integrity import Damage, find_damage
+from sweeps.store.layout import finished, layout_of, usable
+from sweeps.store.locations import absolute, cannot_write
 from sweeps.store.provenance import provenance
-from sweeps.store.repair import mend_book, repair, restore_root
-from sweeps.store.status_table import Ledger
-from sweeps.store.store import (
-    UNFINISHED,
-    cannot_write,
-    check_format,
-    create_store,
-    finished,
-    layout_difference,
-    layout_in,
-    object_name,
-    object_names,
-    open_root,
-    open_store,
-    read,
-    remove_partial_objects,
-    stored_config,
-    stored_keys,
-    update_attributes,
-    write_coordinates,
-)
+from sweeps.store.repair import repair, restore_root
+from sweeps.store.store import Store, remove_partial_objects
 
 
 @dataclass(frozen=True)
@@ -47,20 +31,14 @@ class Prepared:
     """A store ready to be filled.
 
     Attributes:
-        url: where it is.
-        root: its group, writable.
+        store: opened to be written.
         plan: what will be in it.
-        layout: its sizes.
-        ledger: the driver's book.
         pending: bool (point,), points not finished.
-        damaged: what was found damaged and has been mended or will be computed, a line each.
+        damaged: what was found damaged and has been repaired or will be computed, a line each.
     """
 
-    url: str
-    root: zarr.Group
+    store: Store
     plan: Plan
-    layout: Layout
-    ledger: Ledger
     pending: np.ndarray
     damaged: tuple[str, ...] = ()
 
@@ -77,78 +55,56 @@ def prepare(url: str, plan: Plan, check: bool = True) -> Prepared:
         InputError: for a store of another sweep or layout, or something else at that place; nothing is
             changed.
     """
-    layout = layout_of(plan)
-    bad: list[Damage] = []
+    damage: list[Damage] = []
     try:
-        if check and restore_root(url, plan, _attributes(plan, _now() + " metadata of the root restored")):
-            bad.append(Damage("", ROOT, (0, 0), "metadata were damaged"))
-        root = open_root(url)
-        if root is None or root.attrs.get("format") == UNFINISHED:
-            root = create_store(url, plan, layout, _attributes(plan, _now() + " created"))
-            ledger = Ledger(root)
+        if check:
+            damage += restore_root(url, plan, _attributes(plan, f"{_now()} metadata of the root restored"))
+        store = Store.find(url)
+        if store is None:
+            store = Store.create(url, plan, layout_of(plan), _attributes(plan, f"{_now()} created"))
         else:
-            bad += find_damage(url) if check else []
-            root, layout, ledger = _reopen(url, plan, layout, bad)
+            damage += find_damage(store) if check else []
+            _check_same_sweep(store, plan, damage)
+            remove_partial_objects(url)
+            if damage:
+                store = repair(store, plan, damage, partial(_only_engine, plan))
+            else:
+                store = store.writable(layout_of(plan))
+            _reset_changed(store, plan)
     except OSError as error:
         raise cannot_write(url, error) from None
-    pending = np.asarray(~finished(ledger.status).all(axis=1))
-    return Prepared(url, root, plan, layout, ledger, pending, tuple(f"{d.object}: {d.error}" for d in bad))
+    pending = np.asarray(~store.table.finished.all(axis=1))
+    return Prepared(store, plan, pending, tuple(f"{d.object}: {d.error}" for d in damage))
 
 
-def _reopen(url: str, plan: Plan, layout: Layout, bad: list[Damage]) -> tuple[zarr.Group, Layout, Ledger]:
-    root = open_store(url)
-    check_format(root, url)
-    _check_same_sweep(url, root, plan, layout)
-    if not {d.variable for d in bad} & {"key", "status"}:
-        _check_same_points(url, root, plan)
-    remove_partial_objects(url)
-    layout = layout_in(root, layout)
-    if bad:
-        repair(url, plan, layout, bad)
-    root = open_store(url, mode="r+")
-    ledger = Ledger(root)
-    if bad:
-        mend_book(root, plan, ledger, bad)
-    changed = stored_keys(root) != plan.keys
-    done = np.asarray(finished(ledger.status).any(axis=1))
-    # First the status, then the rest: whatever happens in between, nothing old passes for new.
-    ledger.reset(np.flatnonzero(changed | _lost(root, layout, done)))
-    if changed.any():
-        write_coordinates(root, plan, layout)
-    update_attributes(root, _attributes(plan, f"{root.attrs.get('history', '')}\n{_now()} run again"))
-    return root, layout, ledger
-
-
-def _check_same_points(url: str, root: zarr.Group, plan: Plan) -> None:
-    changed = stored_keys(root) != plan.keys
-    done = np.asarray(finished(read(root, "status")).any(axis=1))
-    if done.any() and changed.all():
-        raise InputError(
-            f"{url}: none of its {int(done.sum())} finished points is one of this file's "
-            f"({_first_difference(root, plan)}); choose another output.path, or delete the store"
-        )
-
-
-def _check_same_sweep(url: str, root: zarr.Group, plan: Plan, layout: Layout) -> None:
-    stored, config = stored_config(root), plan.config
+def _check_same_sweep(store: Store, plan: Plan, damage: Sequence[Damage]) -> None:
+    """Refuse a store whose name, process, layout or every finished point differs from the plan's."""
+    url, config = store.url, plan.config
     for key, here in (("name", config.name), ("process", config.process)):
-        if stored.get(key) != here:
+        if store.config.get(key) != here:
             raise InputError(
-                f"{url}: holds another sweep ({key} {stored.get(key)!r} there, {here!r} in the file); "
+                f"{url}: holds another sweep ({key} {store.config.get(key)!r} there, {here!r} in the file); "
                 "choose another output.path, or delete the store"
             )
-    difference = layout_difference(root, layout)
+    difference = store.difference(layout_of(plan))
     if difference:
         raise InputError(
-            f"{url}: holds a sweep of another layout ({difference}; {_first_difference(root, plan)}); "
+            f"{url}: holds a sweep of another layout ({difference}; {_first_difference(store, plan)}); "
             "choose another output.path, or delete the store (`reuse: [it]` takes over the points they share)"
+        )
+    if {d.variable for d in damage} & {"key", "status"} or not (store.keys != plan.keys).all():
+        return
+    done = int(finished(store.read("status")).any(axis=1).sum())
+    if done:
+        raise InputError(
+            f"{url}: none of its {done} finished points is one of this file's "
+            f"({_first_difference(store, plan)}); choose another output.path, or delete the store"
         )
 
 
-def _first_difference(root: zarr.Group, plan: Plan) -> str:
-    there, here = stored_config(root), plan.config.model_dump(mode="json")
+def _first_difference(store: Store, plan: Plan) -> str:
     ignored = {*EXECUTION_ONLY, "batch"}
-    for path, old, new in differences(there, here):
+    for path, old, new in differences(store.config, plan.config.model_dump(mode="json")):
         if path[0] not in ignored and path[:2] != ("output", "path"):
             return f"{'.'.join(map(str, path))}: {_short(old)} there, {_short(new)} in the file"
     return "the same settings, other input files or another version of the program"
@@ -167,15 +123,30 @@ def differences(old: Any, new: Any, path: tuple[Any, ...] = ()) -> list[tuple[tu
     return [] if old == new else [(path, old, new)]
 
 
-def _lost(root: zarr.Group, layout: Layout, done: np.ndarray) -> np.ndarray:
-    """bool (point,): points said to be done of which an object is not on disk (deleted because damaged)."""
-    lost = np.zeros(len(done), dtype=bool)
-    for name in layout.results():
-        there = object_names(root[name])
-        for number, (start, stop) in enumerate(layout.batches):
-            if object_name(root[name], number) not in there:
-                lost[start:stop] = True
-    return lost & done
+def _only_engine(plan: Plan) -> str | None:
+    """Name of the engine that computes every point, None where a sweep mixes several."""
+    return None if plan.config.engine.mixes_engines else build_engine(plan.config).name
+
+
+def _reset_changed(store: Store, plan: Plan) -> None:
+    """Mark as pending what is not this plan's or not on disk; write the plan's keys and parameters."""
+    changed = store.keys != plan.keys
+    # The status first: a point is never marked as done under a key that is not its own.
+    store.table.reset(np.flatnonzero(changed | _lost(store)))
+    if changed.any():
+        store.write_coordinates(plan, layout_of(plan))
+    store.update_attributes(_attributes(plan, f"{store.attributes.get('history', '')}\n{_now()} run again"))
+
+
+def _lost(store: Store) -> np.ndarray:
+    """bool (point,): finished points of which an object is not on disk (deleted because damaged)."""
+    lost = np.zeros(store.layout.points, dtype=bool)
+    for name in store.layout.results():
+        array = store.array(name)
+        there = object_names(array)
+        for number, (start, stop) in enumerate(store.layout.batches):
+            lost[start:stop] |= object_name(array, number) not in there
+    return lost & store.table.finished.any(axis=1)
 
 
 def _now() -> str:
@@ -183,26 +154,20 @@ def _now() -> str:
 
 
 def _attributes(plan: Plan, history: str) -> dict[str, Any]:
+    device = resolve_device(getattr(plan.config.engine, "device", "auto"))
     return {
         "config": plan.config.model_dump_json(),
         "config_hash": plan.hash,
-        "design_axes": _design_axes(plan),
+        "design_axes": {name: len(values) for name, values in grid_axes(plan.config).items()},
         "history": history,
         **({"engine_choice": json.dumps(plan.choice.as_dict())} if plan.choice else {}),
-        **provenance(plan.config),
+        **provenance(device, plan.config.engine.weights_sha256()),
     }
-
-
-def _design_axes(plan: Plan) -> dict[str, int]:
-    """Names and lengths of a grid design's axes in the order of the design; empty for other designs."""
-    from sweeps.plan.designs import grid_axes
-
-    return {name: len(values) for name, values in grid_axes(plan.config).items()}
 
 
 def make_tasks(prepared: Prepared) -> list[BatchTask]:
     """The batches with anything to do, in storage order."""
-    plan, layout = prepared.plan, prepared.layout
+    plan, layout = prepared.plan, prepared.store.layout
     sources = _sources(plan.config.reuse, prepared)
     tasks = []
     for number, (start, stop) in enumerate(layout.batches):
@@ -216,7 +181,7 @@ def make_tasks(prepared: Prepared) -> list[BatchTask]:
             copied[part.target] = True
         tasks.append(
             BatchTask(
-                url=absolute(prepared.url),
+                url=absolute(prepared.store.url),
                 config=plan.config,
                 layout=layout,
                 number=number,
@@ -247,27 +212,26 @@ def _sources(urls: Sequence[str], prepared: Prepared) -> list[_Source]:
     """
     found = []
     for url in urls:
-        root = open_store(url)
-        if not _offers(root, prepared):
+        source = Store.open(url)
+        if not _has_all_of(source, prepared.store):
             continue
-        status = read(root, "status")
-        good = np.asarray(np.isin(status, (DONE, VERIFIED)).all(axis=1))
-        keys = stored_keys(root)
+        keys = source.keys
         order = np.argsort(keys, kind="stable")
         place = np.minimum(np.searchsorted(keys, prepared.plan.keys, sorter=order), len(keys) - 1)
         row = order[place]
-        same = (keys[row] == prepared.plan.keys) & good[row]
+        same = (keys[row] == prepared.plan.keys) & usable(source.read("status"))[row].all(axis=1)
         found.append(_Source(url, np.where(same, row, -1)))
     return found
 
 
-def _offers(root: zarr.Group, prepared: Prepared) -> bool:
-    """Whether a store keeps all that this one will: the same variables, fields at the same times."""
-    for name in prepared.layout.results():
-        if name not in root or root[name].shape[1:] != prepared.root[name].shape[1:]:  # type: ignore[union-attr]
+def _has_all_of(source: Store, store: Store) -> bool:
+    """Whether a store has the same variables as another, and fields at the same times."""
+    for name in store.layout.results():
+        if name not in source or source.array(name).shape[1:] != store.array(name).shape[1:]:
             return False
-    kept = [name for name in ("time_field",) if name in prepared.root]
-    return all(name in root and np.array_equal(read(root, name), read(prepared.root, name)) for name in kept)
+    if "time_field" not in store:
+        return True
+    return "time_field" in source and np.array_equal(source.read("time_field"), store.read("time_field"))
 
 
 def _reuse(sources: list[_Source], rows: slice, pending: np.ndarray) -> tuple[Reuse, ...]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import zarr
 
 from solvers.errors import InputError
 from solvers.processes.registry import process_named
@@ -21,12 +20,12 @@ from sweeps.execution.acceptance import Verdict, by_bands, by_tolerance, relativ
 from sweeps.execution.prepare import Prepared
 from sweeps.execution.task import BatchTask
 from sweeps.plan.plan import Plan
+from sweeps.store.group import PointGroup
 from sweeps.store.layout import DONE, VERIFIED, Layout, Variable
 from sweeps.store.locations import absolute
-from sweeps.store.status_table import Ledger, point_name
-from sweeps.store.store import create_variables, stored_keys, update_attributes, write_coordinates
+from sweeps.store.status_table import point_name
+from sweeps.store.store import REFERENCE, VERIFICATION
 
-REFERENCE, VERIFICATION = "reference", "verification"
 READ_POINTS = 4096
 
 RunTasks = Callable[[Sequence[BatchTask], Callable[[Any], None]], None]
@@ -60,21 +59,21 @@ def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = N
     rows = choose_points(prepared, verify.count if count is None else count, verify.policy, verify.seed)
     if not rows.size:
         return Checks()
-    plan, layout = _part(prepared.plan, prepared.layout, rows)
-    group = _reference_group(prepared, plan, layout)
-    ledger = Ledger(group)
-    tasks = [_task(prepared, plan, layout, int(i)) for i in np.flatnonzero((ledger.status != DONE).any(axis=1))]
+    plan, layout = _part(prepared.plan, prepared.store.layout, rows)
+    reference = _reference_group(prepared, plan, layout)
+    table = reference.table
+    tasks = [_task(prepared, plan, layout, int(i)) for i in np.flatnonzero((table.status != DONE).any(axis=1))]
     try:
-        run_tasks(tasks, ledger.record)
+        run_tasks(tasks, table.record)
     finally:
-        ledger.flush()
-    missed = _judge(prepared, rows, group, (ledger.status == DONE).all(axis=1))
-    return Checks(tuple(missed), ledger.failures(plan))
+        table.flush()
+    missed = _judge(prepared, rows, reference, (table.status == DONE).all(axis=1))
+    return Checks(tuple(missed), table.failures(plan))
 
 
 def choose_points(prepared: Prepared, count: int, policy: Sequence[str], seed: int) -> np.ndarray:
     """Storage positions of the points to check, int64, increasing; only points without a failed sample."""
-    good = np.asarray(np.isin(prepared.ledger.status, (DONE, VERIFIED)).all(axis=1))
+    good = np.asarray(prepared.store.table.usable.all(axis=1))
     order = np.random.default_rng(seed).permutation(len(good))
     density = _final_density(prepared, good)
     ranked = np.argsort(density, kind="stable")
@@ -91,9 +90,10 @@ def choose_points(prepared: Prepared, count: int, policy: Sequence[str], seed: i
 
 def _final_density(prepared: Prepared, good: np.ndarray) -> np.ndarray:
     """The quantity that is largest where resolution errors show first, at the last time, mean over realizations."""
-    array: Any = prepared.root[process_named(prepared.plan.config.process).finest]
-    size = prepared.layout.batch * max(1, READ_POINTS // prepared.layout.batch)
-    parts = [array[i : i + size, :, -1].mean(axis=1) for i in range(0, len(good), size)]
+    array = prepared.store.array(process_named(prepared.plan.config.process).finest)
+    batch = prepared.store.layout.batch
+    size = batch * max(1, READ_POINTS // batch)
+    parts = [np.asarray(array[i : i + size, :, -1]).mean(axis=1) for i in range(0, len(good), size)]
     return np.nan_to_num(np.concatenate(parts))
 
 
@@ -109,31 +109,35 @@ def _part(plan: Plan, layout: Layout, rows: np.ndarray) -> tuple[Plan, Layout]:
     return part, replace(layout, points=len(rows), batch=1, learned=False)
 
 
-def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> zarr.Group:
+def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> PointGroup:
     """The group to fill: the one that is there when it is of the same points and accuracy, else a new one."""
-    root, tolerance = prepared.root, reference_engine(plan.config).tolerance
-    if REFERENCE in root:
-        group: Any = root[REFERENCE]
-        same = group.attrs.get("tolerance") == tolerance and "key" in group
-        if same and np.array_equal(stored_keys(group), plan.keys):
-            return group
-    group = root.create_group(REFERENCE, overwrite=True)
-    create_variables(group, {**layout.results(), **layout.ledger()}, layout.sizes)
-    write_coordinates(group, plan, layout)
+    store, tolerance = prepared.store, reference_engine(plan.config).tolerance
+    there = store.subgroup(REFERENCE)
+    if there is not None and _same_checks(there, plan, tolerance):
+        return there
+    group = store.create_subgroup(REFERENCE)
+    group.create_variables({**layout.results(), **layout.status_variables()}, layout.sizes)
+    group.write_coordinates(plan, layout)
     about = {
         "long_name": "spot checks: the same points by the solver, to a much tighter tolerance",
         "coordinates": " ".join([*plan.parameters, "key"]),
         "tolerance": tolerance,
     }
-    group.update_attributes(about)
-    update_attributes(root, {})
+    group.group.update_attributes(about)
+    store.update_attributes({})
     return group
+
+
+def _same_checks(group: PointGroup, plan: Plan, tolerance: float) -> bool:
+    if "key" not in group or group.attributes.get("tolerance") != tolerance:
+        return False
+    return bool(np.array_equal(group.keys, plan.keys))
 
 
 def _task(prepared: Prepared, plan: Plan, layout: Layout, i: int) -> BatchTask:
     row = slice(i, i + 1)
     return BatchTask(
-        url=absolute(prepared.url),
+        url=absolute(prepared.store.url),
         config=plan.config,
         layout=layout,
         number=i,
@@ -147,24 +151,23 @@ def _task(prepared: Prepared, plan: Plan, layout: Layout, i: int) -> BatchTask:
     )
 
 
-def _judge(prepared: Prepared, rows: np.ndarray, group: Any, solved: np.ndarray) -> list[str]:
+def _judge(prepared: Prepared, rows: np.ndarray, reference: PointGroup, solved: np.ndarray) -> list[str]:
     """Compare, write ``verification``, set the status of points that passed."""
-    root: Any = prepared.root
-    layout = replace(prepared.layout, learned=False)
+    store = prepared.store
+    layout = replace(store.layout, learned=False)
     names = [name for name in layout.results() if name != "grain_id"]
     errors = {name: _empty_errors(layout, name, len(rows)) for name in names}
     for i in np.flatnonzero(solved):
         for name in names:
-            there, reference = (np.asarray(g[name][r]) for g, r in ((root, int(rows[i])), (group, int(i))))
-            errors[name][i] = relative_error(name, there, reference)
-    if prepared.layout.learned:
-        verdict = by_bands(_inside(prepared, rows, group, names, solved))
+            errors[name][i] = relative_error(name, store.read(name, int(rows[i])), reference.read(name, int(i)))
+    if store.layout.learned:
+        verdict = by_bands(_inside(prepared, rows, reference, names, solved))
     else:
         verdict = by_tolerance(stated_tolerance(prepared.plan.config), errors)
     _write_verification(prepared, rows, errors, verdict, solved)
     passed = solved & verdict.passed
-    prepared.ledger.mark(rows[passed], VERIFIED)
-    prepared.ledger.mark(rows[~passed], DONE)
+    store.table.mark(rows[passed], VERIFIED)
+    store.table.mark(rows[~passed], DONE)
     return [
         f"{point_name(prepared.plan, int(rows[i]))}: {verdict.why[i]}"
         for i in np.flatnonzero(solved & ~passed).tolist()
@@ -172,15 +175,15 @@ def _judge(prepared: Prepared, rows: np.ndarray, group: Any, solved: np.ndarray)
 
 
 def _inside(
-    prepared: Prepared, rows: np.ndarray, group: Any, names: Sequence[str], solved: np.ndarray
+    prepared: Prepared, rows: np.ndarray, reference: PointGroup, names: Sequence[str], solved: np.ndarray
 ) -> dict[str, np.ndarray]:
     """QoI -> share of the reference's values inside the bands, (point, realization); NaN where not solved."""
-    root: Any = prepared.root
-    found = {name: np.full((len(rows), prepared.layout.realizations), np.nan) for name in names if name != "field"}
+    store = prepared.store
+    found = {name: np.full((len(rows), store.layout.realizations), np.nan) for name in names if name != "field"}
     for name, shares in found.items():
         for i in np.flatnonzero(solved):
-            low, high = (np.asarray(root[f"{name}_{end}"][int(rows[i])]) for end in ("low", "high"))
-            shares[i] = share_inside(low, high, np.asarray(group[name][int(i)]))
+            low, high = (store.read(f"{name}_{end}", int(rows[i])) for end in ("low", "high"))
+            shares[i] = share_inside(low, high, reference.read(name, int(i)))
     return found
 
 
@@ -196,40 +199,33 @@ def _write_verification(
     verdict: Verdict,
     solved: np.ndarray,
 ) -> None:
-    root, (plan, layout) = prepared.root, _part(prepared.plan, prepared.layout, rows)
-    group: Any = root.create_group(VERIFICATION, overwrite=True)
+    store, (plan, layout) = prepared.store, _part(prepared.plan, prepared.store.layout, rows)
+    group = store.create_subgroup(VERIFICATION)
     dims = ("point", "realization")
+
+    def write(name: str, over: tuple[str, ...], values: np.ndarray, about: dict[str, Any]) -> None:
+        fill = -1 if values.dtype == np.int8 else np.nan
+        attributes = {"units": "1", **about}
+        group.create_variable(name, Variable(over, values.dtype.name, fill, values.shape, None, attributes), values)
+
     for name, values in errors.items():
         over = (*dims, layout.time_field_dim) if name == "field" else dims
-        about = {"units": "1", "long_name": f"relative error of {name} against the reference"}
-        variable = Variable(over, "float64", np.nan, values.shape, None, about)
-        create_variables(group, {name: variable}, layout.sizes)
-        group[name][...] = values
+        write(name, over, values, {"long_name": f"relative error of {name} against the reference"})
     for name, values in verdict.inside.items():
-        about = {"units": "1", "long_name": f"share of the reference's {name} inside the bands"}
-        create_variables(
-            group, {f"{name}_inside": Variable(dims, "float64", np.nan, values.shape, None, about)}, layout.sizes
-        )
-        group[f"{name}_inside"][...] = values
-    about_flag: dict[str, Any] = {
-        "units": "1",
-        "long_name": verdict.meaning,
-        "flag_values": [-1, 0, 1],
-        "flag_meanings": "not_solved missed within",
-    }
-    about_point = {**about_flag, "long_name": "whether the point passed, all its realizations together"}
-    create_variables(group, {"passed": Variable(("point",), "int8", -1, (len(rows),), None, about_point)}, layout.sizes)
-    group["passed"][...] = np.where(solved, verdict.passed, -1).astype(np.int8)
-    flag = {verdict.name: Variable(dims, "int8", -1, verdict.good.shape, None, about_flag)}
-    create_variables(group, flag, layout.sizes)
-    group[verdict.name][...] = np.where(solved[:, None], verdict.good, -1).astype(np.int8)
-    write_coordinates(group, plan, layout)
+        write(f"{name}_inside", dims, values, {"long_name": f"share of the reference's {name} inside the bands"})
+    flags = {"flag_values": [-1, 0, 1], "flag_meanings": "not_solved missed within"}
+    passed = np.where(solved, verdict.passed, -1).astype(np.int8)
+    about_passed = {"long_name": "whether the point passed, all its realizations together", **flags}
+    write("passed", ("point",), passed, about_passed)
+    good = np.where(solved[:, None], verdict.good, -1).astype(np.int8)
+    write(verdict.name, dims, good, {"long_name": verdict.meaning, **flags})
+    group.write_coordinates(plan, layout)
     tolerance = getattr(plan.config.engine, "tolerance", None)
     about_group: dict[str, Any] = {"long_name": "errors found by the spot checks", "tolerance": tolerance}
     if verdict.inside and solved.any():
         about_group["inside"] = {name: float(np.mean(shares[solved])) for name, shares in verdict.inside.items()}
-    group.update_attributes({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})
-    update_attributes(root, {})
+    group.group.update_attributes({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})
+    store.update_attributes({})
 
 
 def check_something_done(prepared: Prepared) -> None:
@@ -238,5 +234,5 @@ def check_something_done(prepared: Prepared) -> None:
     Raises:
         InputError: saying what to do.
     """
-    if not np.isin(prepared.ledger.status, (DONE, VERIFIED)).any():
-        raise InputError(f"{prepared.url}: nothing in it is done yet; run the sweep first")
+    if not prepared.store.table.usable.any():
+        raise InputError(f"{prepared.store.url}: nothing in it is done yet; run the sweep first")

@@ -19,11 +19,9 @@ from sweeps.execution.batch_report import BatchOutcome
 from sweeps.execution.extensions import dumps_by_value, register_packed
 from sweeps.execution.trajectories import Filling, compute_rows
 from sweeps.execution.worker_environment import check_here
-from sweeps.store.layout import DONE, PENDING, Layout
-from sweeps.store.store import empty_shard, open_store, read_shard, write_shard
-
-# What reading a damaged or vanished store raises.
-UNREADABLE = (OSError, ValueError, KeyError, RuntimeError)
+from sweeps.store.dataset import UNREADABLE
+from sweeps.store.layout import DONE, PENDING, Layout, empty_shard
+from sweeps.store.store import Store, write_shard
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:
     keep = ~(compute | copied)
     if keep.any():
         try:
-            there = read_shard(open_store(task.url), batch.shard, task.start, task.stop)
+            there = Store.open(task.url).read_shard(batch.shard, task.start, task.stop)
         except UNREADABLE:
             return compute | keep, copied
         kept = {name: values[keep] for name, values in there.items()}
@@ -165,8 +163,8 @@ def _was_written(rows: Mapping[str, Any]) -> bool:
 
 def _copied(batch: Filling, reuse: Reuse) -> bool:
     try:
-        source = open_store(reuse.url)
-        found = {name: source[name].oindex[reuse.source] for name in batch.shard}  # type: ignore[union-attr]
+        source = Store.open(reuse.url)
+        found = {name: np.asarray(source.array(name).oindex[reuse.source]) for name in batch.shard}
     except UNREADABLE:
         return False
     if not _was_written(found):

@@ -17,8 +17,8 @@ from solvers.qois.energy import energy_rises
 from sweeps.engines.protocol import Engine, Request
 from sweeps.engines.registry import resolve_device
 from sweeps.plan.problems import build_problem, build_start
+from sweeps.store.group import Shard
 from sweeps.store.layout import DIVERGED, DONE, FAILED, Layout
-from sweeps.store.store import Shard
 
 if TYPE_CHECKING:
     from sweeps.engines.protocol import Answer

@@ -1,4 +1,4 @@
-"""What there is to know of a sweep that runs, as JSON: the map of its points, failures, some curves."""
+"""Facts about a sweep, fit for JSON: the map of its points, failures, some curves, spot checks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from solvers.processes.registry import process_named
-from sweeps.store.layout import DIVERGED, DONE, FAILED, PENDING, STATUS_FLAGS, VERIFIED
+from sweeps.store.layout import DIVERGED, DONE, FAILED, PENDING, STATUS_FLAGS, VERIFIED, usable
+from sweeps.store.store import VERIFICATION, Store
 
 #: Points on the map; of larger sweeps every n-th is shown.
 MAP_POINTS = 4096
 #: Samples whose course is shown, spread evenly over the points.
 CURVES = 12
 CURVE_TIMES = 101
-FAILURES = 50
+#: Failures listed one by one by the status command, and by the dashboard.
+FAILURES_LISTED, FAILURES = 1000, 50
 # A point is in the first of these states that any of its samples is in, verified when all are.
 ORDER = (PENDING, FAILED, DIVERGED, DONE, VERIFIED)
 
@@ -50,30 +52,26 @@ def parameter_map(parameters: Mapping[str, np.ndarray], state: np.ndarray) -> di
 
 
 class Curves:
-    """The course of a few quantities at points spread over the sweep, each read from the store once, when it is done.
+    """The course of a few quantities at points spread over the sweep, each read once, when it is done."""
 
-    Args:
-        root: group of the store.
-        process: of the sweep.
-        times: (time,).
-        points: how many.
-    """
-
-    def __init__(self, root: Any, process: str, times: np.ndarray, points: int) -> None:
-        self._root, self._names = root, [n for n in process_named(process).appearance.curves if n in root]
-        self._shown = slice(None, None, -(-len(times) // CURVE_TIMES))
-        self._times = times[self._shown].tolist()
-        self._parts = [part for part in np.array_split(np.arange(points), min(CURVES, points)) if len(part)]
+    def __init__(self, store: Store) -> None:
+        layout = store.layout
+        self._store = store
+        self._names = [n for n in process_named(layout.process).appearance.curves if n in store]
+        self._shown = slice(None, None, -(-len(layout.times) // CURVE_TIMES))
+        self._times = layout.times[self._shown].tolist()
+        parts = np.array_split(np.arange(layout.points), min(CURVES, layout.points))
+        self._parts = [part for part in parts if len(part)]
         self._known: dict[int, dict[str, list[float | None]]] = {}
         self._rows: dict[int, int] = {}
 
     def read(self, state: np.ndarray) -> dict[str, Any]:
         """``time``, ``rows`` (storage positions) and, for each quantity, a list of values for each row."""
         for number, part in enumerate(self._parts):
-            done = part[np.isin(state[part], (DONE, VERIFIED))]
+            done = part[usable(state[part])]
             if number not in self._known and len(done):
-                values = {name: self._root[name][int(done[0]), 0] for name in self._names}
-                self._known[number] = {name: finite(v[self._shown]) for name, v in values.items()}
+                values = {name: self._store.read(name, int(done[0]))[0] for name in self._names}
+                self._known[number] = {name: _without_nan(v[self._shown]) for name, v in values.items()}
                 self._rows[number] = int(done[0])
         order = sorted(self._known)
         return {
@@ -83,13 +81,54 @@ class Curves:
         }
 
 
-def finite(values: np.ndarray) -> list[float | None]:
+def _without_nan(values: np.ndarray) -> list[float | None]:
     """Numbers for JSON, which knows no NaN."""
     return [float(v) if np.isfinite(v) else None for v in values]
 
 
 def time_left(points: int, finished: int, rate: float) -> float | None:
-    """Seconds until all points are done at this rate; None where nobody knows."""
+    """Seconds until all points are done at this rate; None where it is unknown."""
     if finished >= points:
         return 0.0
     return round((points - finished) / rate, 1) if rate > 0 else None
+
+
+def failure_facts(
+    status: np.ndarray, errors: np.ndarray, design_index: np.ndarray, parameters: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """Point, realization, parameters, status and error of the first samples that failed or diverged.
+
+    Args:
+        status, errors: (point, realization).
+        design_index: (point,), row of the design.
+        parameters: name -> (point,).
+    """
+    names = {number: name for name, number in STATUS_FLAGS.items()}
+    return [
+        {
+            "point": int(design_index[row]),
+            "realization": int(realization),
+            "parameters": {name: float(v[row]) for name, v in parameters.items()},
+            "status": names[int(status[row, realization])],
+            "error": str(errors[row, realization]),
+        }
+        for row, realization in np.argwhere(np.isin(status, (FAILED, DIVERGED)))[:FAILURES_LISTED]
+    ]
+
+
+def verification_facts(store: Store) -> dict[str, Any] | None:
+    """What the spot checks found; None where there were none."""
+    group = store.subgroup(VERIFICATION)
+    found = next((n for n in ("within_tolerance", "inside_band") if group is not None and n in group), None)
+    if group is None or found is None:
+        return None
+    within = group.read(found)
+    # Stores of earlier versions have no flag for points as a whole.
+    passed = group.read("passed") if "passed" in group else within.min(axis=1)
+    return {
+        "points": int((within >= 0).all(axis=1).sum()),
+        "within": int((passed == 1).sum()),
+        "inside": group.attributes.get("inside"),
+        "judged_by": "tolerance" if found == "within_tolerance" else "bands",
+        "tolerance": group.attributes.get("tolerance"),
+    }

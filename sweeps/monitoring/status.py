@@ -6,16 +6,21 @@ import json
 from typing import Any
 
 import numpy as np
-import zarr
 
-from sweeps.monitoring.facts import Curves, count_states, parameter_map, point_states
+from sweeps.monitoring.facts import (
+    Curves,
+    count_states,
+    failure_facts,
+    parameter_map,
+    point_states,
+    verification_facts,
+)
+from sweeps.store.dataset import UNREADABLE
 from sweeps.store.integrity import find_damage
-from sweeps.store.layout import DIVERGED, FAILED, PENDING, STATUS_FLAGS
+from sweeps.store.layout import DIVERGED, FAILED, PENDING
 from sweeps.store.lock import lock_holder
-from sweeps.store.store import open_store, read, stored_config
+from sweeps.store.store import Store
 
-# Failures listed one by one; `failure_count` counts them all.
-FAILURES_LISTED = 1000
 FAILURES_SHOWN = 20
 REASONS_LISTED, REASONS_SHOWN = 100, 5
 
@@ -40,106 +45,63 @@ def status(url: str) -> dict[str, Any]:
     Raises:
         InputError: if there is no store.
     """
-    root = open_store(url)
-    values = read(root, "status")
+    store = Store.open(url)
+    attributes, values = store.attributes, store.read("status")
     state = point_states(values)
-    failures = _failures(root, values)
+    failed = int(np.isin(values, (FAILED, DIVERGED)).sum())
+    parameters = {name: store.read(name) for name in store.parameter_names}
     running = lock_holder(url)
-    seconds = float(np.nansum(read(root, "wall_s").astype(np.float64)))
+    seconds = float(np.nansum(store.read("wall_s").astype(np.float64)))
     samples = int((values != PENDING).sum())
     return {
-        "name": str(root.attrs.get("title", "")),
+        "name": str(attributes.get("title", "")),
         "store": str(url),
-        "config_hash": str(root.attrs.get("config_hash", "")),
+        "config_hash": str(attributes.get("config_hash", "")),
         "points": len(values),
         "realizations": values.shape[1],
         "states": count_states(state),
-        "batches": _batches(root, state),
-        "failure_count": int(np.isin(values, (FAILED, DIVERGED)).sum()),
-        "failures": failures,
+        "batches": _batches(store, state),
+        "failure_count": failed,
+        "failures": failure_facts(values, store.read("error"), store.read("point"), parameters) if failed else [],
         "computing_s": round(seconds, 3),
-        "wall_time_s": float(root.attrs.get("wall_time_s", 0.0)),  # type: ignore[arg-type]
+        "wall_time_s": float(attributes.get("wall_time_s", 0.0)),
         "samples_per_core_s": round(samples / seconds, 4) if seconds > 0 else None,
         "running": running,
         "phase": (running or {}).get("phase"),
         "rate_points_per_s": (running or {}).get("rate_points_per_s"),
         "seconds_left": (running or {}).get("seconds_left"),
-        "map": parameter_map({name: read(root, name) for name in parameter_names(root)}, state),
-        "curves": _curves(root, state),
-        "verification": verification_of(root),
-        "trust": _trust(root),
-        "engine_choice": _choice(root),
-        "history": str(root.attrs.get("history", "")).splitlines(),
+        "map": parameter_map(parameters, state),
+        "curves": _curves(store, state),
+        "verification": verification_facts(store),
+        "trust": _trust(store),
+        "engine_choice": _choice(store),
+        "history": str(attributes.get("history", "")).splitlines(),
     }
 
 
-def _batches(root: zarr.Group, state: np.ndarray) -> dict[str, int]:
-    array: Any = root["free_energy"]
-    starts = np.arange(0, len(state), array.chunks[0])
+def _batches(store: Store, state: np.ndarray) -> dict[str, int]:
+    starts = np.arange(0, len(state), store.array("free_energy").chunks[0])
     pending = np.add.reduceat((state == PENDING).astype(int), starts)
     return {"total": len(starts), "done": int((pending == 0).sum())}
 
 
-def _curves(root: zarr.Group, state: np.ndarray) -> dict[str, Any] | None:
-    """The course of a few samples; None where they cannot be read (`--check` tells why)."""
+def _curves(store: Store, state: np.ndarray) -> dict[str, Any] | None:
+    """The course of a few samples; None where they cannot be read (`--check` finds out why)."""
     try:
-        return Curves(root, str(stored_config(root)["process"]), read(root, "time"), len(state)).read(state)
-    except (OSError, ValueError, KeyError, RuntimeError):
+        return Curves(store).read(state)
+    except UNREADABLE:
         return None
 
 
-def _failures(root: zarr.Group, values: np.ndarray) -> list[dict[str, Any]]:
-    found = np.argwhere(np.isin(values, (FAILED, DIVERGED)))[:FAILURES_LISTED]
-    if not len(found):
-        return []
-    names = {number: name for name, number in STATUS_FLAGS.items()}
-    errors = read(root, "error")
-    design = read(root, "point")
-    parameters = {name: read(root, name) for name in parameter_names(root)}
-    return [
-        {
-            "point": int(design[row]),
-            "realization": int(realization),
-            "parameters": {name: float(v[row]) for name, v in parameters.items()},
-            "status": names[int(values[row, realization])],
-            "error": str(errors[row, realization]),
-        }
-        for row, realization in found
-    ]
-
-
-def parameter_names(root: zarr.Group) -> list[str]:
-    """The parameters of a store, in storage order."""
-    return [name for name in str(root.attrs["coordinates"]).split() if name != "key"]
-
-
-def verification_of(root: zarr.Group) -> dict[str, Any] | None:
-    """What the spot checks found; None where there were none."""
-    found = next((name for name in ("within_tolerance", "inside_band") if f"verification/{name}" in root), None)
-    if found is None:
-        return None
-    within = read(root, f"verification/{found}")
-    # Stores of earlier versions have no verdict for points as a whole.
-    passed = read(root, "verification/passed") if "verification/passed" in root else within.min(axis=1)
-    attributes: Any = root["verification"].attrs
-    return {
-        "points": int((within >= 0).all(axis=1).sum()),
-        "within": int((passed == 1).sum()),
-        "inside": attributes.get("inside"),
-        "judged_by": "tolerance" if found == "within_tolerance" else "bands",
-        "tolerance": attributes.get("tolerance"),
-    }
-
-
-def _trust(root: zarr.Group) -> dict[str, Any] | None:
+def _trust(store: Store) -> dict[str, Any] | None:
     """Of a learned engine: how many samples are trusted, and why others are not."""
-    if "trust" not in root:
+    if "trust" not in store:
         return None
-    trust = read(root, "trust")
+    trust = store.read("trust")
     known = np.isfinite(trust)
-    reasons = sorted({str(text) for text in read(root, "error")[known & (trust < 1)]})
-    drift = read(root, "mass_drift")[known] if "mass_drift" in root else np.zeros(0)
-    rises = read(root, "energy_rises")[known]
+    reasons = sorted({str(text) for text in store.read("error")[known & (trust < 1)]})
+    drift = store.read("mass_drift")[known] if "mass_drift" in store else np.zeros(0)
+    rises = store.read("energy_rises")[known]
     return {
         "samples": int(known.sum()),
         "trusted": int((trust[known] >= 1).sum()),
@@ -189,8 +151,8 @@ def _trust_lines(trust: dict[str, Any]) -> list[str]:
     return lines + [f"  not trusted: {reason}" for reason in trust["reasons"][:REASONS_SHOWN]]
 
 
-def _choice(root: zarr.Group) -> dict[str, Any] | None:
-    text = root.attrs.get("engine_choice")
+def _choice(store: Store) -> dict[str, Any] | None:
+    text = store.attributes.get("engine_choice")
     return json.loads(str(text)) if text else None
 
 
@@ -201,7 +163,7 @@ def _failure_line(failure: dict[str, Any]) -> str:
 
 
 def check_store(url: str) -> list[dict[str, Any]]:
-    """Read every object of a store; the checksums tell damaged ones.
+    """Read every object of a store and compare it with its checksum.
 
     Returns:
         One dictionary for each bad object: ``variable``, ``object`` (its path below the store), ``rows`` (of the
@@ -210,7 +172,7 @@ def check_store(url: str) -> list[dict[str, Any]]:
     Raises:
         InputError: if there is no store, or its root is damaged beyond reading.
     """
-    return [item.as_dict() for item in find_damage(url)]
+    return [item.as_dict() for item in find_damage(Store.open(url))]
 
 
 def describe_damage(bad: list[dict[str, Any]]) -> str:

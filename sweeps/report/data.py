@@ -14,7 +14,7 @@ import xarray as xr
 
 from sweeps.plan.description import bracketed
 from sweeps.store.locations import location
-from sweeps.store.store import open_store
+from sweeps.store.store import REFERENCE, VERIFICATION, Store
 
 PARAMETERS = ("mobility", "kappa", "composition", "mobility_contrast", "gamma")
 SYMBOLS = {"mobility": "M", "kappa": "κ", "composition": "c₀", "mobility_contrast": "a", "gamma": "γ"}
@@ -25,7 +25,7 @@ SHORT = {
     "mobility_contrast": "mobility contrast a",
     "gamma": "coupling γ",
 }
-GROUPS = ("reference", "verification")
+GROUPS = (REFERENCE, VERIFICATION)
 USABLE = ("done", "verified")
 #: Of the solver, which is judged by its tolerance; of a learned engine, by its bands.
 VERDICTS = ("within_tolerance", "inside_band")
@@ -220,9 +220,9 @@ def read_store(url: str) -> SweepData:
     Raises:
         InputError: if there is no whole sweep's store at ``url``.
     """
-    root = open_store(url)
+    store = Store.open(url)
     place = location(url)
-    groups = {name: xr.open_zarr(place, group=name, chunks=None) for name in GROUPS if name in root}
+    groups = {name: xr.open_zarr(place, group=name, chunks=None) for name in GROUPS if name in store}
     dataset = xr.open_zarr(place, chunks=None)
     dataset = dataset.isel(point=np.argsort(dataset["point"].values, kind="stable"))
     return SweepData(url, dataset, **{name: groups.get(name) for name in GROUPS})

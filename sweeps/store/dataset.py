@@ -1,19 +1,28 @@
-"""A store as an xarray Dataset: lazy, in the order of the design, or with one axis for each parameter."""
+"""Reading a store: as an xarray Dataset, lazy, or as the table of its finished samples."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from solvers.errors import InputError
+from solvers.processes.registry import process_named
+from solvers.qois.registry import qois_of
+from sweeps.store.group import object_shape
+from sweeps.store.layout import usable
 from sweeps.store.locations import location
-from sweeps.store.store import open_store
+from sweeps.store.store import Store
 
 # Bytes to a dask chunk, about: many small batches make many small tasks.
 CHUNK_BYTES = 64 * 2**20
+#: What opening and reading a damaged or vanished store raises.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 def open_sweep(path: str, unstack: bool = False) -> xr.Dataset:
@@ -32,22 +41,22 @@ def open_sweep(path: str, unstack: bool = False) -> xr.Dataset:
         InputError: if there is no store, it is damaged, or ``unstack`` is asked of another design than a
             grid.
     """
-    root = open_store(str(path))
-    axes: Any = root.attrs.get("design_axes") or {}
+    store = Store.open(str(path))
+    axes: Mapping[str, Any] = store.attributes.get("design_axes") or {}
     if unstack and not axes:
         raise InputError(f"{path}: unstack needs a grid design with a varied parameter; this store has none")
     try:
         ds = xr.open_zarr(location(str(path)), consolidated=None, chunks=None)
         order = np.argsort(ds["point"].values, kind="stable")
-        ds = ds.assign({name: _ordered(ds[name], root[name], order) for name in ds.data_vars}).assign_coords(
-            {name: ds[name].variable.load()[order] for name in ds.coords if ds[name].dims == ("point",)}
-        )
+        ds = ds.assign(
+            {name: _ordered(ds[name], store.array(str(name)), order) for name in ds.data_vars}
+        ).assign_coords({name: ds[name].variable.load()[order] for name in ds.coords if ds[name].dims == ("point",)})
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: the store is damaged: {error}") from None
     return _unstacked(ds, {str(n): int(c) for n, c in axes.items()}) if unstack else ds
 
 
-def _ordered(lazy: xr.DataArray, array: Any, order: np.ndarray) -> xr.Variable:
+def _ordered(lazy: xr.DataArray, array: zarr.Array[Any], order: np.ndarray) -> xr.Variable:
     """A variable as a dask array, its points in the order of the design.
 
     Chunks take whole objects where an object can only be read whole. Of a sharded one single points can be read, so
@@ -57,7 +66,7 @@ def _ordered(lazy: xr.DataArray, array: Any, order: np.ndarray) -> xr.Variable:
     if "point" not in variable.dims:
         return variable.chunk()
     in_order = bool((np.diff(order) > 0).all())
-    rows = (array.shards or array.chunks)[0]
+    rows = object_shape(array)[0]
     points = rows * max(1, int(CHUNK_BYTES * len(order) / max(1, variable.nbytes * rows)))
     if in_order or array.shards:
         return (variable if in_order else variable.isel(point=order)).chunk({"point": points})
@@ -88,3 +97,148 @@ def _unstacked(ds: xr.Dataset, axes: dict[str, int]) -> xr.Dataset:
 def _split(data: Any, shape: tuple[int, ...]) -> Any:
     assert data.shape[0] == math.prod(shape)
     return data.reshape((*shape, *data.shape[1:]))
+
+
+@dataclass(frozen=True)
+class FinishedSamples:
+    """The samples of a store that have results, one start at one point each, in storage order.
+
+    Every array that a method returns has the samples as its first axis; ``rows`` chooses among them. Nothing is read
+    before it is asked for.
+
+    Attributes:
+        store: opened for reading.
+        point, realization: int64 (sample,), where they are in the store.
+    """
+
+    store: Store
+    point: np.ndarray
+    realization: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The sweep's resolved configuration: ``grid`` (shape, spacing, boundary), ``initial``, ``realizations``,
+        ``engine`` and more, as in its YAML file."""
+        return self.store.config
+
+    @property
+    def process(self) -> str:
+        """Name of the process."""
+        return str(self.config["process"])
+
+    @property
+    def engine(self) -> str:
+        """Kind of the engine that computed them."""
+        return str(self.config["engine"]["kind"])
+
+    @property
+    def start(self) -> str:
+        """Kind of the initial condition."""
+        return str(self.config["initial"]["kind"])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Cells (y, x)."""
+        return tuple(int(n) for n in self.config["grid"]["shape"])
+
+    @property
+    def spacing(self) -> float:
+        """Cell size."""
+        return float(self.config["grid"]["spacing"])
+
+    @property
+    def boundary(self) -> str:
+        """Boundary of the box."""
+        return str(self.config["grid"]["boundary"])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Blocks of the configuration that belong to the process, such as ``well``: name -> mapping, or None."""
+        return {name: self.config.get(name) for name in process_named(self.process).options}
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of the quantities, (time,)."""
+        return self.store.read("time").astype(np.float64)
+
+    @property
+    def field_times(self) -> np.ndarray:
+        """Times of the fields, (frame,); empty where none were kept."""
+        if "field" not in self.store:
+            return np.zeros(0)
+        return self.store.read("time_field").astype(np.float64) if "time_field" in self.store else self.times
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Names of the quantities of interest in the store."""
+        return tuple(name for name in qois_of(self.process) if name in self.store)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The parameters of the process, and the numbers of its initial condition (``amplitude``, ``grains``): name ->
+        float64 (sample,)."""
+        found = {n: self.store.read(n).astype(np.float64)[self.point] for n in self.store.parameter_names}
+        numbers = {n: v for n, v in self.config["initial"].items() if isinstance(v, int | float) and n not in found}
+        return found | {n: np.full(len(self), float(v)) for n, v in numbers.items()}
+
+    def coordinate(self, name: str) -> np.ndarray:
+        """Values along the axis after time of a quantity, such as ``k`` and ``quantile``."""
+        return self.store.read(name).astype(np.float64)
+
+    def quantity(self, name: str) -> np.ndarray:
+        """A variable over samples, such as a quantity or its band: (sample, time[, extra]); ``trust``: (sample,)."""
+        return self.store.read(name)[self.point, self.realization]
+
+    def fields(
+        self, name: str = "field", frame: int | slice = slice(None), dtype: str | None = None, rows: slice = slice(None)
+    ) -> np.ndarray:
+        """Fields, or grain labels as ``grain_id``.
+
+        Args:
+            name: of the variable.
+            frame: position in ``field_times``; a slice takes several.
+            dtype: of the result; None is that of the store.
+            rows: of the samples.
+
+        Returns:
+            (sample, frame, y, x), or (sample, y, x) for one frame. One object of the store at a time is in memory.
+        """
+        array = self.store.array(name)
+        point, realization = self.point[rows], self.realization[rows]
+        frames = np.arange(array.shape[2])[frame]
+        found = np.empty((len(point), *np.shape(frames), *array.shape[3:]), dtype=dtype or array.dtype)
+        size = object_shape(array)[0]
+        for number in np.unique(point // size):
+            here = np.flatnonzero(point // size == number)
+            block = np.asarray(array[number * size : (number + 1) * size, :, frame])
+            found[here] = block[point[here] - number * size, realization[here]]
+        return found
+
+
+def finished_samples(url: str, trusted: bool = True, needs: Sequence[str] = ()) -> FinishedSamples:
+    """The samples of a store that are done or verified.
+
+    Args:
+        url: of the store, a path or any fsspec URL.
+        trusted: leave out those that a learned engine computed outside its domain.
+        needs: variables that the store must hold.
+
+    Raises:
+        InputError: if there is no store, it is damaged, lacks a variable or has no finished sample.
+    """
+    store = Store.open(str(url))
+    missing = [name for name in needs if name not in store]
+    if missing:
+        raise InputError(f"{url}: holds no {', '.join(missing)}")
+    try:
+        good = usable(store.read("status"))
+        if trusted and "trust" in store:
+            good &= store.read("trust") > 0.5
+    except UNREADABLE as error:
+        raise InputError(f"{url}: the store is damaged: {error}") from None
+    if not good.any():
+        raise InputError(f"{url}: no finished sample; run the sweep first")
+    point, realization = np.nonzero(good)
+    return FinishedSamples(store, point, realization)

@@ -24,8 +24,18 @@ PENDING, DONE, FAILED, DIVERGED, VERIFIED = STATUS_FLAGS.values()
 # Chunks of fields: large enough that a store of 100 GB has 10^5 of them, small enough to read a few frames
 # cheaply.
 INNER_CHUNK_BYTES = 2**20
-# Points to an object of the driver's own variables: rewritten whole when one of its batches ends.
-LEDGER_POINTS = 8192
+# Points to an object of the status variables: rewritten whole when one of its batches ends.
+STATUS_POINTS = 8192
+
+
+def finished(status: np.ndarray) -> np.ndarray:
+    """Which samples need no computing: done, verified, diverged (failed ones are tried again)."""
+    return np.isin(status, (DONE, VERIFIED, DIVERGED))
+
+
+def usable(status: np.ndarray) -> np.ndarray:
+    """Which samples have results: done, verified."""
+    return np.isin(status, (DONE, VERIFIED))
 
 
 @dataclass(frozen=True)
@@ -53,12 +63,12 @@ class Layout:
     """The sizes that fix a store.
 
     Attributes:
-        process: ``cahn_hilliard`` or ``grain_growth``.
+        process: its name.
         points, realizations: counts.
         times: stored times, (time,).
         field_index: positions in ``times`` at which fields are kept; empty with ``retain: qoi``.
         shape: cells (y, x).
-        extra: coordinate values of the extra axes of QoIs, ``k`` and ``quantile`` where the process has them.
+        extra: lengths of the extra axes of QoIs, such as ``k`` and ``quantile``.
         batch: points to a batch.
         learned: whether the engine adds bands, trust and counters.
     """
@@ -69,7 +79,7 @@ class Layout:
     times: np.ndarray
     field_index: np.ndarray
     shape: tuple[int, int]
-    extra: dict[str, np.ndarray]
+    extra: dict[str, int]
     batch: int
     learned: bool = False
 
@@ -82,7 +92,7 @@ class Layout:
     def sizes(self) -> dict[str, int]:
         """Length of every dimension."""
         sizes = {"point": self.points, "realization": self.realizations, "time": len(self.times)}
-        sizes.update({name: len(values) for name, values in self.extra.items()})
+        sizes.update(self.extra)
         if len(self.field_index):
             sizes.update({self.time_field_dim: len(self.field_index), "y": self.shape[0], "x": self.shape[1]})
         return sizes
@@ -100,9 +110,9 @@ class Layout:
             return {**self._fields(), **qois}
         return {**self._fields(), **qois, **_bands(qois), **self._trust()}
 
-    def ledger(self) -> dict[str, Variable]:
+    def status_variables(self) -> dict[str, Variable]:
         """The variables that the driver writes while points finish."""
-        rows = self.batch * max(1, LEDGER_POINTS // self.batch)
+        rows = self.batch * max(1, STATUS_POINTS // self.batch)
         chunks = (min(rows, self.points), self.realizations)
         flags = {
             "long_name": "state of the sample",
@@ -175,20 +185,18 @@ class Layout:
         return (points, *rest), (self.batch, self.realizations, padded, *self.shape)
 
 
-def layout_of(plan: Plan, batch: int | None = None) -> Layout:
-    """The layout of a plan's store; ``batch`` overrides the plan's batch size (that of a store already there)."""
+def layout_of(plan: Plan) -> Layout:
+    """The layout of a plan's new store."""
     config = plan.config
-    times = config.time_values()
-    extra = {n: v.numpy() for n, v in extra_coordinates(config.process, config.grid.build()).items()}
     return Layout(
         process=config.process,
         points=len(plan.keys),
         realizations=config.realizations.count,
-        times=times,
+        times=config.time_values(),
         field_index=config.field_time_indices(),
         shape=config.grid.shape,
-        extra=extra,
-        batch=batch or int(plan.batches[0, 1] - plan.batches[0, 0]),
+        extra={name: len(v) for name, v in extra_coordinates(config.process, config.grid.build()).items()},
+        batch=int(plan.batches[0, 1] - plan.batches[0, 0]),
         learned=engine_kind(config).has_bands,
     )
 
@@ -203,13 +211,37 @@ def _bands(qois: dict[str, Variable]) -> dict[str, Variable]:
     return found
 
 
-def parameter_attributes(process: str, name: str) -> dict[str, str]:
-    """units and long_name of a parameter."""
-    info = process_named(process).parameter(name)
-    return {"units": info.units, "long_name": info.long_name}
+def coordinate_variables(plan: Plan, layout: Layout) -> dict[str, tuple[Variable, np.ndarray]]:
+    """What names rows and columns, with its values: parameters, keys, design index, times, cells, k, quantile."""
+    process, grid = process_named(layout.process), plan.config.grid
+    found: dict[str, tuple[Variable, np.ndarray]] = {}
+
+    def add(name: str, dim: str, values: np.ndarray, units: str, long_name: str) -> None:
+        text = values.dtype.kind in "SU"
+        about = {"units": units, "long_name": long_name}
+        dtype = "str" if text else values.dtype.name
+        found[name] = Variable((dim,), dtype, "" if text else 0, (max(1, len(values)),), None, about), values
+
+    for name, values in plan.parameters.items():
+        info = process.parameter(name)
+        add(name, "point", values, info.units, info.long_name)
+    add("key", "point", plan.keys, "1", "hash of all that determines it")
+    add("point", "point", plan.design_index, "1", "row of the design")
+    add("realization", "realization", np.arange(layout.realizations), "1", "number of the random start")
+    add("time", "time", layout.times, "time", "time")
+    axes = extra_axes(layout.process)
+    for name, tensor in extra_coordinates(layout.process, grid.build()).items():
+        add(name, name, tensor.numpy(), axes[name].units, axes[name].long_name)
+    if len(layout.field_index):
+        if layout.time_field_dim != "time":
+            times = layout.times[layout.field_index]
+            add("time_field", "time_field", times, "time", "times at which fields are kept")
+        for name, cells in zip(("y", "x"), layout.shape, strict=True):
+            add(name, name, (np.arange(cells) + 0.5) * grid.spacing, "length", f"cell centre along {name}")
+    return found
 
 
-def extra_attributes(process: str, name: str) -> dict[str, str]:
-    """units and long_name of the axis after time of a quantity."""
-    axis = extra_axes(process)[name]
-    return {"units": axis.units, "long_name": axis.long_name}
+def empty_shard(layout: Layout, rows: int) -> dict[str, np.ndarray]:
+    """Arrays for ``rows`` points, filled as if nothing had been computed."""
+    sizes = {**layout.sizes, "point": rows}
+    return {name: np.full([sizes[d] for d in v.dims], v.fill, dtype=v.dtype) for name, v in layout.results().items()}

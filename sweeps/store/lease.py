@@ -1,9 +1,9 @@
 """One driver to a store where there are no locks: a small object beside it says who holds it, with a heartbeat.
 
-A holder that dies leaves its lease. It is taken over when its heartbeat is a minute old *and* it has been seen not to
-change for a few beats, so that clocks that differ do no harm. Services that write on condition (S3) decide between two
-that come at once, and tell a holder that was silent for too long that it has lost the store: it stops then. Elsewhere
-the last of two writers stands and the other sees it.
+A lease outlives a holder that dies. It is taken over when its heartbeat is a minute old *and* it does not change for a
+few beats, so that clocks that differ do no harm. Where writes can be conditional (S3) the service decides between two
+drivers that start at once, and a holder that did not renew its lease for too long finds it taken and stops. Elsewhere
+the last of two writers holds it and the other finds that on reading.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ FREE = "free"
 Lease = dict[str, Any]
 
 
-class Slot(Protocol):
-    """The object that holds a lease."""
+class LeaseObject(Protocol):
+    """The object beside a store that says who holds it."""
 
     def read(self) -> tuple[Lease | None, Any]:
         """The lease and its version; None where there is none or it cannot be understood."""
@@ -44,7 +44,7 @@ class Slot(Protocol):
         ...
 
 
-class _S3Slot:
+class _S3Lease:
     """Written only if nothing has changed since it was read."""
 
     def __init__(self, url: str) -> None:
@@ -80,7 +80,7 @@ def _version(about: Any) -> dict[str, str]:
     return {name: about[name] for name in ("e_tag", "version") if about[name] is not None}
 
 
-class _PlainSlot:
+class _FsspecLease:
     """Written and read again: of two that write at once the last stands, and the other sees it here."""
 
     def __init__(self, url: str) -> None:
@@ -103,9 +103,9 @@ class _PlainSlot:
         return content if self.read()[1] == content else None
 
 
-def slot_of(url: str) -> Slot:
-    """The slot beside a store."""
-    return _S3Slot(url) if is_s3(url) else _PlainSlot(url)
+def lease_object(url: str) -> LeaseObject:
+    """The lease beside a store."""
+    return _S3Lease(url) if is_s3(url) else _FsspecLease(url)
 
 
 def _parsed(text: bytes) -> Lease | None:
@@ -115,9 +115,9 @@ def _parsed(text: bytes) -> Lease | None:
         return None
 
 
-def holder_of(url: str) -> Lease | None:
-    """Whose lease a store is under; None if it is free or abandoned."""
-    lease, _ = slot_of(url).read()
+def read_lease(url: str) -> Lease | None:
+    """The lease under which a store is held; None if it is free or abandoned."""
+    lease, _ = lease_object(url).read()
     return lease if lease and _is_fresh(lease) else None
 
 
@@ -125,14 +125,15 @@ def _is_fresh(lease: Lease) -> bool:
     return not lease.get(FREE) and abs(time.time() - float(lease.get("heartbeat", 0))) < ABANDONED_SECONDS
 
 
-class Hold:
-    """A lease that is held: call it to add facts, which go with the next beat."""
+class LeaseHold:
+    """A lease that is held and renewed."""
 
-    def __init__(self, slot: Slot, mine: Lease, version: Any) -> None:
-        self._slot, self._mine, self._version = slot, mine, version
+    def __init__(self, at: LeaseObject, mine: Lease, version: Any) -> None:
+        self._object, self._mine, self._version = at, mine, version
         self._renewed, self._taken = time.monotonic(), False
 
-    def __call__(self, facts: dict[str, Any]) -> None:
+    def publish(self, facts: dict[str, Any]) -> None:
+        """Add facts to the lease, written when it is next renewed."""
         self._mine.update(facts)
 
     def check(self) -> None:
@@ -145,7 +146,7 @@ class Hold:
         """Renew the lease."""
         # A missed beat is made up for by the next.
         with contextlib.suppress(OSError):
-            version = self._slot.write({**self._mine, "heartbeat": time.time()}, self._version)
+            version = self._object.write({**self._mine, "heartbeat": time.time()}, self._version)
             if version is None:
                 self._taken = not self._is_mine()
                 return
@@ -153,25 +154,25 @@ class Hold:
 
     def _is_mine(self) -> bool:
         """After an answer that was lost: was it our own write that came first?"""
-        lease, version = self._slot.read()
+        lease, version = self._object.read()
         if lease is None or lease.get("token") != self._mine["token"]:
             return False
         self._version = version
         return True
 
     def release(self) -> None:
-        """Say that the store is free. The object stays: deleting it could hit the lease of whoever comes next."""
+        """Mark the store as free. The object stays: deleting it could delete the lease of the next holder."""
         with contextlib.suppress(OSError):
-            self._slot.write({**self._mine, FREE: True}, self._version)
+            self._object.write({**self._mine, FREE: True}, self._version)
 
 
 @contextlib.contextmanager
-def leased(url: str, owner: Lease) -> Iterator[Hold | Lease]:
+def leased(url: str, owner: Lease) -> Iterator[LeaseHold | Lease]:
     """Hold a store while the block runs.
 
     Args:
         url: of the store.
-        owner: what others are told.
+        owner: ``owner`` and ``since``, what :func:`read_lease` returns elsewhere.
 
     Yields:
         The hold; or, where another has the store, its lease.
@@ -181,10 +182,10 @@ def leased(url: str, owner: Lease) -> Iterator[Hold | Lease]:
     """
     mine = {**owner, "token": uuid.uuid4().hex}
     try:
-        hold = _take(slot_of(url), mine)
+        hold = _take(lease_object(url), mine)
     except (OSError, ImportError, ValueError) as error:
         raise InputError(f"{url}: cannot be written: {' '.join(str(error).split())[:300]}") from None
-    if not isinstance(hold, Hold):
+    if not isinstance(hold, LeaseHold):
         yield hold
         return
     stop = threading.Event()
@@ -198,24 +199,24 @@ def leased(url: str, owner: Lease) -> Iterator[Hold | Lease]:
         hold.release()
 
 
-def _take(slot: Slot, mine: Lease) -> Hold | Lease:
+def _take(at: LeaseObject, mine: Lease) -> LeaseHold | Lease:
     """Write the lease; another's if it is another's."""
-    held, version = slot.read()
+    held, version = at.read()
     if held and _is_fresh(held):
         return held
     if held and not held.get(FREE):
         until = time.monotonic() + LOOK_SECONDS
         while time.monotonic() < until:
             time.sleep(min(1.0, LOOK_SECONDS / 5))
-            again, seen = slot.read()
+            again, seen = at.read()
             if seen != version:
                 return again or held
-    written = slot.write({**mine, "heartbeat": time.time()}, version)
+    written = at.write({**mine, "heartbeat": time.time()}, version)
     if written is None:
-        return slot.read()[0] or {"owner": "another driver", "since": "this moment"}
-    return Hold(slot, mine, written)
+        return at.read()[0] or {"owner": "another driver", "since": "this moment"}
+    return LeaseHold(at, mine, written)
 
 
-def _keep(hold: Hold, stop: threading.Event) -> None:
+def _keep(hold: LeaseHold, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_SECONDS):
         hold.beat()

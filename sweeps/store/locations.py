@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from zarr.abc.store import Store
-from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.abc.store import Store as Objects
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from solvers.errors import InputError
@@ -50,7 +51,7 @@ def location(url: str) -> Any:
     return S3Store(bucket(url)) if is_s3(url) else local_path(url) or url
 
 
-def object_store(url: str) -> Store:
+def object_store(url: str) -> Objects:
     """The objects below a URL."""
     path = local_path(url)
     if path is not None:
@@ -141,6 +142,23 @@ class S3Store(ObjectStore):  # type: ignore[type-arg]
         with as_os_errors():
             async for name in super().list_dir(prefix):
                 yield name
+
+
+def read_bytes(objects: Objects, path: str) -> bytes | None:
+    """An object as it is stored, None where there is none."""
+    buffer = sync(objects.get(path, default_buffer_prototype()))
+    return None if buffer is None else buffer.to_bytes()
+
+
+def write_bytes(objects: Objects, path: str, content: bytes) -> None:
+    """Write an object as it is to be stored."""
+    sync(objects.set(path, default_buffer_prototype().buffer.from_bytes(content)))
+
+
+def cannot_write(url: str, error: OSError) -> InputError:
+    """The line for a full disk, a read-only folder and the like."""
+    place = url.removeprefix("file://")
+    return InputError(f"{place}: cannot be written: {error.strerror or error}")
 
 
 def anything_at(url: str) -> bool:

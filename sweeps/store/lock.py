@@ -1,7 +1,7 @@
 """One driver to a store.
 
-On a local file system an advisory lock (``flock``) on a file beside the store: the kernel drops it when its
-holder dies, however it dies. Anywhere else a lease (:mod:`sweeps.store.lease`).
+On a local file system a lock of the operating system on a file beside the store, which ends with its holder, however
+that ends. Anywhere else a lease (:mod:`sweeps.store.lease`).
 """
 
 from __future__ import annotations
@@ -15,27 +15,25 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout, lock_descriptor
 
 from solvers.errors import InputError
-from sweeps.store.lease import Hold, holder_of, leased
-from sweeps.store.locations import local_path
-from sweeps.store.store import cannot_write
+from sweeps.store.lease import LeaseHold, leased, read_lease
+from sweeps.store.locations import cannot_write, local_path
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: the lease serves there
-    fcntl = None  # type: ignore[assignment]
-
-# Whoever only looks (`lock_holder`) holds the lock for an instant.
+#: Longer than another process holds the lock to find out whether it is held (:func:`lock_holder`).
+TIMEOUT_SECONDS = 0.1
+# The holder's facts are read so often: while it writes them the file is empty for an instant.
 TRIES, TRY_SECONDS = 3, 0.05
 
 
-class Holding(Protocol):
+class Hold(Protocol):
     """A store that is held."""
 
-    def __call__(self, facts: dict[str, Any]) -> None:
-        """Add facts to what :func:`lock_holder` tells others."""
+    def publish(self, facts: dict[str, Any]) -> None:
+        """Add facts to what :func:`lock_holder` returns elsewhere."""
         ...
 
     def check(self) -> None:
@@ -44,34 +42,35 @@ class Holding(Protocol):
 
 
 @contextlib.contextmanager
-def store_lock(url: str) -> Iterator[Holding]:
+def store_lock(url: str) -> Iterator[Hold]:
     """Hold the store while the block runs.
-
-    Yields:
-        A function that adds facts to what :func:`lock_holder` tells others, and can tell whether it still holds.
 
     Raises:
         InputError: if another driver holds it, naming who and since when; nothing is touched then.
     """
     path = local_path(url)
-    with _file_lock(path, url) if path is not None and fcntl is not None else _lease(url) as tell:
-        yield tell
+    if path is not None:
+        with _file_lock(_lock_file(path), url) as file_hold:
+            yield file_hold
+        return
+    with leased(url, _owner()) as hold:
+        if not isinstance(hold, LeaseHold):
+            raise _busy(url, hold)
+        yield hold
 
 
 def lock_holder(url: str) -> dict[str, Any] | None:
-    """Who drives a store now: ``{"owner", "since"}``, or None. Takes nothing and changes nothing."""
+    """Who writes to a store now: ``{"owner", "since"}``, or None."""
     path = local_path(url)
-    if path is None or fcntl is None:
-        return holder_of(url)
+    if path is None:
+        return read_lease(url)
+    lock = _lock_file(path)
     try:
-        with _lock_file(path).open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return _told(file)
+        # Network file systems lock only what was opened to be written.
+        with lock.open("r+" if os.access(lock, os.W_OK) else "r") as file:
+            return None if lock_descriptor(file.fileno(), blocking=False) else _holder(lock)
     except OSError:
         return None
-    return None
 
 
 def _lock_file(path: Path) -> Path:
@@ -87,12 +86,10 @@ def _owner() -> dict[str, Any]:
     return {"owner": f"{user}@{socket.gethostname()} process {os.getpid()}", "since": since}
 
 
-def _told(file: IO[str]) -> dict[str, Any]:
+def _holder(lock: Path) -> dict[str, Any]:
     for _ in range(TRIES):
-        file.seek(0)
-        # Its holder may be writing: then it is empty for an instant.
-        with contextlib.suppress(ValueError, TypeError):
-            return dict(json.loads(file.read()))
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return dict(json.loads(lock.read_text()))
         time.sleep(TRY_SECONDS)
     return {"owner": "another process", "since": "an unknown time"}
 
@@ -104,70 +101,39 @@ def _busy(url: str, holder: dict[str, Any]) -> InputError:
     )
 
 
-@contextlib.contextmanager
-def _lease(url: str) -> Iterator[Hold]:
-    with leased(url, _owner()) as hold:
-        if not isinstance(hold, Hold):
-            raise _busy(url, hold)
-        yield hold
-
-
 class _FileHold:
-    """The kernel keeps it until this process ends."""
+    """The lock is kept by the operating system until this process ends."""
 
-    def __init__(self, file: IO[str], about: dict[str, Any], url: str) -> None:
-        self._file, self._about, self._url = file, about, url
+    def __init__(self, lock: Path, url: str) -> None:
+        self._lock, self._url, self._owner = lock, url, _owner()
 
-    def __call__(self, facts: dict[str, Any]) -> None:
-        _tell(self._file, {**self._about, **facts}, self._url)
+    def publish(self, facts: dict[str, Any]) -> None:
+        try:
+            self._lock.write_text(json.dumps({**self._owner, **facts}))
+        except OSError as error:
+            raise cannot_write(self._url, error) from None
 
     def check(self) -> None:
         """Nothing to check."""
 
 
 @contextlib.contextmanager
-def _file_lock(path: Path, url: str) -> Iterator[Holding]:
-    lock = _lock_file(path)
+def _file_lock(path: Path, url: str) -> Iterator[Hold]:
+    lock = FileLock(path, timeout=TIMEOUT_SECONDS, poll_interval=TRY_SECONDS, fallback_to_soft=False)
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = _locked(lock, url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise _busy(url, _holder(path)) from None
     except OSError as error:
         raise cannot_write(url, error) from None
     try:
-        about = _owner()
-        _tell(file, about, url)
-        yield _FileHold(file, about, url)
+        hold = _FileHold(path, url)
+        hold.publish({})
+        yield hold
     finally:
-        # Removed while held: whoever opened it meanwhile sees another file at the path and tries again.
-        # Left behind where the folder has become read-only: it holds nothing without its holder.
+        # Removed while held: a process that opened it meanwhile sees that it is gone and tries again. It stays where
+        # the folder has become read-only, and holds nothing.
         with contextlib.suppress(OSError):
-            lock.unlink(missing_ok=True)
-        file.close()
-
-
-def _tell(file: IO[str], facts: dict[str, Any], url: str) -> None:
-    try:
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(facts))
-        file.flush()
-    except OSError as error:
-        raise cannot_write(url, error) from None
-
-
-def _locked(lock: Path, url: str) -> IO[str]:
-    tries = 0
-    while True:
-        file = lock.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder, tries = _told(file), tries + 1
-            file.close()
-            if tries == TRIES:
-                raise _busy(url, holder) from None
-            time.sleep(TRY_SECONDS)
-            continue
-        if lock.exists() and os.fstat(file.fileno()).st_ino == lock.stat().st_ino:
-            return file
-        file.close()
+            path.unlink(missing_ok=True)
+        lock.release()

@@ -8,26 +8,24 @@ import subprocess
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from sweeps.config.sweep import SweepConfig
+from typing import Any
 
 PACKAGES = ("phasetwin", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
 
 
-def provenance(config: SweepConfig) -> dict[str, Any]:
-    """Root attributes of a store that tell what made it."""
-    from sweeps.engines.registry import resolve_device
+def provenance(device: str, weights_sha256: str) -> dict[str, Any]:
+    """Root attributes of a store that say what made it.
 
-    engine = config.engine
-
+    Args:
+        device: ``cpu`` or ``cuda...``, where the engine computes.
+        weights_sha256: of a learned engine; empty for others.
+    """
     return {
         "versions": {"python": platform.python_version(), **versions()},
         "git_commit": git_commit(),
-        "device": device_name(resolve_device(getattr(engine, "device", "auto"))),
+        "device": device_name(device),
         "host_cores": os.cpu_count() or 1,
-        "weights_sha256": engine.weights_sha256(),
+        "weights_sha256": weights_sha256,
     }
 
 

@@ -1,68 +1,62 @@
-"""Damage is mended when a sweep runs again: metadata and coordinates from the plan, results by computing them anew.
+"""Damage is repaired when a sweep runs again: metadata and coordinates from the plan, results by computing them anew.
 
-Only points whose numbers were hit are computed again. The driver's book can mostly be told from the rest:
+Only points whose numbers were damaged are computed again. The status table can be rebuilt from the data, except
+``wall_s``:
 
 - ``status``: a point with an engine beside it was computed under its present key, and its objects are on disk (or it is
   found lost later); finite statistics then mean done. All else is computed again.
 - ``engine``: the sweep's own, unless the sweep mixes engines; then its points are computed again.
-- ``error``: lost; points that have something to say (diverged, not trusted) are computed again.
-- ``wall_s``: lost.
+- ``error``: points that had one (diverged, not trusted) are computed again.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from zarr.abc.store import Store as Objects
+from zarr.core.sync import sync
 
 from solvers.errors import InputError
-from sweeps.plan.plan import Plan
-from sweeps.store.integrity import GROUPS, LEDGER, MISSING, ROOT, Damage, described, root_damage
-from sweeps.store.layout import DIVERGED, DONE, PENDING, Layout
-from sweeps.store.locations import object_store
-from sweeps.store.status_table import Ledger
-from sweeps.store.store import (
-    finished,
-    fixed_attributes,
-    open_store,
-    read_bytes,
-    remove_object,
-    update_attributes,
-    write_bytes,
-    write_coordinates,
-)
+from sweeps.store.group import PointGroup, dimension_names
+from sweeps.store.integrity import MISSING, Damage, gathered_metadata, root_damage
+from sweeps.store.layout import DIVERGED, DONE, PENDING, coordinate_variables, layout_of
+from sweeps.store.locations import object_store, read_bytes, write_bytes
+from sweeps.store.status_table import NAMES
+from sweeps.store.store import METADATA, REFERENCE, VERIFICATION, Store, fixed_attributes
+
+if TYPE_CHECKING:
+    from sweeps.plan.plan import Plan
 
 
-def restore_root(url: str, plan: Plan, attributes: dict[str, Any]) -> bool:
-    """Write the root's metadata anew where they are damaged and what is below is this plan's sweep.
+def restore_root(url: str, plan: Plan, attributes: Mapping[str, Any]) -> list[Damage]:
+    """Write the root's metadata anew where they are damaged and the points below are the plan's.
 
     Args:
         url: of the store.
         plan: of the sweep; its points must be those of the store.
-        attributes: what the root shall say.
+        attributes: of the restored root.
 
     Returns:
-        Whether there was anything to restore. What is not surely a store of this plan is left as it is.
+        What was restored. What is not surely a store of this plan is left as it is.
 
     Raises:
         InputError: for damaged metadata of a store whose points are not the plan's.
     """
-    raw = read_bytes(url, ROOT)
-    if raw is None or (_parses(raw) and not root_damage(url)):
-        return False
-    if not _holds(url, plan):
+    objects = object_store(url)
+    raw = read_bytes(objects, METADATA)
+    if raw is None or (_parses(raw) and not root_damage(objects)):
+        return []
+    if not _has_points_of(plan, objects):
         if not _parses(raw):
-            return False  # whatever it is: opening it will say that it cannot be read
+            return []  # opening it raises that it cannot be read
         raise InputError(f"{url}: its metadata are damaged, and its points are not those of this file; left as it is")
-    about = {
-        "zarr_format": 3,
-        "node_type": "group",
-        "attributes": {**attributes, **fixed_attributes(plan)},
-    }
-    write_bytes(object_store(url), ROOT, json.dumps(about, indent=2).encode())
-    return True
+    metadata = {"zarr_format": 3, "node_type": "group", "attributes": {**attributes, **fixed_attributes(plan)}}
+    write_bytes(objects, METADATA, json.dumps(metadata, indent=2).encode())
+    return [Damage("", METADATA, (0, 0), "metadata were damaged")]
 
 
 def _parses(raw: bytes) -> bool:
@@ -72,100 +66,92 @@ def _parses(raw: bytes) -> bool:
         return False
 
 
-def _holds(url: str, plan: Plan) -> bool:
-    """Whether the array of keys at a URL holds exactly the plan's."""
+def _has_points_of(plan: Plan, objects: Objects) -> bool:
     try:
-        keys: Any = zarr.open_array(object_store(url), path="key", mode="r", zarr_format=3)
+        keys = zarr.open_array(objects, path="key", mode="r", zarr_format=3)
         return bool(np.array_equal(np.asarray(keys[:]).astype("S32"), plan.keys))
     except (OSError, ValueError, KeyError, RuntimeError):
         return False
 
 
-def repair(url: str, plan: Plan, layout: Layout, bad: list[Damage]) -> None:
-    """Remove what is damaged; write metadata and coordinates again.
+def repair(store: Store, plan: Plan, damage: Sequence[Damage], engine: Callable[[], str | None]) -> Store:
+    """Remove what is damaged; write metadata, coordinates and the status table again.
 
     Args:
-        url: of the store, which the caller has locked.
+        store: opened for reading; the caller has locked it.
         plan: of the sweep.
-        layout: of the store.
-        bad: what :func:`sweeps.store.integrity.find_damage` found.
+        damage: what :func:`sweeps.store.integrity.find_damage` found.
+        engine: gives the name of the engine that computes all points, None where a sweep mixes several.
+
+    Returns:
+        The store, opened to be written.
 
     Raises:
-        InputError: where the keys are lost and the file is not the one that the store was made from: nobody can then
-            tell which points are still right.
+        InputError: where the keys are lost and the file is not the one that the store was made from, so that it is
+            unknown which points are still right.
     """
-    copies, stored = described(url), open_store(url).attrs.get("config_hash")
-    if any(d.variable == "key" and not d.is_metadata for d in bad) and stored != plan.hash:
-        raise InputError(f"{url}: its keys are damaged and the file has changed; run the unchanged file first")
-    store = object_store(url)
-    for item in bad:
+    if (
+        any(d.variable == "key" and not d.is_metadata for d in damage)
+        and store.attributes.get("config_hash") != plan.hash
+    ):
+        raise InputError(f"{store.url}: its keys are damaged and the file has changed; run the unchanged file first")
+    objects = object_store(store.url)
+    copies = gathered_metadata(objects)
+    for item in damage:
         if not item.variable:
             continue  # the root, restored before
         if item.is_metadata:
-            write_bytes(store, item.object, json.dumps(copies[item.variable], indent=2).encode())
+            write_bytes(objects, item.object, json.dumps(copies[item.variable], indent=2).encode())
         elif item.error != MISSING:
-            remove_object(store, item.object)
-    root = open_store(url, mode="r+")
-    coordinates = {*plan.parameters, "key", "point", "realization", "time", "time_field", "y", "x", *layout.extra}
-    if any(d.variable in coordinates for d in bad):
-        write_coordinates(root, plan, layout)
-    _drop_checks(root, bad)
+            sync(objects.delete(item.object))
+    layout = layout_of(plan)
+    store = store.writable(layout)
+    if {d.variable for d in damage} & set(coordinate_variables(plan, layout)):
+        store.write_coordinates(plan, layout)
+    _reset_spot_checks(store, damage)
+    _rebuild_table(store, damage, engine)
+    return store
 
 
-def _drop_checks(root: Any, bad: list[Damage]) -> None:
-    """Spot checks that were hit are made again: the point alone where its solution was hit, else all of them."""
-    for group in GROUPS:
-        hit = [d for d in bad if d.variable.startswith(f"{group}/") and not d.is_metadata]
-        if not hit or group not in root:
+def _reset_spot_checks(store: Store, damage: Sequence[Damage]) -> None:
+    """Damaged spot checks are made again: the point alone where its solution was damaged, else all of them."""
+    for name in (REFERENCE, VERIFICATION):
+        damaged = [d for d in damage if d.variable.startswith(f"{name}/") and not d.is_metadata]
+        group = store.subgroup(name)
+        if group is None or not damaged:
             continue
-        names = {d.variable.rpartition("/")[2] for d in hit}
-        book = group == "reference" and not names & {*LEDGER, "key"} and all("point" in _dims(root, d) for d in hit)
-        if book:
-            Ledger(root[group]).reset(np.unique(np.concatenate([np.arange(*d.rows) for d in hit])))
+        if name == REFERENCE and all(_is_result(group, d.variable.removeprefix(f"{name}/")) for d in damaged):
+            group.table.reset(np.unique(np.concatenate([np.arange(*d.rows) for d in damaged])))
         else:
-            del root[group]
-    update_attributes(root, {})
+            del store.group[name]
+    store.update_attributes({})
 
 
-def _dims(root: Any, item: Damage) -> tuple[str, ...]:
-    dims = tuple(root[item.variable].metadata.dimension_names or ())
-    return dims if len(dims) > 1 else ()
+def _is_result(group: PointGroup, name: str) -> bool:
+    dims = dimension_names(group.array(name))
+    return len(dims) > 1 and "point" in dims and name not in NAMES
 
 
-def mend_book(root: zarr.Group, plan: Plan, ledger: Ledger, bad: list[Damage]) -> None:
-    """Fill the gaps that :func:`repair` left in the driver's book, see the top of this module."""
-    values = ledger.values
-    for item in (d for d in bad if d.variable in LEDGER and not d.is_metadata):
+def _rebuild_table(store: Store, damage: Sequence[Damage], engine: Callable[[], str | None]) -> None:
+    """Fill the gaps in the status table, see the top of this module."""
+    table = store.table
+    values = table.values
+    for item in (d for d in damage if d.variable in NAMES and not d.is_metadata):
         rows = np.arange(*item.rows)
         if item.variable == "status":
-            known = (values["engine"][rows] != "").all(axis=1) & _finite(root, rows)
+            finite = np.isfinite(store.read("free_energy", slice(*item.rows))).all(axis=(1, 2))
+            known = (values["engine"][rows] != "").all(axis=1) & finite
             values["status"][rows] = np.where(known, DONE, PENDING)[:, None]
         elif item.variable == "engine":
-            done = finished(values["status"][rows]).all(axis=1)
-            if plan.config.engine.mixes_engines:
+            name = engine()
+            if name is None:
                 values["status"][rows] = PENDING
             else:
-                values["engine"][rows[done]] = _engine_name(plan)
+                values["engine"][rows[table.finished[rows].all(axis=1)]] = name
         elif item.variable == "error":
-            telling = (values["status"][rows] == DIVERGED).any(axis=1)
-            if "trust" in root:
-                telling |= (read_rows(root, "trust", rows) < 1).any(axis=1)
-            values["status"][rows[telling]] = PENDING
-        ledger.touch(rows)
-    ledger.flush()
-
-
-def read_rows(root: Any, name: str, rows: np.ndarray) -> np.ndarray:
-    """Some neighbouring rows of a variable."""
-    return np.asarray(root[name][int(rows[0]) : int(rows[-1]) + 1])
-
-
-def _finite(root: zarr.Group, rows: np.ndarray) -> np.ndarray:
-    """bool (row,): points whose free energy is finite at all times."""
-    return np.asarray(np.isfinite(read_rows(root, "free_energy", rows)).all(axis=(1, 2)))
-
-
-def _engine_name(plan: Plan) -> str:
-    from sweeps.engines.registry import build_engine
-
-    return build_engine(plan.config).name
+            unsure = (values["status"][rows] == DIVERGED).any(axis=1)
+            if "trust" in store:
+                unsure |= (store.read("trust", slice(*item.rows)) < 1).any(axis=1)
+            values["status"][rows[unsure]] = PENDING
+        table.touch(rows)
+    table.flush()

@@ -1,17 +1,19 @@
-"""The driver's book: status, error, computing time and engine of every sample, kept in memory, written in blocks."""
+"""The status table: status, error, computing time and engine of every sample, kept in memory, written in blocks."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import zarr
 
-from sweeps.execution.batch_report import BatchOutcome
-from sweeps.plan.plan import Plan
-from sweeps.store.layout import DIVERGED, FAILED, PENDING
-from sweeps.store.store import cannot_write
+from sweeps.store.layout import DIVERGED, FAILED, PENDING, finished, usable
+from sweeps.store.locations import cannot_write
+
+if TYPE_CHECKING:
+    from sweeps.execution.batch_report import BatchOutcome
+    from sweeps.plan.plan import Plan
+    from sweeps.store.group import PointGroup
 
 # Between two writes at most this long passes: what a killed driver may have to compute again.
 FLUSH_SECONDS = 1.0
@@ -19,36 +21,45 @@ FLUSH_SECONDS = 1.0
 NAMES = ("error", "wall_s", "engine", "status")
 
 
-class Ledger:
+class StatusTable:
     """Status and the like of every sample, (point, realization), in storage order.
 
     Only one driver may have one open on a store (:mod:`sweeps.store.lock`).
 
     Args:
-        root: group with the variables of ``Layout.ledger``.
+        group: with the variables of :meth:`sweeps.store.layout.Layout.status_variables`.
+
+    Attributes:
+        values: ``status``, ``error``, ``wall_s`` and ``engine`` as kept in memory; :meth:`touch` rows that you change.
     """
 
-    def __init__(self, root: zarr.Group) -> None:
-        self._arrays: dict[str, Any] = {name: root[name] for name in NAMES}
-        self._values = {name: np.array(array[:]) for name, array in self._arrays.items()}
+    def __init__(self, group: PointGroup) -> None:
+        self._url = group.url
+        self._arrays = {name: group.array(name) for name in NAMES}
+        self.values = {name: np.array(array[:]) for name, array in self._arrays.items()}
         self._rows = int(self._arrays["status"].chunks[0])
         self._dirty: set[int] = set()
         self._written = time.monotonic()
 
     @property
-    def values(self) -> dict[str, np.ndarray]:
-        """``status``, ``error``, ``wall_s`` and ``engine`` as kept in memory; :meth:`touch` what you change."""
-        return self._values
-
-    @property
     def status(self) -> np.ndarray:
         """int8 (point, realization)."""
-        return self._values["status"]
+        return self.values["status"]
+
+    @property
+    def finished(self) -> np.ndarray:
+        """bool (point, realization), see :func:`sweeps.store.layout.finished`."""
+        return finished(self.status)
+
+    @property
+    def usable(self) -> np.ndarray:
+        """bool (point, realization), see :func:`sweeps.store.layout.usable`."""
+        return usable(self.status)
 
     def record(self, outcome: BatchOutcome) -> None:
         """Take over what a finished batch reports, and write it when the last write is long enough ago."""
         rows = np.arange(outcome.start, outcome.stop)[outcome.computed]
-        values = self._values
+        values = self.values
         values["status"][rows] = outcome.status[outcome.computed]
         values["error"][rows] = ""
         for (row, realization), text in outcome.errors.items():
@@ -63,16 +74,16 @@ class Ledger:
 
     def reset(self, rows: np.ndarray) -> None:
         """Mark points as pending, on disk at once."""
-        self._values["status"][rows] = PENDING
-        self._values["error"][rows] = ""
-        self._values["wall_s"][rows] = np.nan
-        self._values["engine"][rows] = ""
+        self.values["status"][rows] = PENDING
+        self.values["error"][rows] = ""
+        self.values["wall_s"][rows] = np.nan
+        self.values["engine"][rows] = ""
         self.touch(rows)
         self.flush()
 
     def mark(self, rows: np.ndarray, status: int) -> None:
         """Set the status of points, on disk at once."""
-        self._values["status"][rows] = status
+        self.values["status"][rows] = status
         self.touch(rows)
         self.flush()
 
@@ -80,7 +91,7 @@ class Ledger:
         """A line for each sample that failed or diverged."""
         found = np.argwhere(np.isin(self.status, (FAILED, DIVERGED)))
         return tuple(
-            f"{point_name(plan, int(row))} realization {realization}: {self._values['error'][row, realization]}"
+            f"{point_name(plan, int(row))} realization {realization}: {self.values['error'][row, realization]}"
             for row, realization in found
         )
 
@@ -94,9 +105,9 @@ class Ledger:
             for block in sorted(self._dirty):
                 rows = slice(block * self._rows, (block + 1) * self._rows)
                 for name in NAMES:
-                    self._arrays[name][rows] = self._values[name][rows]
+                    self._arrays[name][rows] = self.values[name][rows]
         except OSError as error:
-            raise cannot_write(str(self._arrays["status"].store), error) from None
+            raise cannot_write(self._url, error) from None
         self._dirty.clear()
         self._written = time.monotonic()
 

@@ -16,7 +16,7 @@ import zarr
 from distributed import Client
 
 from sweeps import Sweep
-from sweeps.store.store import object_names
+from sweeps.store.group import object_names
 
 torch.set_num_threads(1)
 TINY: dict[str, Any] = {
@@ -102,7 +102,7 @@ def assert_same_store(first: str, second: str) -> None:
         if isinstance(array, zarr.Group) or name.split("/")[-1] in NOT_COMPARED:
             continue
         np.testing.assert_array_equal(array[:], b[name][:], err_msg=name)  # type: ignore[index]
-        for key in object_names(array, "/".join(name.split("/")[:-1])):
+        for key in object_names(array):
             bytes_a, bytes_b = (Path(path, name, key).read_bytes() for path in (first, second))
             assert bytes_a == bytes_b, (name, key)
 

@@ -11,7 +11,7 @@ import pytest
 
 from solvers.errors import InputError
 from sweeps.monitoring.status import check_store
-from sweeps.store.store import open_store
+from sweeps.store.store import Store
 
 RESULTS = (
     "field",
@@ -115,8 +115,7 @@ def test_emptied_shards_are_not_copied(stored, tiny, client, finished, same_stor
     result = taken.run(client, progress=False)
     assert (result.reused, result.computed) == (9, 3)
     same_store(str(finished(0)), taken.store)
-    root = open_store(stored.store, mode="r+")
-    root["status"][3] = 0  # one of the three points of that batch
+    Store.open(stored.store, mode="r+").array("status")[3] = 0  # one of the three points of that batch
     assert stored.run(client, progress=False, check=False).computed == 3
     same_store(str(finished(0)), stored.store)
 
@@ -146,8 +145,7 @@ def test_without_a_check_nothing_is_read(stored, client) -> None:
 
 
 def test_metadata_of_a_killed_writer_are_no_damage(stored) -> None:
-    root = open_store(stored.store, mode="r+")
-    root.update_attributes({"metadata_crc32c": ""})
+    Store.open(stored.store, mode="r+").group.update_attributes({"metadata_crc32c": ""})
     assert check_store(stored.store) == []
 
 

@@ -64,8 +64,8 @@ def test_lease_where_there_are_no_locks(monkeypatch) -> None:
         with pytest.raises(InputError, match="has been writing"), store_lock(url):
             pass
     assert lock_holder(url) is None
-    slot = lease.slot_of(url)
-    slot.write({"owner": "a dead driver", "since": "long ago", "heartbeat": 0.0}, slot.read()[1])
+    there = lease.lease_object(url)
+    there.write({"owner": "a dead driver", "since": "long ago", "heartbeat": 0.0}, there.read()[1])
     monkeypatch.setattr(lease, "LOOK_SECONDS", 0.1)
     with store_lock(url):
         assert lock_holder(url)["owner"] != "a dead driver"

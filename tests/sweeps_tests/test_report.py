@@ -26,7 +26,7 @@ from sweeps.report.data import quantile, read_store
 from sweeps.report.page import duration
 from sweeps.report.style import cell_edges, spread_indices
 from sweeps.store.layout import DIVERGED, DONE, FAILED, PENDING, Variable, layout_of
-from sweeps.store.store import create_store, create_variables, write_coordinates
+from sweeps.store.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def make_store(
         "wall_time_s": 75.0,
         "history": "2026-01-01T00:00:00Z created",
     }
-    root = create_store(url, plan, layout, attributes)
+    root = Store.create(url, plan, layout, attributes).group
     for variable, about in layout.results().items():
         shape = tuple(layout.sizes[d] for d in about.dims)
         root[variable][...] = invented(variable, shape, plan, layout.times)
@@ -114,21 +114,22 @@ def add_checks(url: str, root: zarr.Group, missed: int) -> None:
     config = from_mapping(json.loads(root.attrs["config"]), SweepConfig, label="test")
     plan = make_plan(config)
     layout = layout_of(plan)
-    reference = root.create_group("reference")
-    create_variables(reference, layout.results(), layout.sizes)
-    write_coordinates(reference, plan, layout)
-    reference.attrs["tolerance"] = 5e-4
-    group = root.create_group("verification")
+    store = Store(url, root)
+    reference = store.create_subgroup("reference")
+    reference.create_variables(layout.results(), layout.sizes)
+    reference.write_coordinates(plan, layout)
+    reference.group.attrs["tolerance"] = 5e-4
+    group = store.create_subgroup("verification")
     shape = (layout.points, layout.realizations)
     for name in ("field", "free_energy", "domain_size"):
         variable = Variable(("point", "realization"), "float64", np.nan, shape, None, {"units": "1"})
-        create_variables(group, {name: variable}, layout.sizes)
-        group[name][...] = np.where(np.arange(layout.points) < missed, 0.034, 0.002)[:, None]
+        values = np.where(np.arange(layout.points) < missed, 0.034, 0.002)[:, None] * np.ones(shape)
+        group.create_variable(name, variable, values)
     flag = Variable(("point", "realization"), "int8", -1, shape, None, {"units": "1"})
-    create_variables(group, {"within_tolerance": flag}, layout.sizes)
-    group["within_tolerance"][...] = (np.arange(layout.points) >= missed)[:, None].astype(np.int8)
-    write_coordinates(group, plan, layout)
-    group.attrs["tolerance"] = 0.01
+    good = (np.arange(layout.points) >= missed)[:, None] & np.ones(shape, dtype=bool)
+    group.create_variable("within_tolerance", flag, good.astype(np.int8))
+    group.write_coordinates(plan, layout)
+    group.group.attrs["tolerance"] = 0.01
     gather(root)
 
 

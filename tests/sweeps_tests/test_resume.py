@@ -11,7 +11,7 @@ import pytest
 from solvers.errors import InputError
 from sweeps import Sweep, open_sweep
 from sweeps.store.layout import DONE
-from sweeps.store.store import open_store
+from sweeps.store.store import Store
 
 # Runs a sweep with workers as threads and kills its own process group at the moment asked for.
 DRIVER = """
@@ -19,7 +19,7 @@ import json, os, signal
 from distributed import Client
 from sweeps import Sweep
 from sweeps.execution import prepare as resume, task as tasks, trajectories as rollouts
-from sweeps.store import status_table as ledger, store
+from sweeps.store import group as groups, status_table as table, store
 
 config, moment = json.loads(ARGUMENTS[0]), ARGUMENTS[1]
 calls = {"n": 0}
@@ -37,7 +37,7 @@ def die_at(module, name, number, after):
     setattr(module, name, wrapped)
 
 if moment == "template":
-    die_at(store, "write_coordinate", 4, after=False)
+    die_at(groups.PointGroup, "write_coordinate", 4, after=False)
 elif moment == "computing":
     die_at(rollouts, "_simulate", 3, after=False)
 elif moment == "half a shard":
@@ -48,12 +48,12 @@ elif moment == "half a shard":
         os.killpg(os.getpgid(0), signal.SIGKILL)
     tasks.write_shard = torn
 elif moment == "shard without status":
-    ledger.FLUSH_SECONDS = 0
-    die_at(ledger.Ledger, "record", 3, after=False)
-elif moment == "half the book":
-    ledger.FLUSH_SECONDS = 0
-    ledger.NAMES = ("error", "wall_s", "engine", "status")
-    die_at(ledger.Ledger, "flush", 3, after=False)
+    table.FLUSH_SECONDS = 0
+    die_at(table.StatusTable, "record", 3, after=False)
+elif moment == "half the table":
+    table.FLUSH_SECONDS = 0
+    table.NAMES = ("error", "wall_s", "engine", "status")
+    die_at(table.StatusTable, "flush", 3, after=False)
 elif moment == "verify":
     def torn(url, start, shard, group="", whole=store.write_shard):
         whole(url, start, shard, group)
@@ -64,7 +64,7 @@ elif moment == "verify":
 with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
     Sweep.from_config(config).run(client, progress=False)
 """
-MOMENTS = ("template", "computing", "half a shard", "shard without status", "half the book", "verify")
+MOMENTS = ("template", "computing", "half a shard", "shard without status", "half the table", "verify")
 
 
 def _config(sweep: Sweep) -> str:
@@ -89,7 +89,7 @@ def test_what_is_done_is_not_computed_again(tiny, client, run_script) -> None:
     process = run_script(DRIVER, _config(sweep), "shard without status")
     process.join(60)
     result = sweep.run(client, progress=False)
-    # Two batches of three points were in the book when the driver died.
+    # Two batches of three points were in the status table when the driver died.
     assert result.computed == 6
 
 
@@ -118,7 +118,7 @@ def test_a_changed_point_in_a_batch_leaves_the_rest_of_it(tiny, client) -> None:
 def test_a_deleted_object_is_computed_again(stored, client) -> None:
     sweep = stored
     whole = open_sweep(sweep.store).free_energy.load()
-    array = open_store(sweep.store)["free_energy"]
+    array = Store.open(sweep.store).array("free_energy")
     (array.store.root / "free_energy" / "c.1.0.0").unlink()
     assert sweep.run(client, progress=False).computed == 3
     np.testing.assert_array_equal(open_sweep(sweep.store).free_energy, whole)

@@ -18,7 +18,7 @@ from sweeps.monitoring.status import check_store, status
 from sweeps.store import lease
 from sweeps.store.locations import bucket as obstore_bucket
 from sweeps.store.lock import lock_holder, store_lock
-from sweeps.store.store import open_store
+from sweeps.store.store import Store
 
 URL = "s3://lab/runs/tiny.zarr"
 
@@ -63,8 +63,7 @@ def test_the_same_objects_as_in_a_folder(tiny, client, bucket, finished) -> None
 def test_half_a_sweep_is_resumed_and_damage_mended(tiny, client, bucket, finished) -> None:
     sweep = tiny(URL)
     sweep.run(client, progress=False)
-    root = open_store(URL, mode="r+")
-    root["status"][3:6] = 0
+    Store.open(URL, mode="r+").array("status")[3:6] = 0
     hit = "runs/tiny.zarr/free_energy/c.2.0.0"
     bucket.objects[hit] = bucket.objects[hit][:-9] + b"x" + bucket.objects[hit][-8:]
     bucket.objects["runs/tiny.zarr/field/c.3.0.0.0.0"] = b""
@@ -113,7 +112,7 @@ def test_of_many_that_come_at_once_one_gets_it(bucket) -> None:
     def come(number: int) -> None:
         barrier.wait()
         with lease.leased(URL, {"owner": str(number)}) as hold:
-            if isinstance(hold, lease.Hold):
+            if isinstance(hold, lease.LeaseHold):
                 got.append(number)
             barrier.wait()
 
@@ -147,7 +146,7 @@ def test_a_living_holder_with_another_clock_is_left_alone(bucket, monkeypatch) -
     now = time.time
     with store_lock(URL):
         monkeypatch.setattr(lease.time, "time", lambda: now() + 3600.0)
-        bystander = lease.slot_of(URL).read()[0]
+        bystander = lease.lease_object(URL).read()[0]
         assert abs(bystander["heartbeat"] - now()) < 60
         monkeypatch.setattr(lease, "_is_fresh", lambda _: False)
         with pytest.raises(InputError, match="has been writing to it since"), store_lock(URL):

@@ -22,7 +22,7 @@ from solvers.initial import from_file
 from sweeps.cluster.client import dashboard_link, open_client
 from sweeps.cluster.security import exposure, tls_security
 from sweeps.config.cluster import LocalCluster, RunningCluster, TlsFiles
-from sweeps.store.store import open_root
+from sweeps.store.store import Store
 
 
 def _certificate(folder: Path, name: str) -> TlsFiles:
@@ -155,7 +155,7 @@ def test_pickled_stores_are_not_opened(tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match="pickled objects"):
         from_file(folder, "c", Grid((4, 4)))
     with pytest.raises(InputError, match="other things are there"):
-        open_root(str(folder))
+        Store.find(str(folder))
     assert not Path("unpickled").exists()
     np.save(tmp_path / "start.npy", np.array([[_Bomb()]]), allow_pickle=True)
     with pytest.raises(InputError, match="cannot be read"):
@@ -168,7 +168,7 @@ def test_addresses_that_do_things(url, tiny) -> None:
     with pytest.raises(InputError, match="allowed"):
         tiny(url)
     with pytest.raises(InputError, match="allowed"):
-        open_root(url)
+        Store.find(url)
 
 
 SLURM = """\

@@ -21,7 +21,7 @@ from sweeps.engines.solver import SolverEngine
 from sweeps.monitoring.status import status
 from sweeps.plan.point_keys import realization_seeds
 from sweeps.store.layout import DIVERGED, DONE, FAILED
-from sweeps.store.store import create_store, open_store, write_shard
+from sweeps.store.store import Store, write_shard
 
 
 @pytest.fixture
@@ -170,11 +170,11 @@ def test_a_shard_is_written_whole_or_not_at_all(tiny) -> None:
     from sweeps.store.layout import layout_of
 
     layout = layout_of(plan)
-    create_store(sweep.store, plan, layout, {"config": "{}"})
+    Store.create(sweep.store, plan, layout, {"config": "{}"})
     part = {"mean": np.zeros((3, 2, 5))}
     with pytest.raises(InputError, match="not whole objects"):
         write_shard(sweep.store, 0, part)
-    assert np.isnan(np.asarray(open_store(sweep.store)["mean"][:])).all()
+    assert np.isnan(Store.open(sweep.store).read("mean")).all()
 
 
 def test_a_model_that_is_not_there_is_refused_before_anything_is_written(tiny, tmp_path) -> None:

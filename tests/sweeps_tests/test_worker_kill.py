@@ -65,8 +65,8 @@ def processes():
 
 def _run(sweep, client, compute, probe=None) -> None:
     prepared = prepare(sweep.store, sweep.plan())
-    run_batches(client, make_tasks(prepared), "tiny", prepared.ledger.record, compute, probe or probe_batch)
-    prepared.ledger.flush()
+    run_batches(client, make_tasks(prepared), "tiny", prepared.store.table.record, compute, probe or probe_batch)
+    prepared.store.table.flush()
 
 
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(tiny, stored, processes, same_store) -> None:

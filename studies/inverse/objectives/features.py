@@ -10,13 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from solvers.grids.grid import Grid
-from sweeps.store.store import open_store, read
+from sweeps.store.group import PointGroup
+from sweeps.store.store import Store
 
 FieldStatistic = Callable[[torch.Tensor, Grid], torch.Tensor]
 
@@ -48,27 +49,30 @@ class PointView:
     """
 
     def __init__(self, url: str, rows: np.ndarray | None = None, group: str = "") -> None:
-        root = open_store(url)
-        self.root: Any = root[group] if group else root
-        order = np.argsort(read(self.root, "point"), kind="stable")
+        store = Store.open(url)
+        points: PointGroup | None = store.subgroup(group) if group else store
+        if points is None:
+            raise KeyError(group)
+        self.points = points
+        order = np.argsort(points.read("point"), kind="stable")
         self.order = order if rows is None else order[rows]
-        self.times = read(self.root, "time")
+        self.times = points.read("time")
 
     def __contains__(self, name: str) -> bool:
-        return name in self.root
+        return name in self.points
 
     def get(self, name: str) -> np.ndarray:
         """A variable as (point, ...)."""
-        return read(self.root, name)[self.order]
+        return self.points.read(name)[self.order]
 
     def field_times(self) -> np.ndarray:
         """Times at which fields are kept."""
-        return read(self.root, "time_field" if "time_field" in self.root else "time")
+        return self.points.read("time_field" if "time_field" in self.points else "time")
 
     def field(self, time: float) -> np.ndarray:
         """(point, realization, y, x) at a kept time."""
         index = int(np.abs(self.field_times() - time).argmin())
-        return np.asarray(self.root["field"][:, :, index])[self.order]
+        return np.asarray(self.points.array("field")[:, :, index])[self.order]
 
 
 class Feature(ABC):

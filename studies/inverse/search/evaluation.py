@@ -21,7 +21,7 @@ from sweeps import Sweep
 from sweeps.config.sweep import SweepConfig
 from sweeps.files import write_text
 from sweeps.store.layout import DIVERGED, FAILED
-from sweeps.store.store import open_store, stored_keys
+from sweeps.store.store import Store
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -79,7 +79,7 @@ class KnownPoints:
 
     def add(self, url: str) -> None:
         """Add a store; points that another store holds already stay with that."""
-        for key in stored_keys(open_store(url)).tolist():
+        for key in Store.open(url).keys.tolist():
             self.stores.setdefault(key, url)
 
     def stores_with(self, keys: np.ndarray, but: str) -> list[str]:

@@ -26,7 +26,7 @@ from sweeps.engines.registry import check_engine, engine_kind
 from sweeps.files import write_json
 from sweeps.plan.point_keys import point_keys
 from sweeps.store.layout import DONE, VERIFIED
-from sweeps.store.store import open_store, stored_config
+from sweeps.store.store import Store
 
 logger = logging.getLogger("phasetwin")
 ENGINE, EMULATOR = "engine.json", "emulator"
@@ -74,7 +74,7 @@ def warm_stores(problem: DesignProblem) -> dict[str, str]:
         stores = [str(p) for p in sorted(folder.glob("*/*.zarr"))] if (folder / "study.json").exists() else [entry]
         for number, url in enumerate(stores):
             try:
-                process = stored_config(open_store(url)).get("process")
+                process = Store.open(url).config.get("process")
             except InputError as error:
                 raise InputError(f"{key}: {error}") from None
             if process != here:
@@ -143,7 +143,7 @@ def _has_fields(problem: DesignProblem, view: PointView) -> bool:
 
 def _difference(problem: DesignProblem, url: str) -> str:
     """Where the store's sweep differs from this study's, the first difference that decides."""
-    stored, sweep = stored_config(open_store(url)), problem.exploring
+    stored, sweep = Store.open(url).config, problem.exploring
     here = sweep.model_dump(mode="json")
     for key in ("grid", *process_named(sweep.process).options, "initial", "realizations", "engine"):
         if stored.get(key) != here[key]:
@@ -154,9 +154,9 @@ def _difference(problem: DesignProblem, url: str) -> str:
 
 def _add_checks(runner: StudyRunner, url: str, rows: np.ndarray, first: int) -> None:
     """Spot checks of the store that are at least as accurate as this study's own."""
-    root: Any = open_store(url)
+    reference = Store.open(url).subgroup("reference")
     tolerance = runner.problem.reference.engine.tolerance  # type: ignore[attr-defined]
-    if "reference" not in root or float(root["reference"].attrs.get("tolerance", np.inf)) > tolerance * (1 + 1e-9):
+    if reference is None or float(reference.attributes.get("tolerance", np.inf)) > tolerance * (1 + 1e-9):
         return
     if runner.problem.criteria.field_times:
         return
@@ -210,7 +210,7 @@ def _design(problem: DesignProblem, count: int) -> dict[str, np.ndarray]:
 
 def _same_curves(sweep: SweepConfig, url: str) -> bool:
     """Whether trajectories of a store are those of a sweep, parameters and times aside."""
-    stored, here = stored_config(open_store(url)), sweep.model_dump(mode="json")
+    stored, here = Store.open(url).config, sweep.model_dump(mode="json")
     keys = ("process", "grid", *process_named(sweep.process).options, "initial")
     return all(stored.get(key) == here[key] for key in keys)
 
