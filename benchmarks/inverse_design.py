@@ -71,7 +71,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     given.add_argument("--sets", type=int, default=None, help="hidden sets an example; 10, or 2 with --quick")
     given.add_argument("--trials", type=int, default=None, help="of the long study; 10,000, or 2,000 with --quick")
     given.add_argument("--workers", type=int, default=2)
-    given.add_argument("--again", action="store_true", help="measure anew what is on record")
+    given.add_argument("--again", action="store_true", help="measure again what is on record")
     given.add_argument("--tables", action="store_true", help="measure nothing; write the tables of what is on record")
     given.add_argument("--records", type=Path, default=RESULTS, help="JSON; tables go beside it")
     return given.parse_args(words)

@@ -56,7 +56,7 @@ def _row(fault: str, subject: Subject, place: Path, ends: list[int | None], equa
 
 
 def _last_line(place: Path) -> str:
-    """What a program said when it could not write, without the folder's own name."""
+    """Message of a program that could not write, without the folder's own name."""
     lines = [line for line in (place / "log.txt").read_text().splitlines() if "cannot be written" in line]
     return lines[-1].replace(f"{place}/", "").replace(str(place), ".") if lines else ""
 

@@ -97,9 +97,9 @@ def is_worker(process: psutil.Process) -> bool:
         return False
 
 
-def run_once(folder: Path, subject: Subject, *arguments: str) -> int | None:
-    """Exit status of an undisturbed run."""
-    return Program(folder, subject, *arguments).wait()
+def run_once(folder: Path, subject: Subject) -> int | None:
+    """Exit status of a run without faults."""
+    return Program(folder, subject).wait()
 
 
 def tracebacks(folder: Path) -> str:
@@ -126,20 +126,17 @@ class Cluster:
         """Of the scheduler."""
         return str(json.loads(self._about.read_text())["address"])
 
-    def mend(self) -> bool:
-        """Start what is missing, as a batch system would; whether the scheduler is a new one."""
-        fresh = self.scheduler is None or self.scheduler.poll() is not None
-        if fresh:
+    def mend(self) -> None:
+        """Start what is missing, as a batch system would."""
+        about = ("--scheduler-file", str(self._about), "--no-dashboard", "--host", "127.0.0.1")
+        if self.scheduler is None or self.scheduler.poll() is not None:
             self.close(log=False)
-            about = ["--scheduler-file", str(self._about), "--no-dashboard"]
-            self.scheduler = self._dask("scheduler", "--host", "127.0.0.1", "--port", "0", *about)
+            self.scheduler = self._dask("scheduler", "--port", "0", *about)
             while not self._about.exists():
                 time.sleep(0.1)
         self.nannies = [n for n in self.nannies if n.poll() is None]
-        file = ("--scheduler-file", str(self._about))
         while len(self.nannies) < 2:
-            self.nannies.append(self._dask("worker", *file, "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"))
-        return fresh
+            self.nannies.append(self._dask("worker", "--nthreads", "1", *about))
 
     def _dask(self, *words: str) -> subprocess.Popen[bytes]:
         return _started([sys.executable, "-m", "dask", *words], self._log, self._folder)

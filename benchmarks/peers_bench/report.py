@@ -57,17 +57,6 @@ class Run:
         return max((len(point.wall) for point in self.points), default=0)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What a contender needs for a target: milliseconds, ratio to ours (> 1: slower than ours), the setting."""
-
-    cost: float | None
-    ratio: float | None
-    interpolated: float | None
-    setting: str
-    best_error: float
-
-
 def _reaching_per_round(run: Run, points: Sequence[Point], statistic: str, target: float) -> list[float | None]:
     errors = [point.error[statistic] for point in points]
     found: list[float | None] = []
@@ -78,26 +67,22 @@ def _reaching_per_round(run: Run, points: Sequence[Point], statistic: str, targe
     return found
 
 
-def cell(run: Run, name: str, ours: str, mode: Mode, statistic: str, target: float) -> Cell:
-    """The table entry of ``name``: medians over rounds, the ratio taken within each round."""
+def _row(run: Run, name: str, ours: str, mode: Mode, statistic: str, target: float) -> tuple[float, tuple[str, ...]]:
+    """Milliseconds that ``name`` needs, and its cells: medians over rounds, ratios to ours within each round."""
     points = run.select(name, mode)
     errors = [point.error[statistic] for point in points]
     costs = run.costs(points)
     best = first_reaching(errors, costs, target)
-    floor = min(errors, default=float("inf"))
     if best is None:
-        return Cell(None, None, None, "", floor)
+        return float("inf"), (name, f"not reached (best {min(errors):.1e})", "-", "-", "")
     theirs = _reaching_per_round(run, points, statistic, target)
     reference = _reaching_per_round(run, run.select(ours, mode), statistic, target)
     ratios = [a / b for a, b in zip(theirs, reference, strict=True) if a is not None and b is not None]
-    text = points[best].setting + (f" chunk={points[best].chunk}" if mode == "batch" else "")
-    return Cell(
-        costs[best],
-        statistics.median(ratios) if ratios else None,
-        interpolated_cost(errors, costs, target),
-        text,
-        floor,
-    )
+    ratio = f"{statistics.median(ratios):.2f}" if ratios else "-"
+    interpolated = interpolated_cost(errors, costs, target)
+    setting = points[best].setting + (f" chunk={points[best].chunk}" if mode == "batch" else "")
+    shown = "-" if interpolated is None else f"{interpolated:.3g}"
+    return costs[best], (name, f"{costs[best]:.3g}", ratio, shown, setting)
 
 
 def write_csv(run: Run, path: Path) -> None:
@@ -118,26 +103,12 @@ def write_csv(run: Run, path: Path) -> None:
             writer.writerow(row + [f"{1e3 * seconds:.4g}" for seconds in times])
 
 
-def _number(value: float | None, pattern: str = "{:.3g}") -> str:
-    return "-" if value is None else pattern.format(value)
-
-
-def _cells(entry: Cell) -> tuple[str, ...]:
-    if entry.cost is None:
-        return f"not reached (best {entry.best_error:.1e})", "-", "-", ""
-    return _number(entry.cost), _number(entry.ratio, "{:.2f}"), _number(entry.interpolated), entry.setting
-
-
 def table(run: Run, ours: str, mode: Mode, statistic: str, target: float) -> str:
     """One Markdown table, cheapest contender first."""
-    entries = {
-        contender.name: cell(run, contender.name, ours, mode, statistic, target)
-        for contender in run.contenders
-        if run.select(contender.name, mode)
-    }
-    order = sorted(entries, key=lambda name: entries[name].cost or float("inf"))
+    timed = [contender.name for contender in run.contenders if run.select(contender.name, mode)]
+    rows = sorted((_row(run, name, ours, mode, statistic, target) for name in timed), key=lambda row: row[0])
     columns = ("", "ms", "times ours", "interpolated ms", "setting")
-    return "\n".join(markdown_table(columns, [(name, *_cells(entries[name])) for name in order]))
+    return "\n".join(markdown_table(columns, [cells for _, cells in rows]))
 
 
 def _machine() -> str:

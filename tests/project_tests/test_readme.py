@@ -50,3 +50,13 @@ def test_the_solver_lines_run() -> None:
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", TEXT))
 def test_links_lead_somewhere(target: str) -> None:
     assert (ROOT / target).exists()
+
+
+def test_quoted_benchmarks_exist() -> None:
+    """Of all pages; ``docs/experiments.md`` names the scripts that are in the history alone."""
+    pages = {path: path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))}
+    removed = re.search(r"no longer in `benchmarks/` \((.*?)\)", pages[ROOT / "docs" / "experiments.md"], flags=re.S)
+    assert removed is not None
+    quoted = {name for text in pages.values() for name in re.findall(r"python benchmarks/(\w+\.py)", text)}
+    assert len(quoted) > 8
+    assert {n for n in quoted if not (ROOT / "benchmarks" / n).exists()} <= set(re.findall(r"\w+\.py", removed[1]))
