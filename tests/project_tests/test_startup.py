@@ -1,0 +1,69 @@
+"""What only looks at files and stores starts without the packages that compute."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps import Sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "numba", "distributed")
+CODE = """
+import sys
+{code}
+found = [name for name in {heavy} if name in sys.modules]
+sys.exit(f"loaded: {{found}}" if found else 0)
+"""
+
+
+def loads_nothing_heavy(code: str) -> None:
+    program = CODE.format(code=code, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with a few finished points."""
+    path = tmp_path_factory.mktemp("startup") / "small.zarr"
+    config = {
+        "schema_version": 1,
+        "name": "small",
+        "process": "cahn_hilliard",
+        "grid": {"shape": [16, 16]},
+        "parameters": {"kappa": [1.0, 1.5]},
+        "initial": {"kind": "noise"},
+        "times": [0, 5],
+        "engine": {"kind": "solver", "tolerance": 1e-2},
+        "cluster": {"kind": "local", "workers": 1, "dashboard_address": None},
+        "output": {"path": str(path)},
+        "verify": {"count": 0},
+    }
+    Sweep.from_config(config).run(progress=False)
+    return str(path)
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "sweeps" / "examples").glob("*.yaml")))
+@pytest.mark.parametrize("verb", ["lint", "plan"])
+def test_sweep_files_are_read_without(verb: str, example: str) -> None:
+    if (verb, example) == ("plan", "auto.yaml"):
+        pytest.skip("plans by measuring this machine, where that has not been done")
+    loads_nothing_heavy(f"from phasetwin import main; assert main(['{verb}', 'sweeps/examples/{example}']) == 0")
+
+
+@pytest.mark.parametrize("verb", ["models", "schema"])
+def test_lists_are_printed_without(verb: str) -> None:
+    loads_nothing_heavy(f"from phasetwin import main; assert main(['{verb}']) == 0")
+
+
+def test_stores_are_looked_at_without(store: str) -> None:
+    loads_nothing_heavy(f"from phasetwin import main; assert main(['status', {store!r}]) == 0")
+    loads_nothing_heavy(f"from sweeps import open_sweep; assert open_sweep({store!r}).sizes['point'] == 2")
+
+
+def test_the_rooms_are_imported_without() -> None:
+    loads_nothing_heavy("import solvers, sweeps, surrogate, studies, phasetwin; phasetwin.build_app()")
