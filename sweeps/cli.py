@@ -1,7 +1,7 @@
 """The verbs about sweeps: lint, plan, run, status, report, verify, schema.
 
 Commands return their exit status: 0 done, 1 some points failed. Wrong input raises InputError, which the
-front door turns into one line and status 2. Whatever loads torch or Dask is imported where it is used.
+front door turns into one line and status 2. What reads arrays or draws is imported where it is used.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from solvers.errors import InputError
-from sweeps.inputs.yaml_source import located
-
-if TYPE_CHECKING:
-    from sweeps.sweep import RunResult, Sweep
+from sweeps.config.sweep import SweepConfig
+from sweeps.engines.registry import check_engine, engine_kind
+from sweeps.inputs.kinds import json_schema, kind_of
+from sweeps.inputs.yaml_source import check, load_yaml, located, read_source
+from sweeps.plan.description import describe_plan, many, plan_summary
+from sweeps.plan.designs import design_points
+from sweeps.sweep import RunResult, Sweep
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The YAML file.", show_default=False)]
 FileOrStore = Annotated[
@@ -41,15 +44,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def lint(file: File, overrides: Overrides = None) -> int:
     """Check a YAML file without running anything."""
-    from sweeps.config.sweep import SweepConfig
-    from sweeps.inputs.kinds import kind_of
-    from sweeps.inputs.yaml_source import apply_override, check, read_source
-    from sweeps.plan.description import many
-    from sweeps.plan.designs import design_points
-
-    source = read_source(file)
-    for override in overrides or ():
-        apply_override(source, override)
+    source = read_source(file, overrides or ())
     kind = kind_of(source.data)
     config = check(source, kind.load())
     with located(file, overrides or ()):
@@ -64,8 +59,6 @@ def lint(file: File, overrides: Overrides = None) -> int:
 
 
 def _note_engine(config: Any) -> None:
-    from sweeps.engines.registry import check_engine, engine_kind
-
     if engine_kind(config).check is None:
         return
     try:
@@ -76,8 +69,6 @@ def _note_engine(config: Any) -> None:
 
 def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> int:
     """Show what a sweep will compute, and about what it will take."""
-    from sweeps.plan.description import describe_plan, plan_summary
-
     with located(file, overrides or ()):
         planned = _sweep(file, overrides).plan()
     typer.echo(json.dumps(plan_summary(planned), indent=2) if as_json else describe_plan(planned))
@@ -144,26 +135,18 @@ def schema(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="The kind of YAML file.")] = "sweep",
 ) -> int:
     """Print the JSON Schema of a kind of YAML file."""
-    from sweeps.inputs.kinds import json_schema
-
     typer.echo(json.dumps(json_schema(kind), indent=2))
     return 0
 
 
 def _sweep(file: Path, overrides: Sequence[str] | None, address: str | None = None) -> Sweep:
-    from sweeps.sweep import Sweep
-
     extra = [f"cluster={json.dumps(_running(file, overrides, address))}"] if address else []
     return Sweep.from_yaml(file, overrides=(*(overrides or ()), *extra))
 
 
 def _running(file: Path, overrides: Sequence[str] | None, address: str) -> dict[str, Any]:
     """The cluster at an address, with the file's own certificates where the address is an encrypted one."""
-    from sweeps.inputs.yaml_source import apply_override, read_source
-
-    source = read_source(file)
-    for override in overrides or ():
-        apply_override(source, override)
+    source = read_source(file, overrides or ())
     cluster = source.data.get("cluster") if isinstance(source.data, dict) else None
     tls = cluster.get("tls") if isinstance(cluster, dict) else None
     encrypted = address.startswith(("tls://", "wss://")) and isinstance(tls, dict)
@@ -176,8 +159,6 @@ def _store(target: str, overrides: Sequence[str] | None) -> str:
         if overrides:
             raise InputError(f"--set {overrides[0]}: found a store, {target}, allowed with a YAML file")
         return target
-    from sweeps.config.sweep import SweepConfig
-    from sweeps.inputs.yaml_source import load_yaml
 
     return load_yaml(target, SweepConfig, overrides or ()).output.path
 

@@ -67,10 +67,7 @@ def load_yaml(path: str | Path, model: type[ModelT], overrides: Sequence[str] = 
     Raises:
         InputError: one line, ``FILE:LINE: key.path: found X, allowed Y``; ``--set KEY`` for an override.
     """
-    source = read_source(path)
-    for override in overrides:
-        apply_override(source, override)
-    return check(source, model)
+    return check(read_source(path, overrides), model)
 
 
 def check(source: Source, model: type[ModelT]) -> ModelT:
@@ -103,9 +100,7 @@ def located(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     key = re.match(r"([a-z_]+(?:\.[A-Za-z0-9_]+)*): ", message)
     if key is None:
         raise InputError(message)
-    source = read_source(path)
-    for override in overrides:
-        apply_override(source, override)
+    source = read_source(path, overrides)
     parts = tuple(int(part) if part.isdecimal() else part for part in key[1].split("."))
     known = isinstance(source.data, Mapping) and parts[0] in source.data
     place = source.where(parts)[0] if known else str(path)
@@ -118,8 +113,8 @@ def from_mapping(data: Mapping[str, Any], model: type[ModelT], label: str, base:
     return check(Source(label=label, data=data, base=base), model)
 
 
-def read_source(path: str | Path) -> Source:
-    """Read a file without looking at what its keys mean.
+def read_source(path: str | Path, overrides: Sequence[str] = ()) -> Source:
+    """Read a file, with overrides as of :func:`load_yaml`, without looking at what its keys mean.
 
     Raises:
         InputError: for a missing or unreadable file, or text that is not one YAML document.
@@ -136,6 +131,8 @@ def read_source(path: str | Path) -> Source:
     source = Source(label=str(path), data=None, base=path.parent)
     source.lines[()] = 1
     source.data = _plain(tree, (), source, [0])
+    for override in overrides:
+        apply_override(source, override)
     return source
 
 
