@@ -156,7 +156,7 @@ def summary(settings: Settings, rows: list[dict[str, Any]]) -> list[str]:
 def wider(rows: list[dict[str, Any]]) -> float:
     """By how much parameter bands would have to be wider for 90 %: the conformal quantile of |z| over a normal one's.
 
-    The value on some truths, times that in ``studies.twin.inference.estimate.WIDER``, calibrates the bands of others.
+    The value on some truths, times that in ``widening`` of ``studies.twin.processes``, calibrates the bands of others.
     """
     z = np.sort([abs(r[f"{name}_z"]) for r in rows for name in PARAMETERS if f"{name}_z" in r])
     if not len(z):

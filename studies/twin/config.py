@@ -1,9 +1,9 @@
-"""The twin YAML as frozen models: what may be written, the defaults, and nothing else."""
+"""The twin YAML as frozen models: what may be written, and the defaults."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from studies.twin.priors import DEFAULT_PRIORS, Prior
+from solvers.qois.registry import qois_of
+from studies.twin.priors import Prior
+from studies.twin.processes import TWIN_PROCESSES, allowed_processes, twin_process
 from surrogate.engine_kinds import SurrogateBlock
 from sweeps.config.cluster import Cluster, LocalCluster
 from sweeps.config.sweep import InputFile, ProcessName
@@ -35,7 +37,7 @@ def _level_pair(value: tuple[float, float]) -> tuple[float, float]:
 Levels = Annotated[tuple[Finite, Finite], Field(strict=False), AfterValidator(_level_pair)]
 
 
-def _word_or(form: str) -> Any:
+def _word_or(form: str) -> Callable[[object], str]:
     return lambda value: "word" if isinstance(value, str) else form
 
 
@@ -74,8 +76,8 @@ class TwinGrid(StrictModel):
 class Assimilation(StrictModel):
     """How the posterior is found; see :mod:`studies.twin.inference`.
 
-    ``model_error`` is the share of the grey range by which a right model may still miss the frames: it floors the
-    noise and decides what counts as another process.
+    ``model_error`` is the error of a right model as a share of the grey range; it adds to the noise that residuals are
+    measured with.
     """
 
     method: Literal["esmda"] = "esmda"
@@ -87,7 +89,7 @@ class Assimilation(StrictModel):
 
 
 class Threshold(StrictModel):
-    """``{qoi: domain_size, above: 12}`` or ``below``: when will it pass?"""
+    """``{qoi: domain_size, above: 12}`` or ``below``: a level whose crossing time is forecast."""
 
     qoi: str
     above: Finite | None = None
@@ -101,7 +103,7 @@ class Threshold(StrictModel):
 
 
 class ForecastConfig(StrictModel):
-    """Times of the forecast: from the last frame to ``until``, ``every`` so much; and what to watch for."""
+    """Times of the forecast: from the last frame to ``until`` in steps of ``every``; and thresholds."""
 
     until: Positive
     every: Positive
@@ -109,7 +111,7 @@ class ForecastConfig(StrictModel):
     members: Count | None = None
 
 
-def _solver_kind(value: Any) -> Any:
+def _solver_kind(value: object) -> object:
     return {"kind": "solver", **value} if isinstance(value, dict) else value
 
 
@@ -125,12 +127,19 @@ class TwinOutput(StrictModel):
     path: str = ""
 
 
-def _known_parameters(value: Any) -> Any:
+def _known_parameters(value: object) -> object:
+    known = list(dict.fromkeys(name for process in TWIN_PROCESSES.values() for name in process.priors))
     if isinstance(value, dict):
         for key in value:
-            if key not in ("mobility", "kappa", "gamma"):
-                raise unknown_key(key, ("mobility", "kappa", "gamma"))
+            if key not in known:
+                raise unknown_key(key, known)
     return value
+
+
+def _can_be_followed(name: str) -> str:
+    if name not in TWIN_PROCESSES:
+        raise problem(repr(name), allowed_processes())
+    return name
 
 
 class TwinConfig(StrictModel):
@@ -138,7 +147,7 @@ class TwinConfig(StrictModel):
 
     schema_version: Literal[1]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-    process: ProcessName
+    process: Annotated[ProcessName, AfterValidator(_can_be_followed)]
     observations: Observations
     grid: TwinGrid = TwinGrid()
     parameters: Annotated[dict[str, Prior], BeforeValidator(_known_parameters)] = Field(default_factory=dict)
@@ -150,35 +159,20 @@ class TwinConfig(StrictModel):
 
     @model_validator(mode="after")
     def _resolve(self) -> TwinConfig:
-        names = parameter_names(self.process)
+        priors = twin_process(self.process).priors
         for name in self.parameters:
-            if name not in names:
-                raise problem(f"{name} with {self.process}", " or ".join(names), ("parameters", name))
+            if name not in priors:
+                raise problem(f"{name} with {self.process}", " or ".join(priors), ("parameters", name))
         _check_thresholds(self)
-        _check_engine(self)
+        if isinstance(self.engine, SurrogateBlock) and self.engine.precision != "float32":
+            raise problem(f"{self.engine.precision!r}", "'float32': a twin's forecasts", ("engine", "precision"))
         if not self.output.path:
             object.__setattr__(self, "output", TwinOutput(path=f"runs/{self.name}.zarr"))
-        filled: Mapping[str, Any] = {n: self.parameters.get(n, DEFAULT_PRIORS[n]) for n in names}
-        object.__setattr__(self, "parameters", filled)
+        object.__setattr__(self, "parameters", priors | {n: self.parameters[n] for n in priors if n in self.parameters})
         return self
 
 
-def parameter_names(process: str) -> tuple[str, ...]:
-    """Parameters of a process that a twin estimates."""
-    return ("mobility", "kappa") if process == "cahn_hilliard" else ("mobility", "kappa", "gamma")
-
-
-def _check_engine(config: TwinConfig) -> None:
-    if getattr(config.engine, "precision", "float32") != "float32":
-        raise problem(f"{config.engine.precision!r}", "'float32': a twin's forecasts", ("engine", "precision"))  # type: ignore[union-attr]
-
-
 def _check_thresholds(config: TwinConfig) -> None:
-    # The QoIs' table loads torch, which checking a file does not need: without thresholds it is not looked at.
-    if not config.forecast.thresholds:
-        return
-    from solvers.qois import qois_of
-
     known = [name for name, info in qois_of(config.process).items() if info.extra_dim is None]
     for i, threshold in enumerate(config.forecast.thresholds):
         if threshold.qoi not in known:

@@ -1,17 +1,19 @@
-"""Priors of parameters: what a YAML may say, and the map to and from a standard normal variable.
+"""Priors of parameters: what a YAML may say, and each parameter as a monotone function of a standard normal variable z.
 
-Everything that estimates works on standard normal variables z; a parameter is a monotone function of its z.
+All estimation works on z.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from sweeps.inputs.strict_model import Positive, StrictModel, problem
+
+if TYPE_CHECKING:
+    import torch
 
 _SQRT2 = math.sqrt(2.0)
 
@@ -25,7 +27,7 @@ class LogNormal(StrictModel):
 
     def value(self, z: torch.Tensor) -> torch.Tensor:
         """The parameter at z, same shape."""
-        return self.median * torch.exp(self.sigma * z)
+        return self.median * (self.sigma * z).exp()
 
 
 class Uniform(StrictModel):
@@ -43,7 +45,7 @@ class Uniform(StrictModel):
 
     def value(self, z: torch.Tensor) -> torch.Tensor:
         """The parameter at z, same shape."""
-        return self.low + (self.high - self.low) * 0.5 * (1.0 + torch.erf(z / _SQRT2))
+        return self.low + (self.high - self.low) * 0.5 * (1.0 + (z / _SQRT2).erf())
 
 
 class Fixed(StrictModel):
@@ -54,30 +56,17 @@ class Fixed(StrictModel):
 
     def value(self, z: torch.Tensor) -> torch.Tensor:
         """The parameter, whatever z; same shape."""
-        return torch.full_like(z, self.at)
+        return z.new_full(z.shape, self.at)
 
 
-def _form(value: Any) -> Any:
-    return {"prior": "fixed", "at": float(value)} if _is_number(value) else value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number_is_fixed(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"prior": "fixed", "at": float(value)}
+    return value
 
 
 Prior = Annotated[
     Annotated[LogNormal, Tag("lognormal")] | Annotated[Uniform, Tag("uniform")] | Annotated[Fixed, Tag("fixed")],
     Discriminator("prior"),
-    BeforeValidator(_form),
+    BeforeValidator(_number_is_fixed),
 ]
-
-DEFAULT_PRIORS: dict[str, Any] = {
-    "mobility": LogNormal(prior="lognormal", median=1.0, sigma=1.0),
-    "kappa": LogNormal(prior="lognormal", median=1.0, sigma=0.5),
-    "gamma": Fixed(at=1.5),
-}
-
-
-def estimated(prior: Any) -> bool:
-    """Whether a prior leaves anything to estimate."""
-    return not isinstance(prior, Fixed)

@@ -1,7 +1,7 @@
-"""The twin's store: groups ``posterior`` and ``forecast`` for readers, and what it takes to go on after a kill.
+"""The twin's store: groups ``posterior`` and ``forecast`` for readers, and the state from which a twin continues.
 
-Everything is written beside the store first and moved into its place in one rename: a reader, and a restart, find the
-last whole state or the one before.
+Everything is written under a temporary name and put in place by one rename: a reader, and a restart, find the last
+complete state or the one before.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +20,36 @@ import torch
 import xarray as xr
 
 from solvers.errors import InputError
-from solvers.qois import qois_of
+from solvers.qois.registry import qois_of
 from studies.twin.diagnostics.identifiability import Determined
 from studies.twin.diagnostics.model_check import ModelCheck
 from studies.twin.inference.ensemble import Posterior
 from studies.twin.inference.estimate import TwinEstimate
-from studies.twin.inference.residuals import look_at
+from studies.twin.inference.residuals import residuals_of
 from studies.twin.inference.variational import VariationalFit
-from studies.twin.model.start import FirstGuess
+from studies.twin.model.process_model import FirstGuess
 from studies.twin.observations.frames import make_frames
 from studies.twin.quantiles import quantiles
 from studies.twin.twin import Forecast, Snapshot, Twin
+from sweeps.files import write_text
 from sweeps.inputs.paths import occupied
 from sweeps.store.provenance import git_commit, versions
+
+#: (dimensions, values, attributes) of a variable.
+Variable = tuple[str | tuple[str, ...], Any, dict[str, str]]
 
 FORMAT = "phasetwin-twin"
 STATE = "state.npz"
 STATE_PARTIAL = f"{STATE}.partial"
-UNITS = {
-    "mobility": "length^5/(energy time)",
-    "kappa": "energy/length",
-    "gamma": "1",
-    "composition": "1",
-    "level_low": "grey",
-    "level_high": "grey",
+#: Estimated values that are not parameters: (units, long name).
+OTHER_VALUES = {
+    "composition": ("1", "mean composition"),
+    "level_low": ("grey", "grey value of the dark phase"),
+    "level_high": ("grey", "grey value of the bright phase"),
 }
-NAMES = {
-    "mobility": "mobility M",
-    "kappa": "gradient energy coefficient",
-    "gamma": "coupling of order parameters",
-    "composition": "mean composition",
-    "level_low": "grey value of the dark phase",
-    "level_high": "grey value of the bright phase",
-}
+TIME = {"units": "time", "long_name": "time"}
+#: Prefix in a state of the arrays that belong to the first guess of the start.
+_START = "start_"
 
 
 def folder_for(twin: Twin) -> Path:
@@ -70,30 +68,30 @@ def save_state(twin: Twin, folder: Path) -> None:
     """Write what a restart needs, atomically."""
     frames, _, found = twin.current()
     fit, start = found.fit, found.start
-    arrays: dict[str, Any] = {
-        "config": np.array(twin.config.model_dump_json()),
-        "times": frames.times,
-        "grey": frames.grey,
-        "z": fit.z,
-        "increments": fit.increments.numpy(),
-        "shape": np.array(fit.shape),
-        "kappa": np.array(fit.kappa),
-        "cost": np.array(fit.cost),
-        "predicted": fit.predicted,
-        "calls": np.array([fit.calls, found.calls]),
-        "member_z": found.posterior.z,
-        "member_starts": found.posterior.starts.numpy(),
-        "member_lasts": found.posterior.lasts.numpy(),
-        "member_predicted": found.posterior.predicted.numpy(),
-        "covariance": found.posterior.covariance,
-        "amplitude": np.array(start.amplitude),
-        "history": np.array(json.dumps([_plain(s) for s in twin.history])),
-    }
-    for name in ("composition", "labels", "field_of", "doubt"):
-        if getattr(start, name) is not None:
-            arrays[f"start_{name}"] = getattr(start, name)
+    history = [asdict(s) | {"values": {n: v.tolist() for n, v in s.values.items()}} for s in twin.history]
+    guess: dict[str, Any] = start.arrays if start.doubt is None else start.arrays | {"doubt": start.doubt}
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(
+        buffer,
+        config=np.array(twin.config.model_dump_json()),
+        times=frames.times,
+        grey=frames.grey,
+        z=fit.z,
+        increments=fit.increments.numpy(),
+        shape=np.array(fit.shape),
+        kappa=np.array(fit.kappa),
+        cost=np.array(fit.cost),
+        predicted=fit.predicted,
+        calls=np.array([fit.calls, found.calls]),
+        member_z=found.posterior.z,
+        member_starts=found.posterior.starts.numpy(),
+        member_lasts=found.posterior.lasts.numpy(),
+        member_predicted=found.posterior.predicted.numpy(),
+        covariance=found.posterior.covariance,
+        amplitude=np.array(start.amplitude),
+        history=np.array(json.dumps(history)),
+        **{f"{_START}{name}": array for name, array in guess.items()},
+    )
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / STATE_PARTIAL
     with partial.open("wb") as file:
@@ -103,19 +101,8 @@ def save_state(twin: Twin, folder: Path) -> None:
     partial.replace(folder / STATE)
 
 
-def _plain(snapshot: Snapshot) -> dict[str, Any]:
-    values = {n: v.tolist() for n, v in snapshot.values.items()}
-    return {
-        "time": snapshot.time,
-        "frames": snapshot.frames,
-        "values": values,
-        "wall_s": snapshot.wall_s,
-        "calls": snapshot.calls,
-    }
-
-
 def load_state(twin: Twin, folder: Path) -> bool:
-    """Bring a twin to where a store left it; False where there is nothing.
+    """Restore the twin's last state from a store; False where there is none.
 
     Raises:
         InputError: for a state of another file's twin, or a damaged one.
@@ -128,15 +115,10 @@ def load_state(twin: Twin, folder: Path) -> bool:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise InputError(f"{path}: found a damaged state ({error}), allowed one that this program wrote") from None
-    if _essence(str(arrays["config"])) != _essence(twin.config.model_dump_json()):
+    if _decisive(str(arrays["config"])) != _decisive(twin.config.model_dump_json()):
         raise InputError(f"output.path: found the twin of another file at {folder}, allowed a new path")
-    frames = make_frames(arrays["times"], arrays["grey"], str(path))
-    problem = twin.problem_for(frames)
-    start = FirstGuess(
-        twin.config.process,
-        float(arrays["amplitude"]),
-        *(arrays.get(f"start_{name}") for name in ("composition", "labels", "field_of", "doubt")),
-    )
+    twin.frames = make_frames(arrays["times"], arrays["grey"], str(path))
+    twin.problem = twin.problem_for(twin.frames)
     fit = VariationalFit(
         arrays["z"],
         torch.from_numpy(arrays["increments"]),
@@ -148,18 +130,20 @@ def load_state(twin: Twin, folder: Path) -> bool:
     )
     starts, lasts, predicted = (torch.from_numpy(arrays[f"member_{n}"]) for n in ("starts", "lasts", "predicted"))
     posterior = Posterior(arrays["member_z"], starts, lasts, predicted, arrays["covariance"])
-    residuals = look_at(frames, fit.predicted, problem.sigma, problem.grey.span)
-    twin.frames, twin.problem = frames, problem
+    residuals = residuals_of(twin.frames, fit.predicted, twin.problem.sigma, twin.problem.grey.span)
+    guess = {name.removeprefix(_START): array for name, array in arrays.items() if name.startswith(_START)}
+    doubt = guess.pop("doubt", None)
+    start = FirstGuess(float(arrays["amplitude"]), len(fit.increments), guess, doubt)
     twin.estimate = TwinEstimate(fit, posterior, residuals, start, int(arrays["calls"][1]))
     twin.history = [
-        Snapshot(s["time"], s["frames"], {n: np.array(v) for n, v in s["values"].items()}, s["wall_s"], s["calls"])
+        Snapshot(**s | {"values": {n: np.array(v) for n, v in s["values"].items()}})
         for s in json.loads(str(arrays["history"]))
     ]
     return True
 
 
-def _essence(config: str) -> dict[str, Any]:
-    """What of a file decides a posterior: a longer forecast or more workers do not."""
+def _decisive(config: str) -> dict[str, object]:
+    """The keys of a file on which a posterior depends; a longer forecast or more workers do not change it."""
     return {k: v for k, v in json.loads(config).items() if k not in ("forecast", "cluster", "output", "engine", "name")}
 
 
@@ -168,7 +152,6 @@ def write_store(
 ) -> None:
     """Write the groups ``posterior`` and ``forecast``; each replaces the old one in one rename."""
     folder.mkdir(parents=True, exist_ok=True)
-    root = folder / "zarr.json"
     attributes = {
         "format": FORMAT,
         "title": twin.config.name,
@@ -180,9 +163,7 @@ def write_store(
         "flag_reasons": "; ".join(check.reasons),
     }
     text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2)
-    partial = folder / "zarr.json.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(root)
+    write_text(folder / "zarr.json", text)
     _replace_group(posterior_dataset(twin, check, known), folder, "posterior")
     if forecast is not None:
         _replace_group(forecast_dataset(twin, forecast), folder, "forecast")
@@ -200,41 +181,26 @@ def _replace_group(dataset: xr.Dataset, folder: Path, name: str) -> None:
 
 
 def posterior_dataset(twin: Twin, check: ModelCheck, known: list[Determined]) -> xr.Dataset:
-    """Members of parameters and states, residuals, the history of parameters, and verdicts."""
+    """Parameters and their history, observed and predicted frames, identifiability, and the model check."""
     frames, problem, found = twin.current()
-    data: dict[str, Any] = {}
-    for name, values in twin.history[-1].values.items():
-        data[name] = ("member", values, {"units": UNITS[name], "long_name": NAMES[name]})
-        if all(name in s.values for s in twin.history):
-            stacked = np.stack([s.values[name] for s in twin.history])
-            about = {"units": UNITS[name], "long_name": f"{NAMES[name]} after each update"}
-            data[f"{name}_history"] = (("update", "member"), stacked, about)
-    grey = {"units": "grey"}
-    data["observed"] = (("time", "y", "x"), frames.grey.astype(np.float32), grey | {"long_name": "observed frames"})
-    predicted = found.posterior.predicted.numpy()
-    data["analysis"] = (("time", "y", "x"), predicted.mean(0), grey | {"long_name": "posterior mean of the frames"})
-    spread = predicted.std(0, ddof=1)
-    data["analysis_spread"] = (("time", "y", "x"), spread, grey | {"long_name": "posterior spread of the frames"})
-    names = [k.name for k in known]
-    for key, unit, text in (("ratio", "1", "posterior over prior spread of the logarithm"), ("value", "1", "median")):
-        data[f"quantity_{key}"] = ("quantity", [getattr(k, key) for k in known], {"units": unit, "long_name": text})
-    verdicts = {"units": "1", "long_name": "determined, partly, not determined or given"}
-    data["quantity_verdict"] = ("quantity", np.array([k.verdict for k in known]).astype(object), verdicts)
+    variables = _parameters(twin) | _frames(twin)
+    texts = {"ratio": "posterior over prior spread of the logarithm", "value": "median"}
+    for key, text in texts.items():
+        variables[f"quantity_{key}"] = ("quantity", [getattr(k, key) for k in known], _about("1", text))
+    verdicts = np.array([k.verdict for k in known]).astype(object)
+    variables["quantity_verdict"] = ("quantity", verdicts, _about("1", "determined, partly, not determined or given"))
     if problem.names:
         correlation = np.atleast_2d(np.corrcoef(found.posterior.z.T))
-        about = {"units": "1", "long_name": "posterior correlation of the standardised parameters"}
-        data["correlation"] = (("parameter", "parameter_"), correlation, about)
+        about = _about("1", "posterior correlation of the standardised parameters")
+        variables["correlation"] = (("parameter", "parameter_"), correlation, about)
+    names = np.array(problem.names).astype(object)
     coordinates = {
         "member": np.arange(len(found.posterior.z)),
-        "time": ("time", frames.times, {"units": "time", "long_name": "time"}),
-        "update_time": (
-            "update",
-            [s.time for s in twin.history],
-            {"units": "time", "long_name": "time of the last frame"},
-        ),
-        "quantity": np.array(names).astype(object),
-        "parameter": np.array(problem.names).astype(object),
-        "parameter_": np.array(problem.names).astype(object),
+        "time": ("time", frames.times, TIME),
+        "update_time": ("update", [s.time for s in twin.history], _about("time", "time of the last frame")),
+        "quantity": np.array([k.name for k in known]).astype(object),
+        "parameter": names,
+        "parameter_": names,
     }
     attributes = {
         "noise": problem.grey.noise,
@@ -245,48 +211,62 @@ def posterior_dataset(twin: Twin, check: ModelCheck, known: list[Determined]) ->
         "flagged": int(check.flagged),
         "flag_reasons": "; ".join(check.reasons),
     }
-    return xr.Dataset(data, coordinates, attributes)
+    return xr.Dataset(variables, coordinates, attributes)
+
+
+def _about(units: str, long_name: str) -> dict[str, str]:
+    return {"units": units, "long_name": long_name}
+
+
+def _parameters(twin: Twin) -> dict[str, Variable]:
+    """Estimated values of the members, last and after each update."""
+    described = {p.name: (p.units, p.long_name) for p in twin.process.parameters} | OTHER_VALUES
+    variables: dict[str, Variable] = {}
+    for name, values in twin.history[-1].values.items():
+        units, long_name = described[name]
+        variables[name] = ("member", values, _about(units, long_name))
+        if all(name in s.values for s in twin.history):
+            stacked = np.stack([s.values[name] for s in twin.history])
+            about = _about(units, f"{long_name} after each update")
+            variables[f"{name}_history"] = (("update", "member"), stacked, about)
+    return variables
+
+
+def _frames(twin: Twin) -> dict[str, Variable]:
+    """Observed frames, and the members' mean and spread of them."""
+    frames, _, found = twin.current()
+    predicted, dims = found.posterior.predicted.numpy(), ("time", "y", "x")
+    return {
+        "observed": (dims, frames.grey.astype(np.float32), _about("grey", "observed frames")),
+        "analysis": (dims, predicted.mean(0), _about("grey", "posterior mean of the frames")),
+        "analysis_spread": (dims, predicted.std(0, ddof=1), _about("grey", "posterior spread of the frames")),
+    }
 
 
 def forecast_dataset(twin: Twin, forecast: Forecast) -> xr.Dataset:
     """Fields of all members, their mean and spread, quantities with bands, crossing times."""
-    grid = twin.current()[1].camera.grid
-    meaning = "composition" if twin.config.process == "cahn_hilliard" else "phi = sum of squared order parameters"
-    one = {"units": "1"}
-    data: dict[str, Any] = {
-        "field": (("member", "time", "y", "x"), forecast.field, one | {"long_name": meaning}),
-        "field_mean": (("time", "y", "x"), forecast.field.mean(0), one | {"long_name": f"mean of {meaning}"}),
-        "field_spread": (
-            ("time", "y", "x"),
-            forecast.field.std(0, ddof=1),
-            one | {"long_name": f"spread of {meaning}"},
-        ),
-        "engine": ("member", np.array(forecast.engine).astype(object), one | {"long_name": "what made the frames"}),
+    grid, meaning, dims = twin.current()[1].camera.grid, twin.process.field_meaning, ("time", "y", "x")
+    engines = np.array(forecast.engine).astype(object)
+    variables: dict[str, Variable] = {
+        "field": (("member", *dims), forecast.field, _about("1", meaning)),
+        "field_mean": (dims, forecast.field.mean(0), _about("1", f"mean of {meaning}")),
+        "field_spread": (dims, forecast.field.std(0, ddof=1), _about("1", f"spread of {meaning}")),
+        "engine": ("member", engines, _about("1", "what made the frames")),
     }
     for name, info in qois_of(twin.config.process).items():
         values = forecast.qois[name]
-        dims: tuple[str, ...] = ("member", "time") if info.extra_dim is None else ("member", "time", info.extra_dim)
-        about = {"units": info.units, "long_name": info.long_name}
-        data[name] = (dims, values, about)
+        axes = ("member", "time", *([info.extra_dim] if info.extra_dim else []))
+        variables[name] = (axes, values, _about(info.units, info.long_name))
         for end, level in (("low", 0.05), ("high", 0.95)):
-            band = about | {"long_name": f"{info.long_name}, {100 * level:g} % of the members"}
-            data[f"{name}_{end}"] = (dims[1:], quantiles(values, [level])[0], band)
+            about = _about(info.units, f"{info.long_name}, {100 * level:g} % of the members")
+            variables[f"{name}_{end}"] = (axes[1:], quantiles(values, [level])[0], about)
     if forecast.crossings:
         texts = np.array([text for text, _ in forecast.crossings]).astype(object)
         times = np.stack([times for _, times in forecast.crossings])
-        data["crossing_time"] = (("threshold", "member"), times, {"units": "time", "long_name": "time of passing"})
-        data["threshold"] = ("threshold", texts, one | {"long_name": "what is passed"})
-    coordinates = {
-        "time": ("time", forecast.times, {"units": "time", "long_name": "time"}),
-        "y": (
-            "y",
-            (np.arange(grid.shape[0]) + 0.5) * grid.spacing,
-            {"units": "length", "long_name": "cell centre along y"},
-        ),
-        "x": (
-            "x",
-            (np.arange(grid.shape[1]) + 0.5) * grid.spacing,
-            {"units": "length", "long_name": "cell centre along x"},
-        ),
-    }
-    return xr.Dataset(data, coordinates)
+        variables["crossing_time"] = (("threshold", "member"), times, _about("time", "time of passing"))
+        variables["threshold"] = ("threshold", texts, _about("1", "what is passed"))
+    coordinates: dict[str, Variable] = {"time": ("time", forecast.times, TIME)}
+    for axis, cells in zip(("y", "x"), grid.shape, strict=True):
+        centres = (np.arange(cells) + 0.5) * grid.spacing
+        coordinates[axis] = (axis, centres, _about("length", f"cell centre along {axis}"))
+    return xr.Dataset(variables, coordinates)

@@ -1,25 +1,25 @@
-"""``Twin``: follows frames, estimates the material, forecasts; and says when the model does not explain the data."""
+"""``Twin``: follows frames, estimates the material, forecasts, and checks whether the model explains the frames."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time as clock
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from solvers.errors import InputError
-from studies.twin.config import TwinConfig
+from studies.twin.config import Threshold, TwinConfig
 from studies.twin.diagnostics.identifiability import Determined, identifiability
 from studies.twin.diagnostics.model_check import ModelCheck, check_model
-from studies.twin.forecast import MemberForecasts, Members, crossing_times, roll, states_of
+from studies.twin.forecast import crossing_times, forecast_members, states_of
 from studies.twin.inference.estimate import TwinEstimate, estimate
 from studies.twin.inference.variational import AssimilationProblem
+from studies.twin.model.process_model import Members
 from studies.twin.observations.frames import (
     GreyScale,
     ObservedFrames,
@@ -28,18 +28,23 @@ from studies.twin.observations.frames import (
     estimate_noise,
     make_frames,
 )
+from studies.twin.processes import twin_process
+from sweeps.cluster.client import open_client
 from sweeps.inputs.yaml_source import load_yaml
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The posterior of the parameters after some frames, for the record.
+    """The posterior of the parameters after some frames.
 
     Attributes:
         time: of the last frame.
         frames: how many there were.
         values: parameter -> float64 (member,).
-        wall_s: what the update took.
+        wall_s: duration of the update.
         calls: trajectories of the window that were run, forward or adjoint alike.
     """
 
@@ -56,8 +61,8 @@ class Forecast:
 
     Attributes:
         times: float64 (time,).
-        field: float32 (member, time, y, x), composition or phi at the model's cells.
-        grey: float32 (member, time, pixel y, pixel x), what the camera would show, without noise.
+        field: float32 (member, time, y, x), the process's field at the model's cells.
+        grey: float32 (member, time, pixel y, pixel x), as a frame would show it, without noise.
         qois: name -> (member, time) or (member, time, extra).
         crossings: one entry a threshold: its text, and (member,) times, NaN where it is not passed.
         engine: what made each member.
@@ -68,7 +73,7 @@ class Forecast:
     grey: np.ndarray
     qois: dict[str, np.ndarray]
     engine: list[str]
-    crossings: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
+    crossings: list[tuple[str, np.ndarray]]
 
 
 class Twin:
@@ -78,6 +83,7 @@ class Twin:
         config: the resolved file.
 
     Attributes:
+        process: what the twin needs to know of the process.
         frames: observed so far; None before the first.
         problem: camera, priors and noise; None before the first frame.
         estimate: the posterior; None before the first frame.
@@ -86,6 +92,7 @@ class Twin:
 
     def __init__(self, config: TwinConfig) -> None:
         self.config = config
+        self.process = twin_process(config.process)
         self.frames: ObservedFrames | None = None
         self.problem: AssimilationProblem | None = None
         self.estimate: TwinEstimate | None = None
@@ -137,7 +144,9 @@ class Twin:
             )
         self.frames, self.problem, self.estimate = frames, problem, found
         values = {n: v.numpy() for n, v in problem.values(torch.from_numpy(found.posterior.z)).items()}
-        values |= self._derived(found)
+        if self.process.conserves_mean:
+            # Coefficient 0 of a start is its mean.
+            values["composition"] = found.posterior.starts[:, 0, 0].double().numpy()
         took = clock.perf_counter() - begun
         self.history.append(Snapshot(float(frames.times[-1]), len(frames.times), values, took, found.calls))
         return found
@@ -155,17 +164,16 @@ class Twin:
         )
         noise = estimate_noise(frames) if isinstance(seen.noise, str) else seen.noise
         if isinstance(seen.levels, str):
-            low, high, spread = estimate_levels(frames, config.process, noise)
+            grey = estimate_levels(frames, self.process, noise)
         else:
-            (low, high), spread = seen.levels, (0.0, 0.0)
-        grey = GreyScale(noise, low, high, spread, not isinstance(seen.noise, str))
-        priors: dict[str, object] = dict(config.parameters)
-        return AssimilationProblem(config.process, camera, priors, grey, config.assimilation.model_error)
+            grey = GreyScale(noise, *seen.levels)
+        grey.known_noise = not isinstance(seen.noise, str)
+        return AssimilationProblem(self.process, camera, config.parameters, grey, config.assimilation.model_error)
 
     def _continues(self, frames: ObservedFrames, problem: AssimilationProblem) -> bool:
         """Whether the last estimate's start is a start of these frames too.
 
-        Levels and noise are estimated anew with every frame; the start is relative to its first guess, which is kept.
+        Levels and noise are estimated anew with every frame; the first guess of the start is kept.
         """
         if self.frames is None or self.problem is None:
             return False
@@ -175,13 +183,12 @@ class Twin:
             and problem.camera == self.problem.camera
         )
 
-    def _derived(self, found: TwinEstimate) -> dict[str, np.ndarray]:
-        """The members' mean compositions: coefficient 0 of their starts, conserved ever after."""
-        if self.config.process != "cahn_hilliard":
-            return {}
-        return {"composition": found.posterior.starts[:, 0, 0].double().numpy()}
-
     def current(self) -> tuple[ObservedFrames, AssimilationProblem, TwinEstimate]:
+        """The frames so far, the estimation problem, and the estimate.
+
+        Raises:
+            InputError: before the first frame.
+        """
         if self.frames is None or self.problem is None or self.estimate is None:
             raise InputError("twin: found no frame yet, allowed forecasts after the first update")
         return self.frames, self.problem, self.estimate
@@ -205,7 +212,7 @@ class Twin:
         return identifiability(problem, found.posterior.z)
 
     def forecast_times(self) -> np.ndarray:
-        """Times that the file asks for: after the last frame, every so much, until the end."""
+        """Times of the file's forecast, later than the last frame."""
         frames, _, _ = self.current()
         wanted, last = self.config.forecast, float(frames.times[-1])
         count = int(np.floor((wanted.until - last) / wanted.every + 1e-9))
@@ -224,8 +231,8 @@ class Twin:
             problem.process, problem.camera.grid, found.fit.shape, states, values, found.start, float(frames.times[-1])
         )
 
-    def forecast(self, times: Sequence[float] | np.ndarray | None = None, client: Any = None) -> Forecast:
-        """What the specimen will look like.
+    def forecast(self, times: Sequence[float] | np.ndarray | None = None, client: Client | None = None) -> Forecast:
+        """The members at later times.
 
         Args:
             times: absolute, not before the last frame; those of the file by default.
@@ -238,34 +245,28 @@ class Twin:
         when = self.forecast_times() if times is None else np.asarray(times, dtype=np.float64)
         members = self.members(self.config.forecast.members)
         with self._client(client, len(members.states)) as running, one_thread():
-            rolled = roll(members, when, self.config.engine, running)
-        grey = self._grey(rolled, problem, found)
+            made = forecast_members(members, when, self.config.engine, running)
+        values = problem.values(torch.from_numpy(found.posterior.z[: len(made.field)]))
+        grey = problem.to_grey(problem.camera.view(torch.from_numpy(made.field)), values).numpy()
         crossings = [
-            (_text(t), crossing_times(when, rolled.qois[t.qoi], *_level(t))) for t in self.config.forecast.thresholds
+            (_text(t), crossing_times(when, made.qois[t.qoi], *_level(t))) for t in self.config.forecast.thresholds
         ]
-        return Forecast(when, rolled.field, grey, rolled.qois, rolled.engine, crossings)
-
-    def _grey(self, rolled: MemberForecasts, problem: AssimilationProblem, found: TwinEstimate) -> np.ndarray:
-        values = problem.values(torch.from_numpy(found.posterior.z[: len(rolled.field)]))
-        return problem.to_grey(problem.camera.view(torch.from_numpy(rolled.field)), values).numpy()
+        return Forecast(when, made.field, grey, made.qois, made.engine, crossings)
 
     @contextlib.contextmanager
-    def _client(self, client: Any, tasks: int) -> Iterator[Any]:
+    def _client(self, client: Client | None, tasks: int) -> Iterator[Client | None]:
         cluster = self.config.cluster
         if client is not None or (cluster.kind == "local" and cluster.workers == 1):
             yield client
             return
-        from sweeps.cluster.client import open_client
-
         with open_client(cluster, tasks) as started:
             yield started
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """One torch thread inside: these arrays are small, and on a busy machine threads wait for each other spinning.
-
-    The sums, and with them a restarted twin's posterior, then do not depend on the number of cores either.
+    """One torch thread inside: for arrays this small several are slower on a busy machine, and sums, and with them a
+    restarted twin's posterior, would depend on the number of cores.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -275,10 +276,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _level(threshold: Any) -> tuple[float, bool]:
-    return (threshold.above, True) if threshold.above is not None else (threshold.below, False)
+def _level(threshold: Threshold) -> tuple[float, bool]:
+    """The level, and whether it is passed upwards."""
+    if threshold.above is not None:
+        return threshold.above, True
+    assert threshold.below is not None
+    return threshold.below, False
 
 
-def _text(threshold: Any) -> str:
+def _text(threshold: Threshold) -> str:
     level, upward = _level(threshold)
     return f"{threshold.qoi} {'above' if upward else 'below'} {level:g}"

@@ -23,10 +23,11 @@ from solvers.integrators.fixed_step import phi_functions
 from studies import Twin
 from studies.twin.config import TwinConfig
 from studies.twin.forecast import crossing_times
-from studies.twin.model.forward import Material, Window
+from studies.twin.model.window import Window
 from studies.twin.observations.frames import ObservedFrames, camera_for, estimate_noise, make_frames
 from studies.twin.observations.readers import read_frames
 from studies.twin.observations.segmentation import segment
+from studies.twin.processes import CAHN_HILLIARD
 from studies.twin.store import folder_for
 
 CELLS, FRAMES, SIGMA = 24, 5, 0.03
@@ -140,10 +141,10 @@ def test_window_follows_the_solver() -> None:
     problem = CahnHilliard(grid, mobility=1.0, kappa=1.0)
     start = simulate(problem, noise(grid, 0.0, 0.05, [1]), [80.0], tolerance=1e-4)[:, 0]
     times = np.array([0.0, 10.0, 30.0])
-    window = Window("cahn_hilliard", grid, times, 1.0, 1.0, dtype=torch.float64)
+    window = Window(CAHN_HILLIARD, grid, times, 1.0, 1.0, dtype=torch.float64)
     one = torch.ones(1, dtype=torch.float64)
     with torch.no_grad():
-        frames, _ = window.run(window.basis.forward(start)[:, None], Material(one, one))
+        frames, _ = window.run(window.basis.forward(start)[:, None], {"mobility": one, "kappa": one})
     truth = simulate(problem, start, times.tolist(), tolerance=1e-4)
     assert float((frames - truth).square().mean().sqrt()) < 0.003 * 2.0
 
@@ -152,11 +153,11 @@ def test_window_is_differentiable() -> None:
     """The gradient with respect to mobility against a difference quotient."""
     grid = Grid((16, 16), 1.0, "periodic")
     start = noise(grid, 0.0, 0.5, [2])
-    window = Window("cahn_hilliard", grid, np.array([0.0, 5.0]), 1.0, 1.0, dtype=torch.float64)
+    window = Window(CAHN_HILLIARD, grid, np.array([0.0, 5.0]), 1.0, 1.0, dtype=torch.float64)
     kappa = torch.ones(1, dtype=torch.float64)
 
     def cost(mobility: torch.Tensor) -> torch.Tensor:
-        frames, _ = window.run(window.basis.forward(start)[:, None], Material(mobility, kappa))
+        frames, _ = window.run(window.basis.forward(start)[:, None], {"mobility": mobility, "kappa": kappa})
         return frames[0, -1].square().sum()
 
     mobility = torch.ones(1, dtype=torch.float64, requires_grad=True)

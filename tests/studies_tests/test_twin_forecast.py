@@ -12,12 +12,12 @@ from distributed import Client
 from solvers import CahnHilliard, Grid, InputError, simulate
 from solvers.initial import noise
 from studies.twin import forecast
-from studies.twin.forecast import Members, roll
+from studies.twin.forecast import forecast_members
 from studies.twin.inference import ensemble
 from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
-from studies.twin.model.start import first_guess
+from studies.twin.model.process_model import Members
 from studies.twin.observations.frames import GreyScale, camera_for, make_frames
-from studies.twin.priors import DEFAULT_PRIORS
+from studies.twin.processes import CAHN_HILLIARD
 from studies.twin.quantiles import quantiles
 from surrogate.engine_kinds import SurrogateBlock
 from sweeps.engines.solver_kind import SolverBlock
@@ -34,15 +34,15 @@ def members() -> Members:
     problem = CahnHilliard(grid, kappa=torch.from_numpy(kappa))
     starts = torch.cat([noise(grid, 0.0, 0.1, [seed]) for seed in (1, 2, 3)])
     states = simulate(problem, starts, [AGE], tolerance=1e-2).float()
-    start = first_guess("cahn_hilliard", states[0, 0].numpy(), grid, 0.05)
+    start = CAHN_HILLIARD.model.first_guess(states[0, 0].numpy(), grid, 0.05)
     values = {"mobility": np.ones(3), "kappa": kappa}
-    return Members("cahn_hilliard", grid, (CELLS, CELLS), states, values, start, AGE)
+    return Members(CAHN_HILLIARD, grid, (CELLS, CELLS), states, values, start, AGE)
 
 
 def test_surrogate_where_trusted_and_solver_elsewhere(members: Members) -> None:
     times = np.array([AGE + 5.0])
-    rolled = roll(members, times, SurrogateBlock(kind="surrogate", model="ch-jump"))
-    truth = roll(members, times, SolverBlock(tolerance=1e-2, dtype="float32"))
+    rolled = forecast_members(members, times, SurrogateBlock(kind="surrogate", model="ch-jump"))
+    truth = forecast_members(members, times, SolverBlock(tolerance=1e-2, dtype="float32"))
     assert rolled.engine == ["surrogate ch-jump"] * 2 + ["solver (outside the model's domain)"]
     np.testing.assert_array_equal(rolled.field[2], truth.field[2])  # the same solver, alone in its batch
     error = np.sqrt(np.mean((rolled.field[:2] - truth.field[:2]) ** 2))
@@ -52,14 +52,14 @@ def test_surrogate_where_trusted_and_solver_elsewhere(members: Members) -> None:
 
 def test_surrogate_of_another_process_is_refused(members: Members) -> None:
     with pytest.raises(InputError, match=r"engine\.model"):
-        roll(members, np.array([AGE + 5.0]), SurrogateBlock(kind="surrogate", model="gg-jump"))
+        forecast_members(members, np.array([AGE + 5.0]), SurrogateBlock(kind="surrogate", model="gg-jump"))
 
 
 def test_workers_do_not_change_a_forecast(members: Members, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three tasks, on Dask and in this process."""
     monkeypatch.setattr(forecast, "TASK_MEMBERS", 1)
     engine = SolverBlock(tolerance=1e-2, dtype="float32")
-    here, there = (roll(members, np.array([AGE + 5.0]), engine, by) for by in (None, client))
+    here, there = (forecast_members(members, np.array([AGE + 5.0]), engine, by) for by in (None, client))
     np.testing.assert_array_equal(here.field, there.field)
     assert here.engine == there.engine
 
@@ -77,11 +77,12 @@ def test_diverging_members_do_not_spoil_the_others(monkeypatch: pytest.MonkeyPat
     camera = camera_for((16, 16), 1.0, "no_flux")
     across = np.sin(np.linspace(0.0, 2.0 * np.pi, 16))
     image = np.tanh(3.0 * across[:, None] * across[None])
-    priors: dict[str, object] = {name: DEFAULT_PRIORS[name] for name in ("mobility", "kappa")}
-    problem = AssimilationProblem("cahn_hilliard", camera, priors, GreyScale(0.05, 0.0, 1.0), 0.003)
+    problem = AssimilationProblem(CAHN_HILLIARD, camera, CAHN_HILLIARD.priors, GreyScale(0.05, 0.0, 1.0), 0.003)
     grey = 0.5 * (1.0 + np.repeat(image[None], 3, 0)) + 0.05 * np.random.default_rng(0).standard_normal((3, 16, 16))
     frames = make_frames(np.array([0.0, 2.0, 4.0]), grey, "test")
-    variational = VariationalProblem(problem, frames, first_guess("cahn_hilliard", image, camera.grid, 0.05), 1.0, 1.0)
+    variational = VariationalProblem(
+        problem, frames, CAHN_HILLIARD.model.first_guess(image, camera.grid, 0.05), 1.0, 1.0
+    )
     z, w = variational.minimise(torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, *variational.base.shape), 10)
     seen, _ = variational.predict(z, variational.begin(w))
     fit = VariationalFit(z[0].numpy(), w[0], (16, 16), 1.0, 0.0, seen[0].detach().double().numpy(), 0)

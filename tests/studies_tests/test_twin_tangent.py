@@ -6,34 +6,30 @@ import numpy as np
 import pytest
 import torch
 
-from studies.twin.inference.ensemble import as_bright
 from studies.twin.inference.estimate import doubt_of, rank
+from studies.twin.inference.tangent import Tangent
 from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
-from studies.twin.model.start import first_guess
-from studies.twin.model.tangent import Tangent
 from studies.twin.observations.frames import GreyScale, camera_for, make_frames
-from studies.twin.priors import DEFAULT_PRIORS
+from studies.twin.processes import GRAIN_GROWTH, TWIN_PROCESSES, TwinProcess
 
 CELLS = 16
 
 
-def variational_for(process: str) -> VariationalProblem:
+def variational_for(process: TwinProcess) -> VariationalProblem:
     """A window of three frames; what the frames show does not matter to its derivatives."""
     torch.set_num_threads(1)
     camera = camera_for((CELLS, CELLS), 1.0, "no_flux")
     across = np.linspace(0.0, 2.0 * np.pi, CELLS)
     wave = np.tanh(3.0 * np.sin(across)[:, None] * np.cos(across)[None])
-    image = wave if process == "cahn_hilliard" else np.abs(wave)
-    names = ("mobility", "kappa") if process == "cahn_hilliard" else ("mobility", "kappa", "gamma")
-    priors: dict[str, object] = {name: DEFAULT_PRIORS[name] for name in names}
-    problem = AssimilationProblem(process, camera, priors, GreyScale(0.05, 0.0, 1.0), 0.003)
+    image = wave if process.conserves_mean else np.abs(wave)
+    problem = AssimilationProblem(process, camera, process.priors, GreyScale(0.05, 0.0, 1.0), 0.003)
     frames = make_frames(np.array([0.0, 2.0, 4.0]), np.repeat(np.abs(wave)[None], 3, 0), "test")
-    return VariationalProblem(problem, frames, first_guess(process, image, camera.grid, 0.05), 1.0, 1.0)
+    return VariationalProblem(problem, frames, process.model.first_guess(image, camera.grid, 0.05), 1.0, 1.0)
 
 
-@pytest.fixture(params=["cahn_hilliard", "grain_growth"])
+@pytest.fixture(params=list(TWIN_PROCESSES))
 def point(request: pytest.FixtureRequest) -> tuple[VariationalProblem, torch.Tensor, torch.Tensor, torch.Tensor]:
-    variational = variational_for(request.param)
+    variational = variational_for(TWIN_PROCESSES[request.param])
     generator = torch.Generator().manual_seed(1)
     w = 0.3 * torch.randn(variational.base.shape, generator=generator)
     direction = torch.randn(variational.base.shape, generator=generator)
@@ -77,7 +73,7 @@ def test_little_memory_changes_nothing(point: Point, monkeypatch: pytest.MonkeyP
     tangent = Tangent(variational, z, w)
     assert tangent.rows_at_once > 2
     before = tangent.solve(sides, 100, 1e-3), tangent.transposed(seen)
-    monkeypatch.setattr("studies.twin.model.tangent._KEPT", 1)
+    monkeypatch.setattr("studies.twin.inference.tangent._KEPT", 1)
     assert tangent.rows_at_once == 1
     for together, alone in zip(before, (tangent.solve(sides, 100, 1e-3), tangent.transposed(seen)), strict=True):
         assert float((together - alone).norm() / together.norm()) < 5e-3  # of the tolerance, in single precision
@@ -90,7 +86,9 @@ def test_deviations_of_grains_do_not_brighten() -> None:
     deviations = 0.3 * torch.randn(6, 3, 12, 12, generator=rng)
     draws = torch.randn(8000, 6, generator=rng) / 6**0.5
     varied = centre + torch.einsum("ms,scyx->mcyx", draws, deviations)
-    before, after = (x.square().sum(1).mean() for x in (varied, as_bright(varied, centre[None], deviations)))
+    before, after = (
+        x.square().sum(1).mean() for x in (varied, GRAIN_GROWTH.model.unbiased(varied, centre[None], deviations))
+    )
     wanted = float(centre.square().sum(0).mean())
     assert float(before) > 1.2 * wanted
     assert float(after) == pytest.approx(wanted, rel=0.01)

@@ -1,4 +1,4 @@
-"""Which parameters and dimensionless groups the frames determine, and which they leave to the prior."""
+"""Which parameters and dimensionless groups the frames determine, and which the prior alone."""
 
 from __future__ import annotations
 
@@ -12,20 +12,6 @@ from studies.twin.quantiles import quantiles
 
 #: Posterior over prior spread: below the first a quantity is determined, below the second partly.
 DETERMINED, PARTLY = 0.3, 0.8
-
-#: process -> group -> (meaning, powers of mobility and kappa). Lengths and times are in cells and time units; W = 1.
-GROUPS: dict[str, dict[str, tuple[str, float, float]]] = {
-    "cahn_hilliard": {
-        "M W t": ("scaled time", 1.0, 0.0),
-        "sqrt(kappa/W)/dx": ("interface length in cells", 0.0, 0.5),
-        "M sqrt(kappa W)": ("rate of coarsening: mobility times interface energy", 1.0, 0.5),
-    },
-    "grain_growth": {
-        "M W t": ("scaled time", 1.0, 0.0),
-        "sqrt(kappa/W)/dx": ("boundary width in cells", 0.0, 0.5),
-        "M kappa": ("speed of a boundary over its curvature", 1.0, 1.0),
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -60,9 +46,9 @@ def identifiability(problem: AssimilationProblem, z: np.ndarray) -> list[Determi
         {n: v.numpy() for n, v in problem.values(torch.from_numpy(np.ascontiguousarray(m))).items()} for m in (z, prior)
     )
     rows = [_judge(name, "parameter", after[name], before[name]) for name in problem.priors]
-    for name, (meaning, m, k) in GROUPS[problem.process].items():
-        of = [values["mobility"] ** m * values["kappa"] ** k for values in (after, before)]
-        rows.append(_judge(name, meaning, *of))
+    for group in problem.process.groups:
+        of = [values["mobility"] ** group.mobility * values["kappa"] ** group.kappa for values in (after, before)]
+        rows.append(_judge(group.name, group.meaning, *of))
     return rows
 
 

@@ -1,11 +1,11 @@
 """The posterior ensemble around the most probable fit: half of the likelihood linearised, half by ES-MDA.
 
-The start has thousands of unknowns, the material a handful. What the frames say of the material once the start may
-adapt to it is the Schur complement S of the Hessian, taken row by row: fix one parameter a little off, let the start
-adapt (:mod:`studies.twin.model.tangent`), see what is left. The same runs give sensitivities of the frames that the
-start cannot explain away; frames projected on them are as many numbers as there are parameters and lose nothing to
-first order (Alsing and Wandelt 2018, doi:10.1093/mnrasl/sly029; 2019, MNRAS 488:5093, for unknowns that are not
-wanted). Half of the likelihood draws the ensemble, pyesmda's ES-MDA (Emerick and Reynolds 2013,
+The start has thousands of unknowns, the material a handful. The information of the frames on the material, with the
+start free to adapt to it, is the Schur complement of the Hessian, taken row by row: fix one parameter a little off, let
+the start adapt (:mod:`studies.twin.inference.tangent`), see what is left. The same runs give the sensitivities of the
+frames that no change of the start can compensate; frames projected on them are as many numbers as there are parameters,
+and sufficient to first order (Alsing and Wandelt 2018, doi:10.1093/mnrasl/sly029; 2019, MNRAS 488:5093, for nuisance
+parameters). Half of the likelihood, linearised, draws the ensemble; pyesmda's ES-MDA (Emerick and Reynolds 2013,
 doi:10.1016/j.cageo.2012.03.011) does the other half with the members' own nonlinear runs: tempering, which is exact
 where the problem is linear.
 
@@ -17,22 +17,24 @@ subspace of a few (Bishop, Whitaker and Lei 2017, doi:10.1175/MWR-D-17-0102.1, o
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import covmats
 import numpy as np
+import pyesmda
 import torch
 from scipy import ndimage
 
 from solvers.grids.grid import Grid
+from studies.twin.inference.tangent import Tangent
 from studies.twin.inference.variational import VariationalFit, VariationalProblem
-from studies.twin.model.start import limited
-from studies.twin.model.tangent import Tangent
 
 #: Samples of the start's deviations.
 SAMPLES = 6
-#: Blocks of search directions, at most, to let a start adapt, and the residual over the right-hand side: at 0.1 the
+#: To let a start adapt: blocks of search directions, at most, and the residual over the right-hand side: at 0.1 the
 #: deviations of the parameters are within 0.1 % of what 0.001 gives.
-ADAPT, CLOSE = 20, 0.1
+MOST_BLOCKS, CLOSE = 20, 0.1
 #: Step of a parameter, standard deviations of its prior.
 STEP = 0.04
 #: Length over which a member mixes deviations alike, cells.
@@ -51,7 +53,7 @@ class Posterior:
 
     Attributes:
         z: float64 (member, name).
-        starts: float32 (member, component, F), coefficients on the variational's internal grid.
+        starts: float32 (member, component, F), coefficients on the window's internal grid.
         lasts: float32 (member, component, F), states at the last frame.
         predicted: float32 (member, time, pixel y, pixel x), grey values without noise.
         covariance: float64 (name, name), of z, linearised.
@@ -114,8 +116,8 @@ def linearise(
     with torch.no_grad():
         shown = tangent.frames(found[: 1 + count])
     adapted, sensitivity = found[1 : 1 + count], change + shown[1:]
-    # Gauss and Newton's form of the Schur complement: what the frames see, and what it costs the start to adapt. An
-    # error in the adaptation counts squared.
+    # The Gauss-Newton form of the Schur complement: change of the frames, and the prior's cost of the adapted start. An
+    # error in the adaptation enters squared.
     weighted = (variational.weight * sensitivity).double()
     information = torch.einsum("ntyx,mtyx->nm", weighted, sensitivity.double())
     information += torch.einsum("ncf,mcf->nm", adapted.double(), adapted.double())
@@ -145,7 +147,7 @@ def polished(variational: VariationalProblem, fit: VariationalFit, around: Linea
     for share in (1.0, 0.5, 0.2):
         z = torch.from_numpy(fit.z + share * step)[None]
         along = torch.einsum("n,ncf->cf", torch.from_numpy(step).float(), around.adapted) + around.rest
-        z, w = variational.minimise(z, fit.increments[None] + share * along, 0, free_w=False)
+        z, w = variational.minimise(z, fit.increments[None] + share * along, 0)
         if float(variational.last_cost[0]) < fit.cost:
             with torch.no_grad():
                 predicted, _ = variational.predict(z, variational.begin(w))
@@ -172,7 +174,7 @@ def draw(
         members, steps: of the ensemble and of ES-MDA.
         seed: of all that is random here.
         doubt: deviation (name,) of z that the frames' noise does not explain.
-        wider: factor of the deviations of z that noise and prior do explain.
+        wider: factor of the deviations of z that the noise explains.
     """
     rng = np.random.default_rng(seed)
     count = len(fit.z)
@@ -185,8 +187,8 @@ def draw(
     z = mean + _standard(rng, members, count) @ np.linalg.cholesky(half).T
     if count:
         z = _second_half(variational, fit, around, inflation, z, steps, rng)
-        # Perturbations and gain of few members leave their mean off by a third of a deviation (32 members; 128: an
-        # eighth), always to the same side. The runs give the spread, the fit the middle.
+        # Perturbations and gain of few members shift their mean by a third of a deviation (32 members; 128: an
+        # eighth), always to the same side: the members give the spread, the fit the mean.
         z = fit.z + wider * (z - z.mean(0))
         z += _standard(rng, members, 1) * apart
     starts = member_starts(variational, fit, around, z, rng)
@@ -242,15 +244,12 @@ def _second_half(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """The other half of the likelihood by ES-MDA on compressed frames: z (member, name)."""
-    import covmats
-    import pyesmda
-
-    weighted = (variational.weight * around.sensitivity).double() / inflation
     values, vectors = np.linalg.eigh(around.information)
-    told = values > _LEAST_INFORMATION
-    if not told.any():
+    informed = values > _LEAST_INFORMATION
+    if not informed.any():
         return z
-    project = vectors[:, told].T / np.sqrt(values[told])[:, None]
+    project = vectors[:, informed].T / np.sqrt(values[informed])[:, None]
+    weighted = (variational.weight * around.sensitivity).double() / inflation
     centre = torch.from_numpy(fit.predicted)
 
     def compressed(frames: torch.Tensor) -> np.ndarray:
@@ -259,20 +258,28 @@ def _second_half(
 
     def forward(members: np.ndarray) -> np.ndarray:
         found = []
-        with torch.no_grad():
-            for part in range(0, members.shape[1], CHUNK):
-                own = members[:, part : part + CHUNK].T
-                moved = torch.einsum("mn,ncf->mcf", torch.from_numpy(own - fit.z).float(), around.adapted)
-                predicted, _ = variational.predict(
-                    torch.from_numpy(own.copy()), variational.begin(fit.increments + moved)
-                )
-                scores = compressed(predicted)
-                # One that diverges counts with its linearised frames: one NaN would spoil the gain of all.
-                linear = (own - fit.z) @ (project @ around.information).T
-                found.append(np.where(np.isfinite(scores).all(1, keepdims=True), scores, linear))
+        for part in range(0, members.shape[1], CHUNK):
+            own = members[:, part : part + CHUNK].T
+            with torch.no_grad():
+                starts = variational.begin(_adapted(fit, around, own))
+                predicted, _ = variational.predict(torch.from_numpy(own.copy()), starts)
+            scores = compressed(predicted)
+            # A member that diverges gets its linearised frames: one NaN would spoil the gain of all.
+            linear = (own - fit.z) @ (project @ around.information).T
+            found.append(np.where(np.isfinite(scores).all(1, keepdims=True), scores, linear))
         return np.concatenate(found).T
 
-    observed = compressed(variational.data[None])[0]
+    return _esmda(z, compressed(variational.data[None])[0], forward, steps, rng)
+
+
+def _esmda(
+    z: np.ndarray,
+    observed: np.ndarray,
+    forward: Callable[[np.ndarray], np.ndarray],
+    steps: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Members (member, name) updated by half of the likelihood of unit-variance data, ``forward`` on (name, member)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         update = pyesmda.ESMDA(
@@ -281,7 +288,7 @@ def _second_half(
             cov_obs=covmats.CovViaDiagonal(np.ones(len(observed))),
             forward_model=forward,
             n_assimilations=steps,
-            # The inverse factors add up to 1/2: the other half has been spent.
+            # The inverse factors add up to 1/2.
             cov_obs_inflation_factors=[2.0 * steps] * steps,
             inversion_type=pyesmda.ESMDAInversionType.NAIVE,
             random_state=rng,
@@ -292,45 +299,37 @@ def _second_half(
     return np.ascontiguousarray(update.m_posterior.T)
 
 
+def _adapted(fit: VariationalFit, around: Linearised, z: np.ndarray) -> torch.Tensor:
+    """The fit's increments, adapted to each z (member, name): (member, component, F)."""
+    return fit.increments + torch.einsum("mn,ncf->mcf", torch.from_numpy(z - fit.z).float(), around.adapted)
+
+
 def member_starts(
     variational: VariationalProblem, fit: VariationalFit, around: Linearised, z: np.ndarray, rng: np.random.Generator
 ) -> torch.Tensor:
     """Coefficients of the starts (member, component, F): the fit, adapted to each z, with deviations, inside bounds."""
-    basis, grid = variational.window.basis, variational.problem.camera.grid
+    basis, grid, process = variational.window.basis, variational.problem.camera.grid, variational.problem.process
     fields = variational.where * basis.inverse(variational.spread * around.deviations)
     starts = []
     for part in range(0, len(z), CHUNK):
         own = z[part : part + CHUNK]
-        moved = torch.einsum("mn,ncf->mcf", torch.from_numpy(own - fit.z).float(), around.adapted)
-        centre = basis.inverse(variational.begin(fit.increments + moved))
+        centre = basis.inverse(variational.begin(_adapted(fit, around, own)))
         weights = mixing_weights(rng, len(own), len(fields), basis.shape, grid)
-        deviation = _mixed(weights, fields, rng, variational.problem.process)
-        varied = centre + deviation
-        if variational.problem.process == "grain_growth":
-            varied = as_bright(varied, centre, fields)
-        starts.append(basis.forward(limited(varied, variational.problem.process)))
+        deviation = torch.einsum("msyx,scyx->mcyx", weights, fields)
+        if process.conserves_mean:
+            deviation = _with_likely_means(deviation, fields, rng)
+        varied = process.model.unbiased(centre + deviation, centre, fields)
+        starts.append(basis.forward(process.model.limited(varied)))
     return torch.cat(starts)
 
 
-def as_bright(varied: torch.Tensor, centre: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
-    """Order parameters (member, component, *shape) that show the same mean phi as their centre.
+def _with_likely_means(deviation: torch.Tensor, fields: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Deviations (member, component, *shape) whose means are as uncertain as the means of the samples ``fields``.
 
-    phi sums squares: deviations of variance v would brighten it by v, most where an order parameter is next to none and
-    has no deviation to speak of. Scaled by sqrt(c^2 / (c^2 + v)) the mean square is that of the centre c again.
+    Local weights mix regions in different shares, which would make the mean far less certain than it is.
     """
-    square = centre.square()
-    return varied * (square / (square + fields.square().mean(0) + 1e-12)).sqrt()
-
-
-def _mixed(weights: torch.Tensor, fields: torch.Tensor, rng: np.random.Generator, process: str) -> torch.Tensor:
-    """Deviations (member, component, *shape); those of compositions have a mean as uncertain as the samples' means."""
-    deviation = torch.einsum("msyx,scyx->mcyx", weights, fields)
-    if process != "cahn_hilliard":
-        return deviation
-    # Local weights break the balance between regions: mass is far better known than the local ones are.
-    mean = (
-        fields.mean((-3, -2, -1)).square().mean().sqrt() * torch.from_numpy(rng.standard_normal(len(weights))).float()
-    )
+    normal = torch.from_numpy(rng.standard_normal(len(deviation))).float()
+    mean = fields.mean((-3, -2, -1)).square().mean().sqrt() * normal
     return deviation - deviation.mean((-2, -1), keepdim=True) + mean[:, None, None, None]
 
 

@@ -8,46 +8,40 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from solvers.grids.grid import Grid
-from solvers.grids.resampling import resample
-from solvers.grids.spectral_basis import Basis, basis_for
-from studies.twin.inference.ensemble import ADAPT, Posterior, draw, linearise, polished
-from studies.twin.inference.residuals import Residuals, look_at
+from solvers.grids.spectral_basis import basis_for
+from studies.twin.inference.ensemble import MOST_BLOCKS, Posterior, draw, linearise, polished
+from studies.twin.inference.residuals import Residuals, residuals_of
 from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
-from studies.twin.model.start import FirstGuess, first_guess, increment_spread
+from studies.twin.model.increments import rewhitened
+from studies.twin.model.process_model import FirstGuess
 from studies.twin.observations.frames import ObservedFrames
-from studies.twin.observations.segmentation import CLEAN
 
 #: Of L-BFGS on each of the growing windows.
 FIRST_ITERATIONS = 15
-#: Continuing from the last fit needs fewer iterations.
+#: Share of the iterations that are enough to continue from the last fit.
 WARM_SHARE = 0.4
 #: Steps and internal grid are chosen anew where mobility or kappa have moved by this factor.
 MOVED = 1.15
 #: Beyond this many frames, and between powers of two, the last fit is trusted to be near the next.
 ALWAYS_SCAN = 4
-#: Shares of the first frames in a mean that shows grains with less noise.
+#: Weights of the first frames in a mean that shows grains with less noise.
 MEAN_OF = (1.0, 0.7, 0.4)
 #: Candidates of a scan that are tried.
 CANDIDATES = 2
-#: Prior deviations beyond which a fit is not taken where there is another: a start that follows the noise of every
+#: Prior deviations beyond which a fit is taken only if there is no other: a start that follows the noise of every
 #: frame may cost less than a right one, in a material in which nothing moves.
 PLAUSIBLE = 4.0
-#: Bands of parameters over those of a posterior that takes its prior of the start, and its grains, for the right ones:
-#: conformal 90 % quantile of |z| over that of a normal distribution, on other truths than any reported
-#: (docs/benchmarks/digital-twin.md says which).
-WIDER = {"cahn_hilliard": 1.2, "grain_growth": 2.0}
 
 
 @dataclass
 class TwinEstimate:
-    """All that is known after some frames.
+    """The result of an estimation.
 
     Attributes:
         fit: the most probable one.
         posterior: the ensemble.
         residuals: of the fit.
-        start: the first guess that the increments are relative to.
+        start: the first guess to which the increments are added.
         calls: trajectories run, forward or adjoint alike.
     """
 
@@ -79,24 +73,21 @@ def estimate(
     count = len(frames.times)
     if before is None or count <= ALWAYS_SCAN or count & (count - 1) == 0:
         fit, variational, start = _from_scratch(problem, frames, start, iterations, before)
-        fit, variational, start = _other_grains(problem, frames, iterations, fit, variational, start)
+        fit, variational, start = _other_start(problem, frames, iterations, fit, variational, start)
     else:
         share = max(8, round(WARM_SHARE * iterations))
         fit, variational = _descend(problem, frames, start, before.fit, share)
     rng = np.random.default_rng([seed, count, 1])
-    around = linearise(variational, fit, rng, ADAPT)
+    around = linearise(variational, fit, rng, MOST_BLOCKS)
     fit = polished(variational, fit, around)
-    residuals = look_at(frames, fit.predicted, problem.sigma, problem.grey.span)
-    inflation = residuals.inflation
-    around = around.widened(inflation)
+    residuals = residuals_of(frames, fit.predicted, problem.sigma, problem.grey.span)
+    around = around.widened(residuals.inflation)
     doubt = 0.0 if start.doubt is None else start.doubt
-    wider = WIDER[problem.process]
-    posterior = draw(variational, fit, around, inflation, members, steps, _member_seed(seed, count), doubt, wider)
+    member_seed = int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])
+    posterior = draw(
+        variational, fit, around, residuals.inflation, members, steps, member_seed, doubt, problem.process.widening
+    )
     return TwinEstimate(fit, posterior, residuals, start, fit.calls + variational.calls)
-
-
-def _member_seed(seed: int, count: int) -> int:
-    return int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])
 
 
 def _from_scratch(
@@ -112,18 +103,15 @@ def _from_scratch(
     Levels read off a histogram may be 6 % of the range off. A first guess with wrong levels is wrong in every cell at
     once, which increments with the spectrum of moved interfaces explain at the expense of kappa.
     """
-    shape = problem.camera.grid.shape
     if len(frames.times) == 1:
-        zero = VariationalFit(
-            np.zeros(len(problem.names)), _no_increments(problem, start), shape, 1.0, 0.0, np.zeros(0), 0
-        )
-        return *_descend(problem, frames, start, before.fit if before else zero, iterations), start
+        at = before.fit if before else _without_increments(problem, start, np.zeros(len(problem.names)))
+        return *_descend(problem, frames, start, at, iterations), start
     best = _candidate(problem, frames, start, before)
     if "level_low" in problem.names and len(frames.times) > 2:
         values = problem.values(torch.from_numpy(best.z)[None])
         low, high = float(values["level_low"][0]), float(values["level_high"][0])
         fresh = first_start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames, shares)
-        at = VariationalFit(best.z, _no_increments(problem, fresh), shape, 1.0, 0.0, np.zeros(0), best.calls)
+        at = _without_increments(problem, fresh, best.z, best.calls)
         fit, variational = _descend(problem, frames, fresh, at, iterations)
         if rank(fit) < rank(best):
             return fit, variational, fresh
@@ -131,7 +119,7 @@ def _from_scratch(
     return *_descend(problem, frames, start, best, iterations), start
 
 
-def _other_grains(
+def _other_start(
     problem: AssimilationProblem,
     frames: ObservedFrames,
     iterations: int,
@@ -139,14 +127,13 @@ def _other_grains(
     variational: VariationalProblem,
     start: FirstGuess,
 ) -> tuple[VariationalFit, VariationalProblem, FirstGuess]:
-    """The fit from grains seen in the mean of the first frames, where it costs less.
+    """The fit from a start in the mean of the first frames, where it costs less.
 
     In noise (never in clean frames) grains are missed or invented. The mean has less of it, but small grains vanish and
-    boundaries move meanwhile: which sees more depends on both, and all frames together decide. By how much the two
-    differ in what they say of the material is what cutting grains wrongly costs, and the start remembers it.
+    boundaries move meanwhile: the cost over all frames decides. The difference of the two fits is an error of the
+    material from grains that are cut wrongly, which the start keeps as ``doubt``.
     """
-    short, clean = len(frames.times) < len(MEAN_OF), noise_share(problem) < CLEAN
-    if problem.process != "grain_growth" or short or clean:
+    if len(frames.times) < len(MEAN_OF) or noise_share(problem) < problem.process.doubtful_noise:
         return fit, variational, start
     mean = first_start(problem, frames, MEAN_OF)
     again, its_variational, other = _from_scratch(problem, frames, mean, iterations, None, MEAN_OF)
@@ -159,13 +146,13 @@ def _other_grains(
 
 
 def doubt_of(one: VariationalFit, other: VariationalFit, frames: ObservedFrames) -> np.ndarray:
-    """A deviation (name,) of z that comes from not knowing the grains: that of two fits, in full if equally good.
+    """A deviation (name,) of z that comes from not knowing the grains, from fits to two cuts of the frames into grains.
 
-    The variance of two numbers is half their difference squared; times 4 p (1 - p) where one is likelier. Costs of
-    right models differ by chance, by about sqrt(pixels / 2), which is what p takes for one unit.
+    The variance of two numbers is half their difference squared; times 4 p (1 - p) where one has the probability p,
+    1 / (1 + exp(difference of costs)) in units of sqrt(pixels / 2), by which costs of right models differ by chance.
     """
     chance = (0.5 * float(frames.seen.sum())) ** 0.5
-    # Of two that the prior all but excludes neither can be left out.
+    # Where the prior makes both implausible, both count.
     ranks = (rank(one), rank(other)) if min(rank(one), rank(other)) < math.inf else (one.cost, other.cost)
     apart = min(50.0, abs(ranks[0] - ranks[1]) / chance)
     share = 1.0 / (1.0 + math.exp(apart))
@@ -173,18 +160,17 @@ def doubt_of(one: VariationalFit, other: VariationalFit, frames: ObservedFrames)
 
 
 def rank(fit: VariationalFit) -> float:
-    """The cost; infinite for a material that the prior all but excludes."""
+    """The cost; infinite for a material more than :data:`PLAUSIBLE` prior deviations out."""
     return fit.cost if np.abs(fit.z).max(initial=0.0) < PLAUSIBLE else math.inf
 
 
 def first_start(problem: AssimilationProblem, frames: ObservedFrames, shares: tuple[float, ...] = (1.0,)) -> FirstGuess:
-    """The first guess, from a mean of the first frames in these shares."""
+    """The first guess, from a mean of the first frames with these weights."""
     weights = np.array(shares) / sum(shares)
     grey = sum(w * frames.filled(i) for i, w in enumerate(weights))
     image = problem.camera.spread(problem.from_grey(np.asarray(grey)))
-    share = 2.0 if problem.process == "cahn_hilliard" else 1.0
-    noise = share * noise_share(problem) * float(np.sqrt(np.square(weights).sum()))
-    return first_guess(problem.process, image, problem.camera.grid, noise)
+    noise = problem.process.contrast * noise_share(problem) * float(np.sqrt(np.square(weights).sum()))
+    return problem.process.model.first_guess(image, problem.camera.grid, noise)
 
 
 def noise_share(problem: AssimilationProblem) -> float:
@@ -205,9 +191,9 @@ def _candidate(
     if before is not None:
         found.append(_descend(problem, frames, start, before.fit, FIRST_ITERATIONS)[0])
     for z in rough.scan(CANDIDATES):
-        fit = VariationalFit(z, _no_increments(problem, start), problem.camera.grid.shape, 1.0, 0.0, np.zeros(0), 0)
+        fit = _without_increments(problem, start, z)
         for part in growing(len(frames.times)):
-            # A short window says little of mobility: left alone it would drift to where nothing moves.
+            # A short window hardly determines mobility, which would drift to where nothing moves.
             whole = part == len(frames.times)
             fit, _ = _descend(problem, first(frames, part), start, fit, FIRST_ITERATIONS, material=whole)
         found.append(fit)
@@ -227,9 +213,8 @@ def _expected(frames: ObservedFrames) -> float:
 def growing(count: int) -> list[int]:
     """Lengths of windows on the way to ``count`` frames.
 
-    A short window is nearly quadratic, and what it finds starts the next one inside the right basin (Pires, Vautard
-    and Talagrand 1996, doi:10.1034/j.1600-0870.1996.00006.x): half the cost, and lower
-    minima.
+    The cost of a short window is nearly quadratic, and its minimum lies in the right basin of the next one (Pires,
+    Vautard and Talagrand 1996, doi:10.1034/j.1600-0870.1996.00006.x): half the computing, and lower minima.
     """
     lengths = [count]
     while lengths[0] > 4:
@@ -242,9 +227,13 @@ def first(frames: ObservedFrames, count: int) -> ObservedFrames:
     return ObservedFrames(frames.times[:count], frames.grey[:count])
 
 
-def _no_increments(problem: AssimilationProblem, start: FirstGuess) -> torch.Tensor:
+def _without_increments(
+    problem: AssimilationProblem, start: FirstGuess, z: np.ndarray, calls: int = 0
+) -> VariationalFit:
+    """The first guess itself with parameters z, as a fit to begin from."""
     grid = problem.camera.grid
-    return torch.zeros(start.components, basis_for(grid, torch.float32).size)
+    increments = torch.zeros(start.components, basis_for(grid, torch.float32).size)
+    return VariationalFit(z, increments, grid.shape, 1.0, 0.0, np.zeros(0), calls)
 
 
 def _typical(problem: AssimilationProblem, z: np.ndarray) -> tuple[float, float]:
@@ -266,12 +255,12 @@ def _descend(
     for _ in range(3):
         mobility, kappa = _typical(problem, z[0].numpy())
         variational = VariationalProblem(problem, frames, start, mobility, kappa)
-        w = carried(w, start.amplitude, problem.camera.grid, (shape, old), (variational.window.basis, kappa))
+        w = rewhitened(w, start.amplitude, problem.camera.grid, (shape, old), (variational.window.basis, kappa))
         shape, old = variational.window.shape, kappa
         z, w = variational.minimise(z, w, iterations, material=material)
         new_mobility, new_kappa = _typical(problem, z[0].numpy())
         calls += variational.calls
-        if max(_ratio(new_mobility, mobility), _ratio(new_kappa, kappa)) < MOVED:
+        if max(new_mobility / mobility, mobility / new_mobility, new_kappa / kappa, kappa / new_kappa) < MOVED:
             break
     with torch.no_grad():
         predicted, _ = variational.predict(z, variational.begin(w))
@@ -279,21 +268,3 @@ def _descend(
     cost = float(variational.last_cost[0])
     fit = VariationalFit(z[0].numpy(), w[0], shape, old, cost, predicted[0].double().numpy(), at.calls + calls)
     return fit, variational
-
-
-def _ratio(a: float, b: float) -> float:
-    return max(a / b, b / a)
-
-
-def carried(
-    w: torch.Tensor, amplitude: float, grid: Grid, old: tuple[tuple[int, ...], float], new: tuple[Basis, float]
-) -> torch.Tensor:
-    """Whitened increments (..., F) brought from an internal grid and kappa to another basis and kappa."""
-    (shape, kappa), (basis, new_kappa) = old, new
-    if tuple(shape) == tuple(basis.shape) and kappa == new_kappa:
-        return w
-    before = basis_for(grid, w.dtype, "cpu", tuple(shape))
-    field = resample(before.inverse(w * increment_spread(amplitude, before, kappa)), tuple(basis.shape), grid.boundary)
-    fresh = basis.forward(field) / increment_spread(amplitude, basis, new_kappa)
-    # What the new spectrum has no room for is dropped: it would cost more than it explains.
-    return fresh.clamp(-6.0, 6.0)

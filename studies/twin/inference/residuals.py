@@ -1,4 +1,4 @@
-"""Residuals of a fit: how large, how correlated, and by how much the noise must be widened to be honest."""
+"""Residuals of a fit: how large, how correlated, and the noise variance that accounts for them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Residuals:
     Attributes:
         frames: float64 (time, y, x), NaN where not seen.
         rms: (time,) root mean square, share of the grey range.
-        structured: root of the variance that neighbouring pixels share, share of the grey range: what white noise
-            cannot be.
+        structured: root of the variance that neighbouring pixels share, which white noise has not; share of the grey
+            range.
         correlation: of neighbouring pixels.
         chi2: mean of (residual / sigma)^2.
-        inflation: of sigma^2, at least 1: residuals as large as these, counted as often as they are independent.
+        inflation: of sigma^2, at least 1, for residuals as large and as correlated as these.
     """
 
     frames: np.ndarray
@@ -34,7 +34,7 @@ class Residuals:
     inflation: float
 
 
-def look_at(frames: ObservedFrames, predicted: np.ndarray, sigma: float, span: float) -> Residuals:
+def residuals_of(frames: ObservedFrames, predicted: np.ndarray, sigma: float, span: float) -> Residuals:
     """Residuals of frames (time, y, x) against a prediction in grey values.
 
     Args:
@@ -44,7 +44,7 @@ def look_at(frames: ObservedFrames, predicted: np.ndarray, sigma: float, span: f
     residual = frames.grey - predicted
     variance = float(np.nanmean(residual**2))
     shared, pairs = _neighbours(residual)
-    # White noise shares nothing, within the error of so many pairs.
+    # White noise gives 0 within the error of so many pairs.
     structured = max(0.0, shared - 3.0 * variance / np.sqrt(max(pairs, 1)))
     in_time = _in_time(residual)
     repeats = min(float(len(residual)), (1.0 + in_time) / max(1e-6, 1.0 - in_time)) if structured > 0 else 1.0

@@ -10,23 +10,24 @@ minimises it; a coarse scan over mobility and kappa comes first, for there are m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from solvers.errors import InputError
-from studies.twin.model.forward import Material, Window
-from studies.twin.model.start import FirstGuess, increment_spread, where_uncertain
+from studies.twin.model.increments import increment_spread, where_uncertain
+from studies.twin.model.process_model import FirstGuess
+from studies.twin.model.window import Window
 from studies.twin.observations.frames import Camera, GreyScale, ObservedFrames
-from studies.twin.priors import estimated
+from studies.twin.priors import Fixed, Prior
+from studies.twin.processes import TwinProcess
 
 #: Values of z in the scan.
 SCAN = {"mobility": (-2.5, -1.8, -1.2, -0.6, 0.0, 0.6, 1.2, 1.8, 2.5), "kappa": (-1.5, -0.75, 0.0, 0.75, 1.5)}
 #: First guess of how well the data determine z, which scales the search.
 _FIRST_SCALE = 0.15
-#: No composition or phi is this large: the steps were too long for the material.
+#: No field is this large: the steps were too long for the material.
 _BEYOND = 3.0
 
 
@@ -35,16 +36,16 @@ class AssimilationProblem:
     """What is fixed while estimating.
 
     Attributes:
-        process: ``cahn_hilliard`` or ``grain_growth``.
+        process: of the twin.
         camera: from cells to pixels.
         priors: of the parameters, in order.
         grey: noise and levels.
         model_error: floor of the noise, share of the grey range.
     """
 
-    process: str
+    process: TwinProcess
     camera: Camera
-    priors: dict[str, object]
+    priors: dict[str, Prior]
     grey: GreyScale
     model_error: float
 
@@ -52,7 +53,7 @@ class AssimilationProblem:
     def names(self) -> list[str]:
         """Names of the entries of z."""
         levels = ["level_low", "level_high"] if min(self.grey.spread) > 0 else []
-        return [n for n, prior in self.priors.items() if estimated(prior)] + levels
+        return [n for n, prior in self.priors.items() if not isinstance(prior, Fixed)] + levels
 
     @property
     def sigma(self) -> float:
@@ -65,27 +66,21 @@ class AssimilationProblem:
         found = {}
         for name, prior in self.priors.items():
             column = z[:, index[name]] if name in index else z.new_zeros(len(z))
-            found[name] = prior.value(column)  # type: ignore[attr-defined]
+            found[name] = prior.value(column)
         for name, at, spread in zip(
             ("level_low", "level_high"), (self.grey.low, self.grey.high), self.grey.spread, strict=True
         ):
             found[name] = at + spread * z[:, index[name]] if name in index else z.new_full((len(z),), at)
         return found
 
-    def material(self, values: dict[str, torch.Tensor]) -> Material:
-        """The material among the values."""
-        return Material(values["mobility"], values["kappa"], values.get("gamma"))
-
     def to_grey(self, field: torch.Tensor, values: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Frames (batch, time, y, x) of c or phi, as grey values."""
+        """Frames (batch, time, y, x) of the field, as grey values."""
         low, high = (values[n][:, None, None, None].to(field.dtype) for n in ("level_low", "level_high"))
-        share = 0.5 * (field + 1.0) if self.process == "cahn_hilliard" else field
-        return low + (high - low) * share
+        return low + (high - low) * self.process.grey_share(field)
 
     def from_grey(self, grey: np.ndarray) -> np.ndarray:
-        """Grey values as c or phi, with the best guess of the levels."""
-        share = (grey - self.grey.low) / (self.grey.high - self.grey.low)
-        return 2.0 * share - 1.0 if self.process == "cahn_hilliard" else share
+        """Grey values as the field, with the best guess of the levels."""
+        return self.process.field_at((grey - self.grey.low) / (self.grey.high - self.grey.low))
 
 
 @dataclass
@@ -109,7 +104,6 @@ class VariationalFit:
     cost: float
     predicted: np.ndarray
     calls: int
-    history: list[float] = field(default_factory=list)
 
 
 class VariationalProblem:
@@ -135,7 +129,7 @@ class VariationalProblem:
         grid = problem.camera.grid
         self.window = Window(problem.process, grid, frames.times, mobility, kappa, coarse=coarse)
         basis = self.window.basis
-        self.base = start.base(grid, basis)
+        self.base = basis.forward(problem.process.model.values_of(start, grid, basis.shape).to(basis.k2.dtype))
         self.kappa = kappa
         self.spread = increment_spread(start.amplitude, basis, kappa)
         seen = torch.from_numpy(frames.seen)
@@ -143,7 +137,6 @@ class VariationalProblem:
         self.data = torch.from_numpy(np.nan_to_num(frames.grey)).float()
         self.where = where_uncertain(problem.process, basis.inverse(self.base), grid)
         self.calls = 0
-        self.best_z = torch.zeros(0)
         self.last_cost = torch.zeros(0)
 
     def begin(self, w: torch.Tensor) -> torch.Tensor:
@@ -155,11 +148,11 @@ class VariationalProblem:
         """Frames as grey values (batch, time, pixel y, pixel x), and the last state (batch, component, F)."""
         values = self.problem.values(z)
         self.calls += len(z)
-        frames, last = self.window.run(start, self.problem.material(values))
+        frames, last = self.window.run(start, values)
         return self.problem.to_grey(self.problem.camera.view(frames), values), last
 
     def with_best_levels(self, z: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-        """z with the grey levels that fit frames of c or phi (batch, time, pixel y, pixel x) best.
+        """z with the grey levels that fit frames of the field (batch, time, pixel y, pixel x) best.
 
         They enter linearly: two normal equations a sample. At the best levels the cost's gradient with respect to
         them vanishes, so they need not be searched for.
@@ -167,7 +160,7 @@ class VariationalProblem:
         names, grey = self.problem.names, self.problem.grey
         if "level_low" not in names:
             return z
-        share = (0.5 * (field + 1.0) if self.problem.process == "cahn_hilliard" else field).detach()
+        share = self.problem.process.grey_share(field).detach()
         design = torch.stack([1.0 - share, share], 1)
         spread = torch.tensor(grey.spread, dtype=torch.float64)
         left = torch.einsum("bityx,bjtyx,tyx->bij", design, design, self.weight).double()
@@ -178,9 +171,9 @@ class VariationalProblem:
         out[:, names.index("level_low") :] = torch.linalg.solve(matrix, (right * spread)[..., None])[..., 0].detach()
         return out
 
-    def misfit(self, predicted: torch.Tensor, data: torch.Tensor | None = None) -> torch.Tensor:
+    def misfit(self, predicted: torch.Tensor) -> torch.Tensor:
         """Half the sum of squared, weighted residuals (batch,) float64."""
-        residual = predicted - (self.data if data is None else data)
+        residual = predicted - self.data
         return 0.5 * (self.weight * residual.square()).double().sum((1, 2, 3))
 
     def moving_misfit(self, predicted: torch.Tensor) -> torch.Tensor:
@@ -196,31 +189,21 @@ class VariationalProblem:
         return 0.5 * (weight * (residual - still).square()).double().sum((1, 2, 3))
 
     def scan(self, taken: int = 3) -> list[np.ndarray]:
-        """The best few corners of a coarse scan over mobility and kappa, as z (name,), best first."""
+        """The best few corners of a coarse scan over mobility and kappa, as z (name,), best first.
+
+        Raises:
+            InputError: where every corner diverges.
+        """
         names = self.problem.names
-        lines = {name: SCAN[name] if name in names else (0.0,) for name in ("mobility", "kappa")}
+        axes = {name: SCAN[name] if name in names else (0.0,) for name in ("mobility", "kappa")}
         found: list[tuple[float, np.ndarray]] = []
-        for m in lines["mobility"]:
-            zs = torch.zeros(len(lines["kappa"]), len(names), dtype=torch.float64)
-            for name, column in (("mobility", [m] * len(zs)), ("kappa", lines["kappa"])):
+        for m in axes["mobility"]:
+            zs = torch.zeros(len(axes["kappa"]), len(names), dtype=torch.float64)
+            for name, column in (("mobility", [m] * len(zs)), ("kappa", axes["kappa"])):
                 if name in names:
                     zs[:, names.index(name)] = torch.tensor(column, dtype=torch.float64)
-            values = self.problem.values(zs)
-            small = float(values["kappa"].min())
-            rough = VariationalProblem(
-                self.problem, self.frames, self.start, float(values["mobility"][0]), max(small, 0.1), coarse=True
-            )
-            with torch.no_grad():
-                frames, _ = rough.window.run(rough.base.expand(len(zs), -1, -1), self.problem.material(values))
-                seen = self.problem.camera.view(frames)
-                lost = ~torch.isfinite(seen).flatten(1).all(1) | (seen.abs().flatten(1).amax(1) > _BEYOND)
-                seen = torch.where(lost[:, None, None, None], 0.0, seen)
-                zs = rough.with_best_levels(zs, seen)
-                predicted = self.problem.to_grey(seen, self.problem.values(zs))
-                cost = rough.moving_misfit(predicted) + 0.5 * zs.square().sum(1)
-                cost[lost] = torch.inf
-            self.calls += len(zs)
-            # One corner a mobility: those that differ in kappa alone end in the same place.
+            cost, zs = self._scanned(zs)
+            # One corner per mobility: those that differ in kappa alone lead to the same minimum.
             good = [(float(c), z.numpy()) for c, z in zip(cost, zs, strict=True) if np.isfinite(float(c))]
             found += sorted(good, key=lambda pair: pair[0])[:1]
         if not found:
@@ -228,49 +211,67 @@ class VariationalProblem:
         found.sort(key=lambda pair: pair[0])
         return [z for _, z in found[:taken]]
 
+    def _scanned(self, zs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Costs of corners (corner, name), infinite for runs that diverge, and the corners with the best levels."""
+        values = self.problem.values(zs)
+        mobility, kappa = float(values["mobility"][0]), max(float(values["kappa"].min()), 0.1)
+        rough = VariationalProblem(self.problem, self.frames, self.start, mobility, kappa, coarse=True)
+        with torch.no_grad():
+            frames, _ = rough.window.run(rough.base.expand(len(zs), -1, -1), values)
+            seen = self.problem.camera.view(frames)
+            lost = ~torch.isfinite(seen).flatten(1).all(1) | (seen.abs().flatten(1).amax(1) > _BEYOND)
+            seen = torch.where(lost[:, None, None, None], 0.0, seen)
+            zs = rough.with_best_levels(zs, seen)
+            predicted = self.problem.to_grey(seen, self.problem.values(zs))
+            cost = rough.moving_misfit(predicted) + 0.5 * zs.square().sum(1)
+            cost[lost] = torch.inf
+        self.calls += len(zs)
+        return cost, zs
+
     def minimise(
-        self,
-        z: torch.Tensor,
-        w: torch.Tensor,
-        iterations: int,
-        free_z: bool = True,
-        free_w: bool = True,
-        scale: Sequence[float] | None = None,
-        data: torch.Tensor | None = None,
-        centre: torch.Tensor | None = None,
-        material: bool = True,
+        self, z: torch.Tensor, w: torch.Tensor, iterations: int, material: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Minimise the sum of the costs of a batch.
+        """Minimise the sum of the costs of a batch; grey levels are always the best ones.
 
         Args:
             z, w: (batch, name) float64 and (batch, component, F) float32 to begin with.
-            iterations: of L-BFGS.
-            free_z, free_w: what is varied.
-            scale: (name,) expected posterior deviations of z.
-            data, centre: perturbed frames (batch, ...) and prior means of w, for sampling.
-            material: whether mobility, kappa and gamma move with ``free_z``; grey levels do.
+            iterations: of L-BFGS; 0 chooses grey levels alone.
+            material: whether the parameters are varied, or the start alone.
 
         Returns:
-            z and w.
+            z and w, with their costs in ``last_cost``: those given and infinite costs where every search diverges.
         """
-        scale_row = torch.as_tensor(scale if scale is not None else [_FIRST_SCALE] * z.shape[1], dtype=torch.float64)
-        x = (z / scale_row).clone().requires_grad_(True)
+        scale = _FIRST_SCALE
+        while True:
+            found = self._search(z, w, iterations, scale if material else None)
+            if bool(torch.isfinite(self.last_cost).all()):
+                return found
+            # The search tried a material that the window's steps cannot follow: again, in smaller steps.
+            if scale < 1e-4 or not iterations:
+                self.last_cost = torch.full_like(self.last_cost, torch.inf)
+                return z, w
+            scale *= 0.2
+
+    def _search(
+        self, z: torch.Tensor, w: torch.Tensor, iterations: int, scale: float | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """L-BFGS with z in units of ``scale``; None leaves the parameters as they are."""
+        unit = _FIRST_SCALE if scale is None else scale
+        x = (z / unit).clone().requires_grad_(True)
         v = w.clone().requires_grad_(True)
-        free = [t for t, wanted in ((x, free_z and material), (v, free_w)) if wanted and t.numel()]
+        free = [t for t, wanted in ((x, scale is not None), (v, True)) if wanted and t.numel()]
+        best_z = z
 
         def cost() -> torch.Tensor:
-            now = x * scale_row
-            values = self.problem.values(now)
-            frames, _ = self.window.run(self.begin(v), self.problem.material(values))
+            nonlocal best_z
+            now = x * unit
+            frames, _ = self.window.run(self.begin(v), self.problem.values(now))
             self.calls += len(z)
             seen = self.problem.camera.view(frames)
-            if free_z:
-                now = self.with_best_levels(now, seen)
-                values = self.problem.values(now)
-            self.best_z = now.detach()
-            offset = v if centre is None else v - centre
-            priors = 0.5 * now.square().sum(1) + 0.5 * offset.double().square().sum((1, 2))
-            return self.misfit(self.problem.to_grey(seen, values), data) + priors
+            now = self.with_best_levels(now, seen)
+            best_z = now.detach()
+            priors = 0.5 * now.square().sum(1) + 0.5 * v.double().square().sum((1, 2))
+            return self.misfit(self.problem.to_grey(seen, self.problem.values(now))) + priors
 
         if free and iterations:
             optimiser = torch.optim.LBFGS(
@@ -287,26 +288,4 @@ class VariationalProblem:
             optimiser.step(closure)
         with torch.no_grad():
             self.last_cost = cost()
-        if not bool(torch.isfinite(self.last_cost).all()):
-            # A step into a material that no step of the window can follow; the search begins where it was.
-            return self._again(z, w, iterations, free_z, free_w, scale_row, data, centre, material)
-        return self.best_z, v.detach()
-
-    def _again(
-        self,
-        z: torch.Tensor,
-        w: torch.Tensor,
-        iterations: int,
-        free_z: bool,
-        free_w: bool,
-        scale: torch.Tensor,
-        data: torch.Tensor | None,
-        centre: torch.Tensor | None,
-        material: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The search once more in smaller steps, or nowhere at all where even that fails."""
-        if float(scale.max()) < 1e-4 or not iterations:
-            self.last_cost = torch.full_like(self.last_cost, torch.inf)
-            return z, w
-        smaller = (0.2 * scale).tolist()
-        return self.minimise(z, w, iterations, free_z, free_w, smaller, data, centre, material)
+        return best_z, v.detach()

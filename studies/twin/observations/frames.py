@@ -1,17 +1,20 @@
-"""Frames as data: times, grey values, masks, and where they lie in the model's box. Knows no model and no file."""
+"""Frames as data: times, grey values, masks, and where they lie in the model's box."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
+from scipy.signal import convolve2d
 
 from solvers.errors import InputError
-from solvers.grids.grid import Grid
+from solvers.grids.grid import Boundary, Grid
+from studies.twin.processes import TwinProcess
 
-#: Least share of seen pixels without which a frame says nothing.
+#: Least share of seen pixels of a frame that is used.
 LEAST_SEEN = 0.02
 
 
@@ -34,8 +37,6 @@ class ObservedFrames:
 
     def filled(self, index: int) -> np.ndarray:
         """Frame (y, x) with unseen pixels taken from the nearest seen one, in time first and then in space."""
-        from scipy import ndimage
-
         frame = self.grey[index].copy()
         for other in np.argsort(np.abs(self.times - self.times[index])):
             missing = ~np.isfinite(frame)
@@ -52,7 +53,7 @@ class ObservedFrames:
 def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> ObservedFrames:
     """Check and sort frames; whole frames without any value count as missing and are left out.
 
-    A row or column that shows one and the same value in all of several frames is dead, and not seen.
+    A row or column with the same value in all of several frames (a defect of the camera) counts as not seen.
 
     Args:
         times: (time,) finite, in any order.
@@ -69,7 +70,8 @@ def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> ObservedFra
     if times.shape != grey.shape[:1]:
         raise InputError(f"observations.path: {source}: found {len(times)} times for {len(grey)} frames")
     if not np.isfinite(times).all():
-        raise InputError(f"observations.path: {source}: found a time that is not a number, frame {_first(times)}")
+        first = int(np.flatnonzero(~np.isfinite(times))[0])
+        raise InputError(f"observations.path: {source}: found a time that is not a number, frame {first}")
     order = np.argsort(times, kind="stable")
     times, grey = times[order], grey[order]
     repeated = np.flatnonzero(np.diff(times) == 0)
@@ -77,8 +79,8 @@ def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> ObservedFra
         raise InputError(f"observations.path: {source}: found the time {times[repeated[0]]:g} twice, allowed once")
     grey[~np.isfinite(grey)] = np.nan
     times, grey = _seen_enough(times, grey, source)
-    _hide_dead_lines(grey)
-    # A frame may have shown nothing but its dead lines.
+    _hide_constant_lines(grey)
+    # A frame may have had no other values than those lines.
     return ObservedFrames(*_seen_enough(times, grey, source))
 
 
@@ -90,23 +92,19 @@ def _seen_enough(times: np.ndarray, grey: np.ndarray, source: str) -> tuple[np.n
     return times[enough], grey[enough]
 
 
-def _hide_dead_lines(grey: np.ndarray) -> None:
+def _hide_constant_lines(grey: np.ndarray) -> None:
     """Set rows and columns of frames (time, y, x) that never change, in time or along themselves, to NaN."""
     if len(grey) < 2 or np.nanmin(grey) == np.nanmax(grey):
-        return  # frames without contrast are refused elsewhere, by their name
+        return  # frames without contrast get an error of their own
     low, high = np.where(np.isnan(grey), np.inf, grey), np.where(np.isnan(grey), -np.inf, grey)
     for axis, line in ((2, 1), (1, 2)):
-        dead = low.min((0, axis)) == high.max((0, axis))
-        np.moveaxis(grey, line, 0)[dead] = np.nan
-
-
-def _first(times: np.ndarray) -> int:
-    return int(np.flatnonzero(~np.isfinite(times))[0])
+        constant = low.min((0, axis)) == high.max((0, axis))
+        np.moveaxis(grey, line, 0)[constant] = np.nan
 
 
 @dataclass(frozen=True)
 class Camera:
-    """From values at the model's cells to what a frame shows: a crop of the box, block means of ``block`` cells.
+    """From values at the model's cells to pixels: a crop of the box, means over blocks of cells.
 
     Attributes:
         grid: the model's grid (the user's cells, not the solver's internal ones).
@@ -139,7 +137,7 @@ class Camera:
 def camera_for(
     pixels: tuple[int, int],
     spacing: float,
-    boundary: str,
+    boundary: Boundary,
     shape: tuple[int, int] | None = None,
     pixel_size: float | None = None,
     origin: tuple[float, float] = (0.0, 0.0),
@@ -173,7 +171,7 @@ def camera_for(
         raise InputError(f"grid.shape: found {list(box)}, allowed at least {least} to hold the frames")
     if min(box) < 8:
         raise InputError(f"observations.path: found frames of {pixels[0]} x {pixels[1]} pixels, allowed 8 x 8 or more")
-    grid = Grid((box[0], box[1]), spacing, boundary)  # type: ignore[arg-type]
+    grid = Grid((box[0], box[1]), spacing, boundary)
     return Camera(grid, block, (corner[0], corner[1]), (pixels[0], pixels[1]))
 
 
@@ -183,7 +181,7 @@ class GreyScale:
 
     Attributes:
         noise: standard deviation of the noise, in grey values.
-        low, high: grey values of c = -1 and 1, or of phi = 0 and 1: best guess.
+        low, high: grey values at the two field levels of the process: best guess.
         spread: (2,) how far the guess may be off, standard deviation; 0 for known levels.
         known_noise: whether the noise was given.
     """
@@ -191,7 +189,7 @@ class GreyScale:
     noise: float
     low: float
     high: float
-    spread: tuple[float, float] = field(default=(0.0, 0.0))
+    spread: tuple[float, float] = (0.0, 0.0)
     known_noise: bool = False
 
     @property
@@ -203,7 +201,7 @@ class GreyScale:
 def estimate_noise(frames: ObservedFrames) -> float:
     """Standard deviation of white noise: from differences in space or in time, whichever are smaller.
 
-    Both hold structure besides noise: boundaries a cell wide the first, what moves fast the second.
+    Both have other sources too: boundaries a cell wide in space, fast changes in time.
     """
     found = [
         float(np.median([np.median(np.abs(part)) for part in parts])) / 0.6745  # of a normal distribution
@@ -214,18 +212,16 @@ def estimate_noise(frames: ObservedFrames) -> float:
 
 
 def _spatial(frames: ObservedFrames) -> list[np.ndarray]:
-    """Differences (pixel,) of pixels to the plane through their neighbours, of each frame, as large as the noise.
+    """Differences (pixel,) of pixels to the plane through their neighbours, of each frame, with the noise's deviation.
 
-    Immerkaer (1996), doi:10.1006/cviu.1996.0060; medians of them instead of means, so that edges do not count.
+    Immerkaer (1996), doi:10.1006/cviu.1996.0060, who takes means; medians are insensitive to edges.
     """
-    from scipy.signal import convolve2d
-
     kernel = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6.0
     return _seen(convolve2d(frame, kernel, mode="valid") for frame in frames.grey)
 
 
 def _temporal(frames: ObservedFrames) -> list[np.ndarray]:
-    """Differences (pixel,) of each frame to the line through those before and after it, as large as the noise."""
+    """Differences (pixel,) of each frame to the line through those before and after it, with the noise's deviation."""
     times, grey = frames.times, frames.grey
     after = (times[1:-1] - times[:-2]) / (times[2:] - times[:-2])
     weights = after[:, None, None]
@@ -239,14 +235,8 @@ def _seen(differences: Iterable[np.ndarray]) -> list[np.ndarray]:
     return [part for part in parts if len(part)]
 
 
-def estimate_levels(frames: ObservedFrames, process: str, noise: float) -> tuple[float, float, tuple[float, float]]:
-    """Grey values of the two phases (of phi = 0 and 1 for grains), and how far they may be off.
-
-    Cahn-Hilliard: means of the two classes of Otsu's threshold over the outer halves. Grains: the bright level from
-    the histogram; what phi = 0 would look like is nowhere to be seen, a boundary's middle is 1/2.
-
-    Returns:
-        low, high, (standard deviations).
+def estimate_levels(frames: ObservedFrames, process: TwinProcess, noise: float) -> GreyScale:
+    """Grey values at the two field levels of a process, read from the frames.
 
     Raises:
         InputError: for frames without contrast.
@@ -256,15 +246,7 @@ def estimate_levels(frames: ObservedFrames, process: str, noise: float) -> tuple
     shrink = min(0.8 * noise, 0.35 * (high - low))  # noise widens the histogram
     if not high - low > 1e-12:
         raise InputError("observations.levels: found frames without contrast, allowed frames that show something")
-    if process == "cahn_hilliard":
-        middle = 0.5 * (low + high)
-        a, b = float(np.median(values[values < middle])), float(np.median(values[values >= middle]))
-        a, b = min(a, low + 2.0 * shrink), max(b, high - 2.0 * shrink)
-        span = b - a
-        return a, b, (0.03 * span, 0.03 * span)
-    bright = float(np.percentile(values, 75.0))
-    dark = float(np.percentile(values, 5.0)) + shrink
-    # phi about 1/2 in the middle of boundaries, which single cells rarely hit.
-    zero = dark - 0.75 * (bright - dark)
-    span = bright - zero
-    return zero, bright, (0.15 * span, 0.03 * span)
+    dark, bright = process.model.grey_levels(values, low, high, shrink)
+    span = bright - dark
+    doubt = (process.level_doubt[0] * span, process.level_doubt[1] * span)
+    return GreyScale(noise, dark, bright, doubt)

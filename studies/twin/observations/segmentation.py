@@ -1,18 +1,18 @@
-"""Grains in an image of phi alone: a watershed from the bright cores, and the order parameters that it starts."""
+"""Grains in an image of phi alone: a watershed from the bright cores."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from scipy import ndimage
+from skimage.graph import RAG, merge_hierarchical, rag_boundary
+from skimage.morphology import h_maxima
+from skimage.segmentation import watershed
 
 from solvers.errors import InputError
 from solvers.grains.labels import components
-from solvers.grains.neighbours import CellMap, colouring, graph_of, near_pairs, nearest_cells
-from solvers.grains.simulation import smoothed
 from solvers.grids.grid import Grid
 from solvers.grids.resampling import resample
 
@@ -23,18 +23,12 @@ REFINE = 4
 HEIGHT = 0.03
 #: Noise below which the watershed alone is right.
 CLEAN = 0.01
-#: Share of the depth of a good boundary (that which all but a fifth of their length stay below) that a boundary must
-#: have along its length. A watershed looks at the highest saddle alone, where noise counts most; a mean over all of a
-#: boundary has little of it left (merging of regions after a watershed: Haris et al. 1998, doi:10.1109/83.730380).
+#: The mean depth of a boundary must be this share of the 80 % quantile of depths. A watershed looks at the highest
+#: saddle alone, where noise counts most; in a mean along the boundary there is little noise left (merging of regions
+#: after a watershed: Haris et al. 1998, doi:10.1109/83.730380).
 FAINT, GOOD = 0.67, 0.8
 #: Brightness above which differences do not matter.
 PLATEAU = 0.9
-#: Two grains of one field are this many mean grain diameters from each other at first. Grains that share a field merge
-#: where they meet, and the fit then prefers a material in which they never do: at half of this mobilities came out
-#: 19 to 62 % low in 7 of 12 specimens.
-APART = 1.4
-#: The same in the user's cells: less than this, and the tails of their boundaries would overlap from the start.
-APART_CELLS = 5.0
 
 
 def segment(phi: np.ndarray, grid: Grid, noise: float = 0.0) -> np.ndarray:
@@ -48,9 +42,6 @@ def segment(phi: np.ndarray, grid: Grid, noise: float = 0.0) -> np.ndarray:
     Raises:
         InputError: where not one grain is seen.
     """
-    from skimage.morphology import h_maxima
-    from skimage.segmentation import watershed
-
     fine_shape = tuple(REFINE * n for n in grid.shape)
     smooth = ndimage.gaussian_filter(phi, _smoothing(noise), mode="wrap" if grid.boundary == "periodic" else "reflect")
     fine = resample(torch.from_numpy(smooth), fine_shape, grid.boundary).numpy()
@@ -76,14 +67,12 @@ def _smoothing(noise: float) -> float:
 
 
 def without_faint(labels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Labels with regions joined across boundaries that are not there, the faintest first.
+    """Labels with regions joined across boundaries that are too faint to be real, the faintest first.
 
     Args:
         labels: (y, x) of a watershed that found too many regions.
         depth: (y, x) of a boundary, larger where it is darker.
     """
-    from skimage.graph import merge_hierarchical, rag_boundary
-
     graph = rag_boundary(labels, depth, connectivity=1)
     edges = np.array([(edge["weight"], edge["count"]) for _, _, edge in graph.edges(data=True)])
     if not len(edges):
@@ -103,74 +92,12 @@ def without_faint(labels: np.ndarray, depth: np.ndarray) -> np.ndarray:
     return np.asarray(joined)
 
 
-def _no_change(graph: Any, a: int, b: int) -> None:
-    """Regions carry nothing that would change when they are joined."""
+def _no_change(graph: RAG, a: int, b: int) -> None:
+    """Regions have no data to update when they are joined."""
 
 
-def _mean_depth(graph: Any, a: int, b: int, neighbour: int) -> dict[str, float]:
+def _mean_depth(graph: RAG, a: int, b: int, neighbour: int) -> dict[str, float]:
     """Depth and length of the boundary that two regions, once joined, have with a neighbour of theirs."""
     parts = [graph[n][neighbour] for n in (a, b) if graph.has_edge(n, neighbour)]
     count = sum(part["count"] for part in parts)
     return {"count": count, "weight": sum(part["count"] * part["weight"] for part in parts) / count}
-
-
-def share_fields(labels: np.ndarray, grid: Grid) -> np.ndarray:
-    """The field of each grain (grain,) int64, so that grains of one field are :data:`APART` from each other.
-
-    Args:
-        labels: (y, x) on any refinement of the grid.
-    """
-    diameter = math.sqrt(math.prod(grid.lengths) / (int(labels.max()) + 1))
-    shape = (labels.shape[0], labels.shape[1])
-    spacing = tuple(length / n for length, n in zip(grid.lengths, shape, strict=True))
-    reach = max(APART * diameter, APART_CELLS * grid.spacing)
-    graph = graph_of(near_pairs(CellMap(shape, spacing, grid.boundary), labels, reach, reach / 6.0))
-    colours = colouring(graph, list(range(int(labels.max()) + 1)))
-    return np.array([colours[grain] for grain in range(len(colours))])
-
-
-def fields_from_labels(labels: np.ndarray, field_of: np.ndarray, grid: Grid, shape: tuple[int, ...]) -> torch.Tensor:
-    """Order parameters (field, *shape) float64 on an internal grid of the box: smoothed indicators of the grains."""
-    fine = Grid((labels.shape[0], labels.shape[1]), grid.spacing * grid.shape[0] / labels.shape[0], grid.boundary)
-    fields = int(field_of.max()) + 1
-    indicators = torch.from_numpy((field_of[labels][None] == np.arange(fields)[:, None, None]).astype(np.float64))
-    return resample(smoothed(indicators, fine), shape, grid.boundary)
-
-
-def owners(fields: torch.Tensor, labels: np.ndarray, field_of: np.ndarray, grid: Grid) -> np.ndarray:
-    """The grain (*shape) int64 that dominates each cell, from where the grains were.
-
-    Args:
-        fields: (field, *shape) order parameters now.
-        labels: (y, x) owners at some earlier time, on any grid of the box.
-        field_of: (grain,).
-    """
-    nearest = nearest_of_field(labels, field_of, (int(fields.shape[-2]), int(fields.shape[-1])), grid)
-    winner = fields.abs().argmax(0).numpy()
-    return np.take_along_axis(nearest, winner[None], 0)[0]
-
-
-def nearest_of_field(labels: np.ndarray, field_of: np.ndarray, shape: tuple[int, int], grid: Grid) -> np.ndarray:
-    """For each field, the grain of it that is nearest to each cell: (field, *shape) int64."""
-    here = labels.reshape(-1)[nearest_cells((labels.shape[0], labels.shape[1]), shape, grid.boundary)]
-    pad = [(n // 2, n // 2) for n in shape]
-    wide = np.pad(here, pad, mode="wrap" if grid.boundary == "periodic" else "symmetric")
-    inside = tuple(slice(before, before + n) for (before, _), n in zip(pad, shape, strict=True))
-    out = np.zeros((int(field_of.max()) + 1, *shape), dtype=np.int64)
-    for field in range(len(out)):
-        away = field_of[wide] != field
-        if not away.all():
-            nearest = ndimage.distance_transform_edt(away, return_distances=False, return_indices=True)
-            out[field] = wide[tuple(nearest)][inside]
-    return out
-
-
-def split_fields(fields: torch.Tensor, labels: np.ndarray, field_of: np.ndarray, grid: Grid) -> torch.Tensor:
-    """Shared fields (field, *shape) as one order parameter a grain (grain, *shape)."""
-    shape = (int(fields.shape[-2]), int(fields.shape[-1]))
-    nearest = nearest_of_field(labels, field_of, shape, grid)
-    out = fields.new_zeros((len(field_of), *shape))
-    for grain, field in enumerate(field_of.tolist()):
-        own = torch.from_numpy(nearest[field] == grain)
-        out[grain] = torch.where(own, fields[field], 0.0)
-    return out

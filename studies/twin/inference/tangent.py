@@ -8,22 +8,18 @@ model,
 T the derivative of the frames with respect to w and R the variance of their noise. T is the window's own sequence of
 steps with linearised forces, whose multipliers are kept from one nonlinear run; T' is its reverse-mode derivative.
 Equations H x = r for several right-hand sides are solved together, as block conjugate gradients do (O'Leary 1980,
-doi:10.1016/0024-3795(80)90247-5): each is solved in the space that all of them have opened. Ten right-hand sides take a
+doi:10.1016/0024-3795(80)90247-5), each in the space that all of them span. Ten right-hand sides take a
 fifth of the runs that they take one by one. It is the inner loop of incremental 4D-Var (Courtier, Thepaut and
 Hollingsworth 1994, doi:10.1002/qj.49712051912).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
+from solvers.grids.spectral_basis import Basis
 from studies.twin.inference.variational import VariationalProblem
-from studies.twin.model.forward import Material, Window
-
-#: A derivative: a change of the state to the change of what follows from it.
-Linear = Callable[[torch.Tensor], torch.Tensor]
+from studies.twin.model.process_model import Linear, ParameterValues, ProcessModel
 
 #: Numbers that one batch of linearised runs may keep for its reverse pass: 1 GiB in single precision.
 _KEPT = 2**28
@@ -41,19 +37,18 @@ class Tangent:
     def __init__(self, variational: VariationalProblem, z: torch.Tensor, w: torch.Tensor) -> None:
         self._variational = variational
         values = variational.problem.values(z[None])
-        self._material = variational.problem.material(values)
-        contrast = float(values["level_high"][0] - values["level_low"][0])
-        self._gain = 0.5 * contrast if variational.problem.process == "cahn_hilliard" else contrast
-        self._laws: list[Linear] = []
-        self._views: list[Linear] = []
+        self._values = values
+        #: Grey values per field.
+        self._gain = float(values["level_high"][0] - values["level_low"][0]) / variational.problem.process.contrast
+        self._recorded = _Recording(variational.problem.process.model)
         with torch.no_grad():
-            _Recording(variational.window, self._laws, self._views).run(variational.begin(w[None]), self._material)
+            variational.window.run(variational.begin(w[None]), values, self._recorded)
         variational.calls += 1
 
     @property
     def rows_at_once(self) -> int:
         """Rows that a batch may have."""
-        fields = max(1, len(self._laws)) * 4 * self._variational.base.numel()
+        fields = max(1, len(self._recorded.forces)) * 4 * self._variational.base.numel()
         return max(1, _KEPT // fields)
 
     def frames(self, change: torch.Tensor) -> torch.Tensor:
@@ -61,7 +56,7 @@ class Tangent:
         variational = self._variational
         basis = variational.window.basis
         start = basis.forward(variational.where * basis.inverse(variational.spread * change))
-        seen, _ = _Replaying(variational.window, self._laws, self._views).run(start, self._material)
+        seen, _ = variational.window.run(start, self._values, _Replaying(self._recorded))
         variational.calls += len(change)
         return self._gain * variational.problem.camera.view(seen)
 
@@ -118,70 +113,31 @@ def _orthonormal(rows: torch.Tensor, space: torch.Tensor) -> torch.Tensor:
     return rows
 
 
-class _Linearised(Window):
-    """A window and the derivatives of its forces and frames, in the order of its steps."""
+class _Recording:
+    """The dynamics of a process; keeps the derivative of every force and every frame, in the order of the steps."""
 
-    def __init__(self, window: Window, laws: list[Linear], views: list[Linear]) -> None:
-        self.__dict__.update(window.__dict__)
-        self._laws, self._views = laws, views
+    def __init__(self, model: ProcessModel) -> None:
+        self._model = model
+        self.forces: list[Linear] = []
+        self.frames: list[Linear] = []
 
+    def force(self, basis: Basis, state: torch.Tensor, values: ParameterValues) -> torch.Tensor:
+        self.forces.append(self._model.force_derivative(basis, basis.inverse(state), values))
+        return self._model.force(basis, state, values)
 
-class _Recording(_Linearised):
-    """A window that keeps, for every force and every frame, what its derivative takes."""
-
-    def force(self, state: torch.Tensor, material: Material, damping: torch.Tensor, share: float) -> torch.Tensor:
-        u = self.basis.inverse(state)
-        gamma = 0.0 if material.gamma is None else float(material.gamma[0])
-        self._laws.append(force_derivative(self, u, gamma, damping, share))
-        return super().force(state, material, damping, share)
-
-    def observe(self, state: torch.Tensor) -> torch.Tensor:
-        self._views.append(view_derivative(self, state))
-        return super().observe(state)
+    def observe(self, basis: Basis, state: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        self.frames.append(self._model.observation_derivative(basis, state, shape))
+        return self._model.observe(basis, state, shape)
 
 
-class _Replaying(_Linearised):
-    """The same steps with the derivatives that were kept."""
+class _Replaying:
+    """The linearised dynamics: the derivatives that were kept, in their order."""
 
-    # The kept derivatives know material and damping; the arguments are those of the window's own steps.
+    def __init__(self, recorded: _Recording) -> None:
+        self._forces, self._frames = iter(recorded.forces), iter(recorded.frames)
 
-    def __init__(self, window: Window, laws: list[Linear], views: list[Linear]) -> None:
-        super().__init__(window, laws, views)
-        self._next_law, self._next_view = iter(laws), iter(views)
+    def force(self, basis: Basis, state: torch.Tensor, values: ParameterValues) -> torch.Tensor:  # noqa: ARG002
+        return next(self._forces)(state)
 
-    def force(self, state: torch.Tensor, material: Material, damping: torch.Tensor, share: float) -> torch.Tensor:  # noqa: ARG002
-        return next(self._next_law)(state)
-
-    def observe(self, state: torch.Tensor) -> torch.Tensor:
-        return next(self._next_view)(state)
-
-
-def force_derivative(window: Window, u: torch.Tensor, gamma: float, damping: torch.Tensor, share: float) -> Linear:
-    """Derivative of :meth:`Window.force` at the values u (1, component, *shape): coefficients to coefficients."""
-    basis = window.basis
-    if window.process == "cahn_hilliard":
-        slope = 3.0 * u * u - (1.0 + share)
-        return lambda change: -damping * basis.forward(slope * basis.inverse(change))
-    square = u * u
-    rate = 1.0 + share - 2.0 * gamma * square.sum(1, keepdim=True) + (2.0 * gamma - 1.0) * square
-    own = rate + 2.0 * (2.0 * gamma - 1.0) * square
-
-    def coupled(change: torch.Tensor) -> torch.Tensor:
-        v = basis.inverse(change)
-        return basis.forward(own * v - 4.0 * gamma * u * (u * v).sum(1, keepdim=True))
-
-    return coupled
-
-
-def view_derivative(window: Window, state: torch.Tensor) -> Linear:
-    """Derivative of :meth:`Window.observe` at a state (1, component, F)."""
-    if window.process == "cahn_hilliard":
-        return lambda change: Window.observe(window, change)
-    basis, same = window.basis, window.shape == window.grid.shape
-    u = basis.inverse(state)
-
-    def seen(change: torch.Tensor) -> torch.Tensor:
-        phi = 2.0 * (u * basis.inverse(change)).sum(-3)
-        return phi if same else basis.sample(basis.forward(phi), window.grid.shape)
-
-    return seen
+    def observe(self, basis: Basis, state: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:  # noqa: ARG002
+        return next(self._frames)(state)
