@@ -30,6 +30,7 @@ from studies.twin.observations.frames import (
 )
 from studies.twin.processes import twin_process
 from sweeps.cluster.client import open_client
+from sweeps.config.cluster import LocalCluster
 from sweeps.inputs.yaml_source import load_yaml
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class Twin:
     @contextlib.contextmanager
     def _client(self, client: Client | None, tasks: int) -> Iterator[Client | None]:
         cluster = self.config.cluster
-        if client is not None or (cluster.kind == "local" and cluster.workers == 1):
+        if client is not None or (isinstance(cluster, LocalCluster) and cluster.workers == 1):
             yield client
             return
         with open_client(cluster, tasks) as started:
