@@ -18,22 +18,24 @@ import xarray as xr
 
 from solvers.errors import InputError
 from solvers.processes.free_energies import DoubleWell
+from solvers.processes.registry import process_named
 from solvers.qois import QOIS, qois_of
 from surrogate.processes import learned_process
 
 STORE_FORMAT = "phasetwin-sweep"
 USABLE = ("done", "verified")
-#: Parameter -> group; mobility is none. The last two belong to the start, and are the same for all points of a store.
-PARAMETERS = {
-    "kappa": "kappa",
-    "composition": "composition",
-    "mobility_contrast": "contrast",
-    "gamma": "gamma",
-    "amplitude": "amplitude",
-    "grains": "grains",
-}
+#: Parameter -> group in files of emulators, where they differ.
+_GROUP_NAMES = {"mobility_contrast": "contrast"}
 #: What opening and reading a damaged or missing store raises.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+def parameter_groups(process: str) -> dict[str, str]:
+    """Parameter -> group, without the parameter that scales time, and last the number of the random start, which is
+    the same for all points of a store."""
+    info = process_named(process)
+    names = [n for n in info.parameter_names if n != info.time_scale]
+    return {n: _GROUP_NAMES.get(n, n) for n in (*names, learned_process(process).start_parameter)}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Setting:
         return learned_process(self.process).scaled_time(mobility, self.well.scale, self.spacing)
 
     def groups(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The groups of parameters other than mobility, float64, in the order of :data:`PARAMETERS`."""
+        """The groups of parameters other than mobility, float64, in the order of :func:`parameter_groups`."""
         well = self.well
         units = {
             "kappa": (0.0, well.scale * self.spacing**2),
@@ -76,7 +78,7 @@ class Setting:
             "amplitude": (0.0, well.half_width),
         }
         found = {}
-        for name, group in PARAMETERS.items():
+        for name, group in parameter_groups(self.process).items():
             if name in parameters:
                 offset, unit = units.get(name, (0.0, 1.0))
                 found[group] = (parameters[name] - offset) / unit
@@ -207,7 +209,9 @@ def _collect(
     realizations = config["realizations"]
     shared = not realizations.get("independent", False)
     count = ds.sizes["point"]
-    parameters = {n: ds[n].values.astype(float) for n in ("mobility", *PARAMETERS) if n in ds.coords}
+    parameters = {
+        n: ds[n].values.astype(float) for n in ("mobility", *parameter_groups(setting.process)) if n in ds.coords
+    }
     parameters |= {n: np.full(count, v) for n, v in _start_parameters(ds).items()}
     groups = setting.groups(parameters)
     rate = setting.scaled_time(parameters["mobility"])

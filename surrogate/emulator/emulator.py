@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from solvers.errors import InputError
-from surrogate.emulator.curves import PARAMETERS, Curves, Setting
+from surrogate.emulator.curves import Curves, Setting, parameter_groups
 from surrogate.emulator.regression import Smoother
 from surrogate.uncertainty.domain import Domain
 
@@ -200,7 +200,7 @@ class Emulator:
         if not set(names) <= set(self.fits):
             raise InputError(f"qois: out of {', '.join(self.fits)}, but got {', '.join(names)}")
         constant = {g: v[0] for g, v in zip(self.groups, self.sites.T, strict=True) if np.ptp(v) == 0}
-        own = {n: g for n, g in PARAMETERS.items() if g in self.groups}
+        own = {n: g for n, g in parameter_groups(setting.process).items() if g in self.groups}
         needed = ["mobility", *(n for n, g in own.items() if g not in constant)]
         values, clock = _query(parameters, times, needed, ["mobility", *own])
         found = setting.groups(values)

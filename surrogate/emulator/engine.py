@@ -10,7 +10,7 @@ import numpy as np
 
 from solvers.errors import InputError
 from solvers.processes.registry import process_named
-from surrogate.emulator.curves import PARAMETERS, Setting
+from surrogate.emulator.curves import Setting, parameter_groups
 from surrogate.emulator.emulator import Emulator
 from surrogate.engine_kinds import EmulatorBlock
 from sweeps.engines.protocol import Answer, Request, named_bands
@@ -51,7 +51,8 @@ class EmulatorEngine:
         return Answer(values, {}, finite, np.ones_like(finite), found.trust.copy(), list(found.reasons))
 
     def _parameters(self) -> set[str]:
-        return {name for name, group in PARAMETERS.items() if group in self.emulator.groups}
+        groups = parameter_groups(self.setting.process)
+        return {name for name, group in groups.items() if group in self.emulator.groups}
 
 
 def emulator_engine(config: SweepConfig) -> EmulatorEngine:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from solvers.simulation import simulate_frames
-from surrogate.emulator.curves import PARAMETERS, Curves, Setting, Trajectory
+from surrogate.emulator.curves import Curves, Setting, Trajectory, parameter_groups
 from surrogate.emulator.emulator import Emulator
 from surrogate.evaluation.frontier.cases import CAHN_HILLIARD, GRAIN_GROWTH, Case
 from surrogate.evaluation.frontier.errors import Values, quantities
@@ -84,4 +84,5 @@ def emulated(case: Case, emulator: Emulator) -> tuple[Values, np.ndarray, float]
 
 
 def _asked(emulator: Emulator) -> set[str]:
-    return {name for name, group in PARAMETERS.items() if group in emulator.groups}
+    groups = parameter_groups(emulator.setting.process)
+    return {name for name, group in groups.items() if group in emulator.groups}

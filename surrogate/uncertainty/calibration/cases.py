@@ -11,21 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from solvers import CahnHilliard, GrainGrowth, Grid
+from solvers import Grid
 from solvers.errors import InputError
 from solvers.processes.base import Problem
+from solvers.processes.registry import process_named
 from solvers.qois import qois_of
-
-CAHN_HILLIARD, GRAIN_GROWTH = "cahn_hilliard", "grain_growth"
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _DONE = ("done", "verified")
-_PARAMETERS = {
-    CAHN_HILLIARD: ("mobility", "kappa", "mobility_contrast"),
-    GRAIN_GROWTH: ("mobility", "kappa", "gamma"),
-}
 
 
 @dataclass(frozen=True)
@@ -81,14 +76,16 @@ def _case(path: Path, ds: xr.Dataset, process: str) -> Case:
     if engine != "solver":
         raise InputError(f"{path}: found engine {engine}, allowed solver, which is what models are compared with")
     axis = "time_field" if "time_field" in ds.dims else "time"
-    start = "grain_id" if process == GRAIN_GROWTH else "field"
+    info = process_named(process)
+    start = "grain_id" if "grain_id" in [f.name for f in info.fields] else "field"
     if start not in ds or axis not in ds.coords or float(ds[axis][0]) != 0.0 or float(ds["time"][0]) != 0.0:
         raise InputError(f"{path}: holds no start; run the sweep with time 0 and `retain: {{fields_at: [0]}}`")
     point, realization = np.nonzero(np.isin(ds["status"].to_numpy(), _flags(ds["status"].attrs)))
     if not len(point):
         raise InputError(f"{path}: no finished sample")
     initial = ds[start].isel({axis: 0}).to_numpy()[point, realization]
-    problem = _problem(process, config, {n: ds[n].to_numpy()[point] for n in _PARAMETERS[process]})
+    names = [p.name for p in info.parameters if not p.of_start]
+    problem = _problem(process, config, {n: ds[n].to_numpy()[point] for n in names})
     truth = {name: ds[name].to_numpy()[point, realization] for name in qois_of(process)}
     return Case(path.stem, process, problem, torch.from_numpy(initial), ds["time"].to_numpy(), truth)
 
@@ -97,9 +94,8 @@ def _problem(process: str, config: Mapping[str, Any], parameters: Mapping[str, n
     box = config["grid"]
     grid = Grid(tuple(box["shape"]), box["spacing"], box["boundary"])
     values = {n: torch.from_numpy(np.asarray(v, dtype=np.float64)) for n, v in parameters.items()}
-    if process == GRAIN_GROWTH:
-        return GrainGrowth(grid, **values)
-    return CahnHilliard(grid, well=config["well"], **values)
+    info = process_named(process)
+    return info.build(grid, values, {name: config.get(name) for name in info.options})
 
 
 def _flags(attributes: Mapping[str, Any]) -> list[int]:
