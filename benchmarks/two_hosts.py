@@ -80,7 +80,7 @@ def dask_environment(tls: dict[str, str]) -> dict[str, str]:
     for role in TLS_ROLES:
         found |= {f"{place}TLS__{role}__CERT": tls["cert"], f"{place}TLS__{role}__KEY": tls["key"]}
     # A host that is cut off falls silent; Dask would wait five minutes for it.
-    found["DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL"] = "20s"
+    found["DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL"] = "30s"
     return {**os.environ, **found, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
