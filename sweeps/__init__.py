@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from sweeps.cluster.registry import ClusterKind, register_cluster
     from sweeps.config.samplers import DesignSampler, register_sampler
     from sweeps.engines.registry import EngineKind, register_engine
+    from sweeps.execution.run import RunResult
     from sweeps.store.dataset import open_sweep
-    from sweeps.sweep import RunResult, Sweep
+    from sweeps.sweep import Sweep
 
 __all__ = [
     "ClusterKind",
@@ -31,7 +32,7 @@ _HOME = {
     "ClusterKind": "sweeps.cluster.registry",
     "DesignSampler": "sweeps.config.samplers",
     "EngineKind": "sweeps.engines.registry",
-    "RunResult": "sweeps.sweep",
+    "RunResult": "sweeps.execution.run",
     "Sweep": "sweeps.sweep",
     "open_sweep": "sweeps.store.dataset",
     "register_cluster": "sweeps.cluster.registry",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,10 @@ from sweeps.inputs.kinds import json_schema, kind_of
 from sweeps.inputs.yaml_source import check, load_yaml, located, read_source
 from sweeps.plan.description import describe_plan, many, plan_summary
 from sweeps.plan.designs import design_points
-from sweeps.sweep import RunResult, Sweep
+from sweeps.sweep import Sweep
+
+if TYPE_CHECKING:
+    from sweeps.execution.run import RunResult
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The YAML file.", show_default=False)]
 FileOrStore = Annotated[

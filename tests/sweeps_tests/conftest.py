@@ -114,9 +114,7 @@ def run_script() -> Callable[..., BaseProcess]:
     Processes are forked from one that has imported what is slow to import and started nothing yet.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["sweeps.sweep", "sweeps.cluster.client", "sweeps.execution.spot_checks", "sweeps.execution.prepare"]
-    )
+    context.set_forkserver_preload(["sweeps.execution.run"])
 
     def start(code: str, *arguments: str) -> BaseProcess:
         lead = "import os; os.setsid()\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import phasetwin
-from sweeps.sweep import RunResult, Sweep
+from sweeps import RunResult, Sweep
 
 EXAMPLE = str(Path(__file__).parents[2] / "sweeps" / "examples" / "spinodal.yaml")
 
