@@ -114,9 +114,9 @@ class Undisturbed:
 
     def _learn(self) -> None:
         """The emulator, learned from the sweep of the solver."""
-        from surrogate.emulator.emulator import Emulator
+        from surrogate.emulator.build import learn_from_stores
 
-        Emulator.from_store([str(self.output("solver"))]).save(self._folder / "emulator")
+        learn_from_stores([str(self.output("solver"))]).save(self._folder / "emulator")
 
 
 def main() -> None:

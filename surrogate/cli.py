@@ -64,11 +64,11 @@ def emulate(
     level: Annotated[float, typer.Option(help="Nominal coverage of its bands.")] = 0.9,
 ) -> int:
     """Learn an emulator of statistics from finished sweeps, for `engine: {kind: emulator, model: OUT}`."""
-    from surrogate.emulator.emulator import Emulator
+    from surrogate.emulator.build import learn_from_stores
 
     if not 0.0 < level < 1.0:
         raise InputError(f"--level: found {level:g}, allowed a number in (0, 1)")
-    emulator = Emulator.from_store(stores, level=level)
+    emulator = learn_from_stores(stores, level=level)
     emulator.save(out)
     typer.echo(f"{'quantity':24} {'miss of points left out':>24} {'spread over starts':>20}")
     for name, row in emulator.errors.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from solvers.errors import InputError
 from solvers.processes.registry import process_named
 from surrogate.engine_kinds import SurrogateBlock
 from surrogate.models.files import load_rollout_surrogate
+from surrogate.models.jump import JumpSurrogate
 from surrogate.models.protocol import RolloutSurrogate
+from surrogate.rollout.stepping import Stepper
 from sweeps.engines.protocol import Answer, Request, named_bands
 from sweeps.engines.registry import resolve_device
 from sweeps.engines.solver import SolverEngine, answer_of, solver_engine
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class SurrogateEngine:
     """A learned stepper.
+
+    Quantities without calibration have no bands; :func:`surrogate.engine_kinds.surrogate_note` names them.
 
     Attributes:
         model: see :class:`surrogate.models.protocol.RolloutSurrogate`.
@@ -74,8 +78,9 @@ def _solve_again(answer: Answer, request: Request, solver: SolverEngine, rows: n
     solved = solver.answer(part)
     for name, values in solved.values.items():
         answer.values[name][rows] = values
-        margin = solver.tolerance * np.abs(values)
-        answer.values[f"{name}_low"][rows], answer.values[f"{name}_high"][rows] = values - margin, values + margin
+        if f"{name}_low" in answer.values:
+            margin = solver.tolerance * np.abs(values)
+            answer.values[f"{name}_low"][rows], answer.values[f"{name}_high"][rows] = values - margin, values + margin
     for name, values in solved.fields.items():
         answer.fields[name][rows] = values
     answer.finite[rows] = solved.finite
@@ -109,9 +114,13 @@ def surrogate_engine(config: SweepConfig) -> SurrogateEngine:
     fallback = None
     if isinstance(block.outside, SolverBlock):
         fallback = solver_engine(block.outside, "solver (outside the model's domain)")
-    if block.precision == "bfloat16":
-        return SurrogateEngine(_in_bfloat16(model), f"surrogate {model.name} in bfloat16", fallback)
-    return SurrogateEngine(model, f"surrogate {model.name}", fallback)
+    if block.precision == "float32":
+        return SurrogateEngine(model, f"surrogate {model.name}", fallback)
+    if not isinstance(model, JumpSurrogate):
+        raise InputError(f"engine.precision: found bfloat16, allowed float32 for a model of kind {model.kind}")
+    low = copy.copy(model)  # shares the weights
+    low.net = _InBfloat16(model.net, model.device)
+    return SurrogateEngine(low, f"surrogate {model.name} in bfloat16", fallback)
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ class _InBfloat16:
     Around the network alone: transforms of the solver's frames and energies are matrix products as well.
     """
 
-    net: Any
+    net: Stepper
     device: str
 
     def _casting(self) -> torch.autocast:
@@ -136,13 +145,6 @@ class _InBfloat16:
         """See :meth:`surrogate.networks.jump.JumpNet.changes`."""
         with self._casting():
             return self.net.changes(features, owners, lengths)
-
-
-def _in_bfloat16(model: Any) -> Any:
-    """A model like another, sharing its weights; the other stays as it is."""
-    low = copy.copy(model)
-    low.net = _InBfloat16(model.net, model.device)
-    return low
 
 
 @lru_cache(maxsize=4)

@@ -5,12 +5,15 @@ Registered with ``sweeps.engines.registry`` by name, so that sweeps need not imp
 
 from __future__ import annotations
 
-import json
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from solvers.qois.registry import qois_of
+from surrogate.emulator.files import read_summary
+from surrogate.models.files import fingerprint, folder_of, read_about
 from sweeps.engines.registry import Device, EngineBlock, EngineKind, Tolerance
 from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.paths import content_hash
@@ -48,14 +51,10 @@ class SurrogateBlock(EngineBlock):
 
     def model_fingerprint(self) -> str:
         """See :class:`sweeps.engines.registry.EngineBlock`."""
-        from surrogate.models.files import fingerprint
-
         return fingerprint(self.model)
 
     def weights_sha256(self) -> str:
         """See :class:`sweeps.engines.registry.EngineBlock`."""
-        from surrogate.models.files import folder_of, read_about
-
         return str(read_about(folder_of(self.model))["weights_sha256"])
 
     @property
@@ -80,9 +79,7 @@ class EmulatorBlock(EngineBlock):
 
     def weights_sha256(self) -> str:
         """sha256 of the emulator's arrays."""
-        from surrogate.emulator.files import ABOUT
-
-        return str(json.loads((Path(self.model) / ABOUT).read_text())["sha256"])
+        return str(read_summary(Path(self.model))["sha256"])
 
 
 class AutoBlock(EngineBlock):
@@ -98,11 +95,41 @@ class AutoBlock(EngineBlock):
     device: Device = "auto"
 
 
+def surrogate_note(config: Mapping[str, Any]) -> str:
+    """For plans and reports: the quantities of a sweep that have no bands, as the model was not calibrated for them.
+
+    Args:
+        config: of the sweep, as its store holds it.
+
+    Raises:
+        InputError: for a model that is not there.
+    """
+    about = read_about(folder_of(config["engine"]["model"]))
+    known = (about.get("calibration") or {}).get("qois", {})
+    return _without(config, known, "bands", "the model was not calibrated for them")
+
+
+def emulator_note(config: Mapping[str, Any]) -> str:
+    """The same for quantities that the emulator has not learned: they are NaN.
+
+    Raises:
+        InputError: for an emulator that is not there.
+    """
+    known = read_summary(Path(config["engine"]["model"]))["fits"]
+    return _without(config, known, "values", "the emulator has not learned them")
+
+
+def _without(config: Mapping[str, Any], known: Container[str], what: str, why: str) -> str:
+    missing = [name for name in qois_of(config["process"]) if name not in known]
+    return f"No {what} for {', '.join(missing)}: {why}." if missing else ""
+
+
 ENGINES = (
     EngineKind(
         "surrogate",
         block=SurrogateBlock,
         build="surrogate.engine:surrogate_engine",
+        report_note=surrogate_note,
         check="surrogate.engine:surrogate_engine",
         has_bands=True,
         learned=True,
@@ -112,6 +139,7 @@ ENGINES = (
         "emulator",
         block=EmulatorBlock,
         build="surrogate.emulator.engine:emulator_engine",
+        report_note=emulator_note,
         check="surrogate.emulator.engine:emulator_engine",
         makes_fields=False,
         has_bands=True,

@@ -23,6 +23,7 @@ import torch
 from solvers.errors import InputError
 from solvers.grids.even_extension import mirrored
 from solvers.processes.base import Problem
+from solvers.processes.registry import process_named
 from solvers.registries import Registry
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class LearnedProcess(ABC, Generic[P]):
         swaps_phases: whether u -> -u is a symmetry.
         quantities: those that errors are measured by.
         age_powers: powers of kappa' with which an emulator may count age; the first is that of the scaled age.
+        group_names: parameter -> its group, where they differ.
         start_parameter: number of the random start that is a group of emulators.
         random_start: kind of the random start.
         group_limits: values that a group can have at all.
@@ -96,9 +98,17 @@ class LearnedProcess(ABC, Generic[P]):
     swaps_phases: ClassVar[bool] = False
     quantities: ClassVar[tuple[str, ...]]
     age_powers: ClassVar[tuple[float, ...]]
+    group_names: ClassVar[Mapping[str, str]] = {}
     start_parameter: ClassVar[str]
     random_start: ClassVar[str]
     group_limits: ClassVar[Mapping[str, Limits]] = {}
+
+    @property
+    def parameter_groups(self) -> dict[str, str]:
+        """Parameter of a sweep -> its group, without the one that scales time; last the number of the random start."""
+        info = process_named(self.name)
+        names = (*(n for n in info.parameter_names if n != info.time_scale), self.start_parameter)
+        return {name: self.group_names.get(name, name) for name in names}
 
     def age_rate(self, problem: P, batch: int) -> np.ndarray:
         """Scaled age per unit of time, float64 (batch,)."""

@@ -19,7 +19,12 @@ def write_json(path: Path, data: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text under a temporary name, then put it in place; makes the folder."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes under a temporary name, then put them in place; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(partial_name(path.name))
-    partial.write_text(text)
+    partial.write_bytes(content)
     partial.replace(path)

@@ -73,11 +73,11 @@ def table(records: Records) -> list[str]:
 
 
 def _emulator(client: Client, place: Path) -> str:
-    from surrogate.emulator.emulator import Emulator
+    from surrogate.emulator.build import learn_from_stores
 
     data = {**SWEEP, "output": {"path": str(place / "known.zarr"), "retain": "qoi"}}
     Sweep.from_config(data).run(client, progress=False)
-    Emulator.from_store(str(place / "known.zarr")).save(place / "emulator")
+    learn_from_stores([place / "known.zarr"]).save(place / "emulator")
     return str((place / "emulator").absolute())
 
 

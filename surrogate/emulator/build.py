@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 from solvers.errors import InputError
-from surrogate.emulator.curves import Curves, Trajectory, read_curves
+from surrogate.emulator.curves import CurveTrajectory, StatisticsCurves, read_curves
 from surrogate.emulator.emulator import SAME_AGE, Ages, Emulator, QoiFit, coordinates
 from surrogate.emulator.regression import (
     START_FOLDS,
-    Sample,
+    AlignedCurves,
     Smoother,
     conformal_widths,
     forms,
     left_out_error,
     scores,
 )
-from surrogate.processes import learned_process
 from surrogate.uncertainty.domain import Domain
 
 MOST_KNOTS = 64
@@ -38,18 +38,28 @@ REACH = 1.5
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Curves with one way of counting age."""
+    """StatisticsCurves with one way of counting age."""
 
     ages: Ages
     windows: np.ndarray
-    samples: dict[str, Sample]
+    samples: dict[str, AlignedCurves]
     kept: float
 
 
-def build(paths: Sequence[str], qois: Sequence[str] | None, level: float) -> Emulator:
-    """See :meth:`surrogate.emulator.emulator.Emulator.from_store`."""
+def learn_from_stores(stores: Sequence[str | Path], qois: Sequence[str] | None = None, level: float = 0.9) -> Emulator:
+    """An emulator of one or several finished sweeps.
+
+    Args:
+        stores: of one process, box and kind of start. Cell sizes, wells and amplitudes may differ. Of each the points
+            that are done (and, with a surrogate's results, trusted) are used.
+        qois: names to learn; None learns all.
+        level: nominal coverage of the bands.
+
+    Raises:
+        InputError: if a store cannot be read, has nothing done, or does not belong with the others.
+    """
     _check(level)
-    return learn(read_curves(paths, qois), level)
+    return learn(read_curves([str(store) for store in stores], qois), level)
 
 
 def _check(level: float) -> None:
@@ -57,8 +67,16 @@ def _check(level: float) -> None:
         raise InputError(f"level: in (0, 1), but got {level}")
 
 
-def learn(every: Curves, level: float) -> Emulator:
-    """See :meth:`surrogate.emulator.emulator.Emulator.from_curves`."""
+def learn(every: StatisticsCurves, level: float = 0.9) -> Emulator:
+    """An emulator of curves in memory.
+
+    Args:
+        every: at least one trajectory.
+        level: nominal coverage of the bands.
+
+    Raises:
+        InputError: for a level outside (0, 1).
+    """
     _check(level)
     curves = _thinned(every)
     sites = np.array(sorted({t.site for t in curves.trajectories}), dtype=np.float64)
@@ -86,17 +104,17 @@ def learn(every: Curves, level: float) -> Emulator:
     )
 
 
-def _values(curves: Curves, name: str) -> list[np.ndarray]:
+def _values(curves: StatisticsCurves, name: str) -> list[np.ndarray]:
     return [t.values[name] for t in curves.trajectories]
 
 
-def _thinned(curves: Curves) -> Curves:
+def _thinned(curves: StatisticsCurves) -> StatisticsCurves:
     sites = sorted({t.site for t in curves.trajectories})
     if len(sites) <= MOST_SITES:
         return curves
     kept = {sites[i] for i in np.random.default_rng(0).permutation(len(sites))[:MOST_SITES]}
     trajectories = tuple(t for t in curves.trajectories if t.site in kept)
-    return Curves(curves.setting, curves.groups, trajectories, curves.extra)
+    return StatisticsCurves(curves.setting, curves.groups, trajectories, curves.extra)
 
 
 def _reach(groups: tuple[str, ...], sites: np.ndarray) -> float:
@@ -109,9 +127,9 @@ def _reach(groups: tuple[str, ...], sites: np.ndarray) -> float:
     return float(REACH * np.sqrt(square.min(1).max()))
 
 
-def _counted(curves: Curves, sites: np.ndarray, positive: dict[str, bool]) -> list[_Prepared]:
+def _counted(curves: StatisticsCurves, sites: np.ndarray, positive: dict[str, bool]) -> list[_Prepared]:
     """The curves with every power that keeps most of the ages."""
-    powers = learned_process(curves.setting.process).age_powers
+    powers = curves.setting.learned.age_powers
     if np.ptp(sites[:, curves.groups.index("kappa")]) == 0:
         powers = powers[:1]
     prepared = [_at_knots(curves, sites, power, positive) for power in powers]
@@ -119,7 +137,7 @@ def _counted(curves: Curves, sites: np.ndarray, positive: dict[str, bool]) -> li
     return [p for p in prepared if p.kept >= KEPT * most]
 
 
-def _at_knots(curves: Curves, sites: np.ndarray, power: float, positive: dict[str, bool]) -> _Prepared:
+def _at_knots(curves: StatisticsCurves, sites: np.ndarray, power: float, positive: dict[str, bool]) -> _Prepared:
     column = curves.groups.index("kappa")
     known = [t.tau * t.site[column] ** power for t in curves.trajectories]
     every = np.unique(np.concatenate(known))
@@ -144,16 +162,16 @@ def _at_knots(curves: Curves, sites: np.ndarray, power: float, positive: dict[st
             _interpolated(t.values[name], p, knots, logarithmic)
             for t, p in zip(curves.trajectories, positions, strict=True)
         ]
-        samples[name] = Sample(np.stack(rows), site, fold, len(sites))
+        samples[name] = AlignedCurves(np.stack(rows), site, fold, len(sites))
     return _Prepared(Ages(power, offset, knots), np.stack([first, last], 1), samples, kept / sum(map(len, positions)))
 
 
-def _number(sites: np.ndarray, trajectory: Trajectory) -> int:
+def _number(sites: np.ndarray, trajectory: CurveTrajectory) -> int:
     return int(np.flatnonzero((sites == np.asarray(trajectory.site)).all(1))[0])
 
 
-def _start_folds(curves: Curves) -> np.ndarray:
-    """(trajectory,) see :class:`surrogate.emulator.regression.Sample`; a single point shares its starts with none."""
+def _start_folds(curves: StatisticsCurves) -> np.ndarray:
+    """(trajectory,) see :class:`.AlignedCurves`; a single point shares its starts with none."""
     shared = sorted({t.start for t in curves.trajectories if t.shared})
     number = {start: i % START_FOLDS for i, start in enumerate(shared)}
     return np.array([number[t.start] if t.shared else -1 for t in curves.trajectories])
@@ -192,7 +210,9 @@ def _interpolated(values: np.ndarray, positions: np.ndarray, knots: np.ndarray, 
     return np.where(outside[:, None], np.nan, found)
 
 
-def _choose(prepared: list[_Prepared], curves: Curves, sites: np.ndarray) -> tuple[_Prepared, dict[str, Smoother]]:
+def _choose(
+    prepared: list[_Prepared], curves: StatisticsCurves, sites: np.ndarray
+) -> tuple[_Prepared, dict[str, Smoother]]:
     """The way of counting age and the forms with the smallest errors on points left out."""
     groups = dict(zip(curves.groups, sites.T, strict=True))
     smoothers: list[Smoother] = []
@@ -213,7 +233,7 @@ def _choose(prepared: list[_Prepared], curves: Curves, sites: np.ndarray) -> tup
     return candidate, chosen
 
 
-def _few_starts(curves: Curves, sites: int, level: float) -> float:
+def _few_starts(curves: StatisticsCurves, sites: int, level: float) -> float:
     """What bands are widened by where points share their starts: many trajectories, but few starts.
 
     Were the deviation due to a start the same at all points, the starts would be a sample of its spread no larger than
@@ -229,7 +249,9 @@ def _few_starts(curves: Curves, sites: int, level: float) -> float:
     return float(student.ppf(tail, number - 1) / normal.ppf(tail)) * fewer
 
 
-def _fit(smoother: Smoother, sample: Sample, positive: bool, squeeze: bool, level: float, factor: float) -> QoiFit:
+def _fit(
+    smoother: Smoother, sample: AlignedCurves, positive: bool, squeeze: bool, level: float, factor: float
+) -> QoiFit:
     means, counts = sample.means()
     total = counts.max(1)
     error = left_out_error(smoother, sample)

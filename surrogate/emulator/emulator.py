@@ -14,16 +14,19 @@ wider for it, and infinite where there is only one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from solvers.errors import InputError
-from surrogate.emulator.curves import Curves, Setting, parameter_groups
-from surrogate.emulator.regression import Smoother
+from surrogate.emulator.files import read_files, write_files
+from surrogate.emulator.regression import Form, Smoother
+from surrogate.setting import Setting
 from surrogate.uncertainty.domain import Domain
 
 #: Samples evaluated together, so that what they need stays in the cache.
@@ -56,6 +59,25 @@ class QoiFit:
     squeeze: bool
     error: float
     seed_spread: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the arrays, for JSON."""
+        return {
+            "form": asdict(self.smoother.form),
+            "positive": self.positive,
+            "squeeze": self.squeeze,
+            "error": self.error if math.isfinite(self.error) else None,
+            "seed_spread": self.seed_spread if math.isfinite(self.seed_spread) else None,
+        }
+
+    @classmethod
+    def from_parts(cls, name: str, own: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> QoiFit:
+        """The fit of a quantity from what :meth:`as_dict` gave and the arrays of an emulator's file."""
+        counts, coefficients, widths = (arrays[f"{name}/{k}"] for k in ("counts", "coefficients", "widths"))
+        smoother = Smoother(Form(**own["form"]), arrays[f"{name}/points"])
+        error, spread = (math.nan if own[k] is None else float(own[k]) for k in ("error", "seed_spread"))
+        positive, squeeze = bool(own["positive"]), bool(own["squeeze"])
+        return cls(positive, smoother, counts, coefficients, widths, squeeze, error, spread)
 
 
 @dataclass(frozen=True)
@@ -97,7 +119,7 @@ class Ages:
 
 @dataclass(frozen=True)
 class Emulator:
-    """See the module's text; made by :meth:`from_store` or :meth:`load`.
+    """See the module's text; made by :mod:`surrogate.emulator.build` or :meth:`load`.
 
     Attributes:
         setting: process, box, cell size and well in whose units it answers.
@@ -123,43 +145,8 @@ class Emulator:
     fits: dict[str, QoiFit]
     extra: dict[str, np.ndarray]
 
-    @classmethod
-    def from_store(
-        cls, path: str | Path | Sequence[str | Path], qois: Sequence[str] | None = None, level: float = 0.9
-    ) -> Emulator:
-        """Learn from one or several finished sweep stores.
-
-        Args:
-            path: of the store, or several of one process, box and kind of start. Cell sizes, wells and amplitudes may
-                differ. Of each store the points that are done (and, with a surrogate's results, trusted) are used.
-            qois: names to learn; None learns all.
-            level: of the bands.
-
-        Raises:
-            InputError: if a store cannot be read, has nothing done, or does not belong with the others.
-        """
-        from surrogate.emulator.build import build
-
-        paths = [str(p) for p in ([path] if isinstance(path, str | Path) else path)]
-        return build(paths, qois, level)
-
-    @classmethod
-    def from_curves(cls, curves: Curves, level: float = 0.9) -> Emulator:
-        """Learn from curves in memory.
-
-        Args:
-            curves: at least one trajectory.
-            level: of the bands.
-
-        Raises:
-            InputError: for a level outside (0, 1).
-        """
-        from surrogate.emulator.build import learn
-
-        return learn(curves, level)
-
     @property
-    def errors(self) -> dict[str, dict[str, Any]]:
+    def errors(self) -> dict[str, dict[str, float | str]]:
         """Per quantity: ``left_out`` (miss of points left out), ``seed_spread``, and the ``scale`` of both."""
         return {
             name: {
@@ -172,8 +159,8 @@ class Emulator:
 
     def predict(
         self,
-        parameters: Mapping[str, Any],
-        times: Any,
+        parameters: Mapping[str, ArrayLike],
+        times: ArrayLike,
         *,
         qois: Sequence[str] | None = None,
         setting: Setting | None = None,
@@ -200,7 +187,7 @@ class Emulator:
         if not set(names) <= set(self.fits):
             raise InputError(f"qois: out of {', '.join(self.fits)}, but got {', '.join(names)}")
         constant = {g: v[0] for g, v in zip(self.groups, self.sites.T, strict=True) if np.ptp(v) == 0}
-        own = {n: g for n, g in parameter_groups(setting.process).items() if g in self.groups}
+        own = {n: g for n, g in self.setting.learned.parameter_groups.items() if g in self.groups}
         needed = ["mobility", *(n for n, g in own.items() if g not in constant)]
         values, clock = _query(parameters, times, needed, ["mobility", *own])
         found = setting.groups(values)
@@ -260,7 +247,7 @@ class Emulator:
             near = np.abs(when[:, None] - ends) <= SAME_AGE
             age = np.exp(np.where(near.any(1), ends[near.argmax(1)], when)) - self.ages.offset
             for i, line in enumerate(self.domain.reasons({**groups, "age": age})):
-                # Both ends tell the same of all groups but age.
+                # Both ends give the same reasons but for age.
                 lines[i] += [part for part in line.split("; ") if part and part not in lines[i]]
         distance = self._distance(groups, first, last)
         for number in np.flatnonzero(distance > self.reach).tolist():
@@ -285,9 +272,21 @@ class Emulator:
         Raises:
             InputError: if the folder cannot be written.
         """
-        from surrogate.emulator.files import write
-
-        write(self, Path(folder))
+        arrays = {"sites": self.sites, "windows": self.windows, "knots": self.ages.knots}
+        arrays |= {f"extra/{n}": v for n, v in self.extra.items()}
+        for name, fit in self.fits.items():
+            arrays |= {f"{name}/{k}": getattr(fit, k) for k in ("counts", "coefficients", "widths")}
+            arrays[f"{name}/points"] = fit.smoother.points
+        about = {
+            "setting": self.setting.as_dict(),
+            "level": self.level,
+            "groups": list(self.groups),
+            "age": {"power": self.ages.power, "offset": self.ages.offset},
+            "domain": self.domain.as_dict(),
+            "reach": self.reach,
+            "fits": {name: fit.as_dict() for name, fit in self.fits.items()},
+        }
+        write_files(Path(folder), arrays, about)
 
     @classmethod
     def load(cls, folder: str | Path) -> Emulator:
@@ -296,9 +295,23 @@ class Emulator:
         Raises:
             InputError: if a file is missing, corrupted, foreign or of another format.
         """
-        from surrogate.emulator.files import read
-
-        return read(Path(folder))
+        arrays, about = read_files(Path(folder))
+        try:
+            age = about["age"]
+            return cls(
+                setting=Setting.from_dict(about["setting"]),
+                level=float(about["level"]),
+                groups=tuple(about["groups"]),
+                sites=arrays["sites"],
+                windows=arrays["windows"],
+                ages=Ages(float(age["power"]), float(age["offset"]), arrays["knots"]),
+                domain=Domain.from_dict(about["domain"]),
+                reach=float(about["reach"]),
+                fits={name: QoiFit.from_parts(name, own, arrays) for name, own in about["fits"].items()},
+                extra={n.removeprefix("extra/"): v for n, v in arrays.items() if n.startswith("extra/")},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{folder}: expected an emulator, but its content does not fit: {error!r}") from None
 
 
 def coordinates(
@@ -323,7 +336,7 @@ def coordinates(
 
 
 def _query(
-    parameters: Mapping[str, Any], times: Any, needed: Sequence[str], allowed: Sequence[str]
+    parameters: Mapping[str, ArrayLike], times: ArrayLike, needed: Sequence[str], allowed: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Parameters (batch,) each and times (batch, time)."""
     unknown = [n for n in parameters if n not in allowed]

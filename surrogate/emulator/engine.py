@@ -10,9 +10,9 @@ import numpy as np
 
 from solvers.errors import InputError
 from solvers.processes.registry import process_named
-from surrogate.emulator.curves import Setting, parameter_groups
 from surrogate.emulator.emulator import Emulator
 from surrogate.engine_kinds import EmulatorBlock
+from surrogate.setting import Setting
 from sweeps.engines.protocol import Answer, Request, named_bands
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class EmulatorEngine:
     Attributes:
         emulator: the emulator.
         setting: the sweep's, in whose units it answers.
-        start: parameters of the start, ``amplitude`` or ``grains``.
+        start: numbers of the random start, such as its amplitude.
         name: stored with every sample.
     """
 
@@ -51,8 +51,8 @@ class EmulatorEngine:
         return Answer(values, {}, finite, np.ones_like(finite), found.trust.copy(), list(found.reasons))
 
     def _parameters(self) -> set[str]:
-        groups = parameter_groups(self.setting.process)
-        return {name for name, group in groups.items() if group in self.emulator.groups}
+        known = self.setting.learned.parameter_groups
+        return {name for name, group in known.items() if group in self.emulator.groups}
 
 
 def emulator_engine(config: SweepConfig) -> EmulatorEngine:
@@ -66,22 +66,20 @@ def emulator_engine(config: SweepConfig) -> EmulatorEngine:
     assert isinstance(block, EmulatorBlock)
     try:
         emulator = _load_emulator(block.model)
-        well = config.well
-        wells = (well.rho, well.ca, well.cb) if well else (0.25, -1.0, 1.0)
-        grid = config.grid
-        setting = Setting(config.process, grid.shape, grid.boundary, grid.spacing, config.initial.kind, *wells)
+        setting = Setting.from_config(config.model_dump(mode="json"))
         if not setting.same_curves(emulator.setting):
             own = emulator.setting
             raise InputError(
-                f"emulator {block.model}: found {config.process}, {grid.shape} cells, {grid.boundary}, start "
-                f"{config.initial.kind}, allowed {own.process}, {own.shape} cells, {own.boundary}, start {own.start}"
+                f"emulator {block.model}: found {setting.process}, {setting.shape} cells, {setting.boundary}, start "
+                f"{setting.start}, allowed {own.process}, {own.shape} cells, {own.boundary}, start {own.start}"
             )
         missing = [name for name in process_named(config.process).quantities if name not in emulator.fits]
         if missing:
             raise InputError(f"emulator {block.model}: has not learned {', '.join(missing)}")
     except InputError as error:
         raise InputError(f"engine.model: {error}") from None
-    start = {n: float(v) for n in ("amplitude", "grains") if (v := getattr(config.initial, n, None)) is not None}
+    numbers = config.initial.model_dump()
+    start = {n: float(numbers[n]) for n in setting.learned.parameter_groups if numbers.get(n) is not None}
     return EmulatorEngine(emulator, setting, start, f"emulator {block.model}")
 
 

@@ -138,7 +138,7 @@ def monomials(x: np.ndarray, degree: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Sample:
+class AlignedCurves:
     """Curves at common ages.
 
     Attributes:
@@ -164,7 +164,7 @@ class Sample:
         np.add.at(sums, self.site, np.where(known[:, :, None], self.values, 0.0))
         return sums / np.maximum(counts, 1)[:, :, None], counts
 
-    def thinned(self, step: int) -> Sample:
+    def thinned(self, step: int) -> AlignedCurves:
         """Every ``step``-th knot."""
         return replace(self, values=self.values[:, ::step])
 
@@ -179,7 +179,7 @@ class Sample:
         return float(np.sqrt((square * bias)[several & np.isfinite(square)].mean()))
 
 
-def left_out_error(smoother: Smoother, sample: Sample) -> float:
+def left_out_error(smoother: Smoother, sample: AlignedCurves) -> float:
     """Root mean square miss of the means of points left out; infinite if none could be predicted."""
     means, counts = sample.means()
     error = (smoother.left_out(means, counts) - means)[counts > 0]
@@ -189,10 +189,10 @@ def left_out_error(smoother: Smoother, sample: Sample) -> float:
     return math.inf if np.isnan(error).mean() > 0.2 else float(np.sqrt(np.nanmean(error**2)))
 
 
-def scores(smoother: Smoother, sample: Sample, counts: np.ndarray) -> np.ndarray:
+def scores(smoother: Smoother, sample: AlignedCurves, counts: np.ndarray) -> np.ndarray:
     """Errors on trajectories of left-out points over the kriging spread, (trajectory, knot, extra); NaN where unknown.
 
-    A start shared by all points is left out as well: its other trajectories tell how this one deviates.
+    A start shared by all points is left out as well, as its other trajectories deviate alike.
 
     Args:
         smoother: the form on the points.
@@ -215,7 +215,7 @@ def scores(smoother: Smoother, sample: Sample, counts: np.ndarray) -> np.ndarray
     return found / smoother.spread_left_out(counts)[sample.site][:, None, None]
 
 
-def _errors_at_the_point(sample: Sample, here: np.ndarray) -> np.ndarray:
+def _errors_at_the_point(sample: AlignedCurves, here: np.ndarray) -> np.ndarray:
     """Misses of the only point's trajectories by the mean of the others, over the spread of such a difference."""
     total, number = np.nansum(sample.values, 0), np.isfinite(sample.values).sum(0)
     own = sample.values[here]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from solvers.errors import InputError
 from solvers.registries import resolve
 from surrogate.networks.registry import NETWORKS
+from sweeps.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -78,17 +79,16 @@ def save_model(folder: Path, tensors: dict[str, torch.Tensor], about: dict[str, 
     """Writes a model; ``about`` is completed by format and sha256."""
     from safetensors.torch import save as save_bytes
 
-    folder.mkdir(parents=True, exist_ok=True)
     content = save_bytes({name: t.detach().contiguous().cpu() for name, t in tensors.items()})
-    (folder / WEIGHTS).write_bytes(content)
+    write_bytes(folder / WEIGHTS, content)
     complete = {"format": FORMAT, "weights_sha256": hashlib.sha256(content).hexdigest(), **about}
-    (folder / MODEL).write_text(json.dumps(complete, indent=1) + "\n")
+    write_text(folder / MODEL, json.dumps(complete, indent=1) + "\n")
 
 
 def update_model(folder: Path, **changes: Any) -> None:
     """Replaces entries of ``model.json`` (calibration, domain)."""
     about = read_about(folder) | changes
-    (folder / MODEL).write_text(json.dumps(about, indent=1) + "\n")
+    write_text(folder / MODEL, json.dumps(about, indent=1) + "\n")
 
 
 def read_about(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from surrogate.models.protocol import check_process, filled
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.processes import FirstFrames, FirstStage, kappa_in_cells, learned_process
 from surrogate.rollout.prediction import Prediction
-from surrogate.rollout.stepping import Guard, StepSchedule, jump_rollout
+from surrogate.rollout.stepping import Guard, Stepper, StepSchedule, jump_rollout
 from surrogate.uncertainty.bands import Bands, Calibration, prediction_bands
 from surrogate.uncertainty.domain import SIDE, read_domain
 
@@ -48,7 +48,7 @@ class JumpSurrogate:
         schedule = about["schedule"]
         self.schedule = StepSchedule(tuple(schedule["ages"]), tuple(schedule["lengths"]))
         self.first_stage = FirstStage(**(about.get("handover") or {}))
-        self.net = filled(JumpNet(self.settings), tensors, self.name).to(device)
+        self.net: Stepper = filled(JumpNet(self.settings), tensors, self.name).to(device)
         self.device = device
         self.domain = read_domain(self.process, about.get("domain") or {})
         found = about.get("calibration")

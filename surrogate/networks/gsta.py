@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -56,10 +55,6 @@ class GstaSettings:
         for name, least in (("hid_t", 1), ("blocks_temporal", 2), ("mlp_ratio", 1), ("frames", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: at least {least}, but found {getattr(self, name)}")
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the model file."""
-        return asdict(self)
 
 
 class _Conv(nn.Conv2d):
@@ -201,28 +196,3 @@ def _check(settings: GstaSettings, shape: tuple[int, ...]) -> None:
         raise InputError(f"frames: (batch, {settings.frames}, y, x) expected, but found shape {shape}")
     if any(cells < PATCH or cells % PATCH for cells in shape[2:]):
         raise InputError(f"frames: a box whose sides are multiples of {PATCH} expected, but found {shape[2:]}")
-
-
-def multiply_adds(settings: GstaSettings, shape: tuple[int, int]) -> int:
-    """Operations for one clip on a box of ``shape`` cells, counted as the paper's 9.327 G are.
-
-    That is the convention of fvcore: a multiplication with addition of a convolution is one, a value that GroupNorm
-    makes is five, one of BatchNorm two; activations and sums are free. Convolutions are 99.4 % of the paper's size.
-
-    Raises:
-        InputError: for a box whose sides are not multiples of 4.
-    """
-    total = 0
-
-    def count(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        each = layer.weight[0].numel() if isinstance(layer, nn.Conv2d) else 5 if isinstance(layer, nn.GroupNorm) else 2
-        total += output.numel() * each
-
-    with torch.device("meta"):
-        net = GstaNet(settings).eval()
-        for layer in net.modules():
-            if isinstance(layer, nn.Conv2d | nn.GroupNorm | nn.BatchNorm2d):
-                layer.register_forward_hook(count)
-        net(torch.empty(1, settings.frames, *shape))
-    return total

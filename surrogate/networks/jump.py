@@ -7,8 +7,7 @@ padding: trained on 64 x 64 cells it runs on any box whose sides are multiples o
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -42,10 +41,6 @@ class JumpSettings:
     patch: int = 4
     reach: float = 20.0
     conserve: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the model file."""
-        return asdict(self)
 
 
 class Pointwise(nn.Linear):

@@ -66,6 +66,7 @@ class CahnHilliardProcess(LearnedProcess[CahnHilliard]):
     quantities = ("free_energy", "domain_size", "interface_density")
     # Time in units of the interface's own, plain time, and the speed of coarsening.
     age_powers = (0.5, 0.0, -1.0)
+    group_names: ClassVar[dict[str, str]] = {"mobility_contrast": "contrast"}
     start_parameter = "amplitude"
     random_start = "noise"
     group_limits: ClassVar[dict[str, Limits]] = {"contrast": (0.0, 1.0)}

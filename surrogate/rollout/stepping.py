@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-
-from surrogate.networks.jump import JumpNet
 
 #: Cells that go through a network together: beyond it its activations leave the cache.
 CELLS_TOGETHER = 64 * 64 * 32
@@ -32,10 +30,6 @@ class StepSchedule:
         index = np.searchsorted(np.asarray(self.ages), age, side="right") - 1
         return np.asarray(self.lengths)[np.maximum(index, 0)]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the model file."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Reached:
@@ -49,6 +43,16 @@ class Reached:
     samples: np.ndarray
     times: np.ndarray
     fields: torch.Tensor
+
+
+class Stepper(Protocol):
+    """A network that steps, see :class:`surrogate.networks.jump.JumpNet`."""
+
+    def features(self, field: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """What it reads off fields (batch, y, x) and groups (batch, group)."""
+
+    def changes(self, features: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(frame, y, x) changes of the samples ``owners`` (frame,) after ``lengths`` (frame,)."""
 
 
 class Guard(Protocol):
@@ -81,7 +85,7 @@ class Guard(Protocol):
 
 @torch.inference_mode()
 def jump_rollout(
-    net: JumpNet,
+    net: Stepper,
     fields: torch.Tensor,
     start: np.ndarray,
     ages: np.ndarray,
@@ -111,7 +115,7 @@ def jump_rollout(
 
 
 def _rollout(
-    net: JumpNet,
+    net: Stepper,
     fields: torch.Tensor,
     start: np.ndarray,
     ages: np.ndarray,
@@ -151,7 +155,7 @@ def _rollout(
 
 
 def _advanced(
-    net: JumpNet, fields: torch.Tensor, features: torch.Tensor, owners: np.ndarray, steps: torch.Tensor
+    net: Stepper, fields: torch.Tensor, features: torch.Tensor, owners: np.ndarray, steps: torch.Tensor
 ) -> torch.Tensor:
     """(m, y, x): the frames of ``owners`` (m,) after ``steps`` (m,)."""
     size = max(1, 2 * CELLS_TOGETHER // int(np.prod(fields.shape[1:])))

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from solvers.errors import InputError
+from sweeps.files import write_bytes
 
 STATE = "checkpoint.safetensors"
 
@@ -36,9 +37,7 @@ class Progress:
 def save_state(folder: Path, tensors: dict[str, torch.Tensor], progress: Progress, extra: dict[str, Any]) -> None:
     """Writes the state; a kill leaves the old file or the new one."""
     contiguous = {name: t.detach().contiguous().clone() for name, t in tensors.items()}
-    temporary = folder / (STATE + ".part")
-    save_file(contiguous, temporary, metadata={"state": json.dumps({**vars(progress), **extra})})
-    temporary.replace(folder / STATE)
+    write_bytes(folder / STATE, save(contiguous, metadata={"state": json.dumps({**vars(progress), **extra})}))
 
 
 def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], Progress, dict[str, Any]] | None:

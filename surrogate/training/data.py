@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
+from solvers.processes.free_energies import DoubleWell
+from solvers.processes.registry import process_named
 from surrogate.processes import learned_process
-
-_DONE = ("done", "verified")
+from surrogate.setting import Setting
+from sweeps.store.dataset import finished_samples
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def load_trajectories(stores: Sequence[str | Path], process: str) -> TrajectoryS
     Raises:
         InputError: for a store that cannot be read, of another process, without fields, or with other ages.
     """
-    parts = [_load(Path(store), process) for store in stores]
+    parts = [_load(str(store), process) for store in stores]
     ages = parts[0][1]
     for store, part in zip(stores, parts, strict=True):
         if len(part[1]) != len(ages) or not np.allclose(part[1], ages, rtol=1e-4):
@@ -63,48 +65,22 @@ def load_trajectories(stores: Sequence[str | Path], process: str) -> TrajectoryS
     return TrajectorySet(process, fields, ages, groups, usable, digest.hexdigest())
 
 
-def _load(store: Path, process: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """fields float16 (trajectory, time, y, x), scaled ages (time,), groups by name."""
-    import xarray as xr
-
-    if not store.exists():
-        raise InputError(f"{store}: no such store; run its sweep first (`phasetwin run`)")
-    try:
-        opened = xr.open_zarr(store, consolidated=False, zarr_format=3)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{store}: not a readable sweep store ({error})") from None
-    with opened as ds:
-        found = "grain_growth" if "gamma" in ds.coords else "cahn_hilliard"
-        if found != process:
-            raise InputError(f"{store}: a sweep of {found}, but the recipe is for {process}")
-        if "field" not in ds or "time" not in ds["field"].dims:
-            raise InputError(f"{store}: holds no fields at all times; run the sweep with `retain: fields`")
-        spacing = _spacing(ds)
-        kappa = ds["kappa"].to_numpy() / spacing**2
-        rate = learned_process(process).age_per_time(ds["mobility"].to_numpy(), kappa, spacing)
-        if np.ptp(rate) > 1e-4 * rate.max():
-            raise InputError(f"{store}: scaled ages differ from point to point; choose mobilities that make them equal")
-        done = np.isin(ds["status"].to_numpy(), _flags(ds["status"].attrs))
-        point, realization = np.nonzero(done)
-        if not len(point):
-            raise InputError(f"{store}: no finished sample")
-        fields = ds["field"].to_numpy().astype(np.float16)[point, realization]
-        ages = ds["time"].to_numpy() * float(rate.mean())
-        groups = {"kappa": kappa[point]}
-        if process == "grain_growth":
-            groups["gamma"] = ds["gamma"].to_numpy()[point]
-        else:
-            groups["composition"] = ds["composition"].to_numpy()[point]
-            groups["contrast"] = ds["mobility_contrast"].to_numpy()[point]
-    return fields, ages, groups
-
-
-def _spacing(ds: object) -> float:
-    coordinate = ds["x"].to_numpy()  # type: ignore[index]
-    return float(coordinate[1] - coordinate[0])
-
-
-def _flags(attributes: dict[str, object]) -> list[int]:
-    meanings = str(attributes["flag_meanings"]).split()
-    values = [int(v) for v in attributes["flag_values"]]  # type: ignore[attr-defined]
-    return [value for value, name in zip(values, meanings, strict=True) if name in _DONE]
+def _load(store: str, process: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Network fields float16 (trajectory, time, y, x), scaled ages (time,), groups by name."""
+    samples = finished_samples(store)
+    if samples.process != process:
+        raise InputError(f"{store}: a sweep of {samples.process}, but the recipe is for {process}")
+    if not np.array_equal(samples.field_times, samples.times):
+        raise InputError(f"{store}: holds no fields at all times; run the sweep with `retain: fields`")
+    setting, parameters = Setting.from_config(samples.config), samples.parameters()
+    groups = {name: setting.groups(parameters)[name] for name in setting.learned.groups}
+    mobility = parameters[str(process_named(process).time_scale)] * setting.well.scale
+    rate = setting.learned.age_per_time(mobility, groups["kappa"], setting.spacing)
+    if np.ptp(rate) > 1e-4 * rate.max():
+        raise InputError(f"{store}: scaled ages differ from point to point; choose mobilities that make them equal")
+    if setting.well == DoubleWell():
+        fields = samples.fields(dtype="float16")
+    else:
+        well = setting.well
+        fields = ((samples.fields() - well.centre) / well.half_width).astype(np.float16)
+    return fields, samples.times * float(rate.mean()), groups

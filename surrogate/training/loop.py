@@ -12,12 +12,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from solvers.errors import InputError
 from surrogate.training.checkpoint import Progress, load_state, save_state
 from surrogate.training.optimiser import Kind, Optimisers
 
 logger = logging.getLogger("phasetwin")
+
+Tensors = list[torch.Tensor] | tuple[torch.Tensor, ...]
 
 
 class Task(Protocol):
@@ -62,7 +65,7 @@ class LoopSettings:
 
 
 def learning_rate(progress: float, peak: float) -> float:
-    """Warm-up and cosine."""
+    """Warm-up and cosine, over shares of a budget of time, where torch's schedules count steps."""
     warm = min(1.0, progress / 0.02 + 1e-3)
     return peak * warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))))
 
@@ -116,7 +119,12 @@ def train(
 
 
 class _Run:
-    """Everything that changes during a training."""
+    """Everything that changes during a training.
+
+    Attributes:
+        average: of the weights, which is validated.
+        best: weights of the best average so far.
+    """
 
     def __init__(self, net: nn.Module, settings: LoopSettings) -> None:
         self.net, self.settings = net, settings
@@ -124,8 +132,18 @@ class _Run:
         self.rng = np.random.default_rng(settings.seed)
         torch.manual_seed(settings.seed)
         self.optimiser = Optimisers(net, settings.optimiser, settings.learning_rate, settings.weight_decay)
-        self.average = {name: value.detach().clone() for name, value in net.state_dict().items()}
-        self.best = dict(self.average)
+        self.average = AveragedModel(net, multi_avg_fn=self._average, use_buffers=True).eval()
+        self.average.update_parameters(net)
+        self.best = _copied(self.average.module)
+
+    @torch.no_grad()
+    def _average(self, averages: Tensors, values: Tensors, count: torch.Tensor | int) -> None:
+        if not averages[0].is_floating_point():
+            torch._foreach_copy_(averages, values)
+            return
+        # Young averages forget faster, or they would still hold the initial weights.
+        decay = min(self.settings.averaging, int(count) / (int(count) + 10.0))
+        torch._foreach_lerp_(averages, values, 1.0 - decay)
 
     def step(self, task: Task, share: float) -> float:
         """One batch."""
@@ -137,29 +155,17 @@ class _Run:
         if torch.isfinite(norm):  # a rollout that blew up teaches nothing
             self.optimiser.step()
         self.progress.step += 1
-        # Young averages forget faster, or they would still hold the initial weights.
-        decay = min(self.settings.averaging, self.progress.step / (self.progress.step + 10.0))
-        with torch.no_grad():
-            for name, value in self.net.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1.0 - decay)
-                else:
-                    self.average[name].copy_(value)
+        self.average.update_parameters(self.net)
         return float(loss.detach())
 
     def validate(self, task: Task, loss: float, budget: float) -> None:
         """Judges the averaged weights, and keeps them where they are the best so far."""
-        present = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
-        self.net.load_state_dict(self.average)
-        self.net.eval()
-        figures = task.validate(self.net)
-        self.net.load_state_dict(present)
-        self.net.train()
+        figures = task.validate(self.average.module)
         progress = self.progress
         better = figures["score"] < progress.best
         if better:
             progress.best = figures["score"]
-            self.best = {name: value.clone() for name, value in self.average.items()}
+            self.best = _copied(self.average.module)
         progress.history.append({"elapsed": progress.elapsed, "step": progress.step, "loss": loss, **figures})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         left = max(0.0, budget - progress.elapsed) / 60.0
@@ -167,10 +173,13 @@ class _Run:
 
     def save(self, folder: Path, identity: str) -> None:
         """A checkpoint."""
-        tensors = {f"net.{n}": v for n, v in self.net.state_dict().items()}
-        tensors |= {f"average.{n}": v for n, v in self.average.items()}
-        tensors |= {f"best.{n}": v for n, v in self.best.items()}
-        tensors |= {f"optimiser.{n}": v for n, v in self.optimiser.tensors().items()}
+        parts = {
+            "net": self.net.state_dict(),
+            "average": self.average.module.state_dict(),
+            "best": self.best,
+            "optimiser": self.optimiser.tensors(),
+        }
+        tensors = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
         tensors["generator"] = torch.get_rng_state()
         save_state(folder, tensors, self.progress, {"identity": identity, "rng": self.rng.bit_generator.state})
 
@@ -187,7 +196,9 @@ class _Run:
             return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
         self.net.load_state_dict(part("net."))
-        self.average, self.best = part("average."), part("best.")
+        self.average.module.load_state_dict(part("average."))
+        self.average.n_averaged.fill_(progress.step + 1)
+        self.best = part("best.")
         self.optimiser.load(part("optimiser."))
         torch.set_rng_state(tensors["generator"])
         self.rng.bit_generator.state = extra["rng"]
@@ -195,3 +206,7 @@ class _Run:
         logger.info(
             f"resumed after {progress.elapsed / 60:.1f} min, step {progress.step}, best score {progress.best:.4f}"
         )
+
+
+def _copied(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in net.state_dict().items()}

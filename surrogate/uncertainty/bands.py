@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.errors import InputError
+from surrogate.uncertainty.descriptions import NullIsInfinite, parsed
 from surrogate.uncertainty.difficulty import Difficulty, difficulty_columns
 
 if TYPE_CHECKING:
@@ -55,11 +56,17 @@ class QoiBands:
     """
 
     scale: Scale
-    half_widths: tuple[tuple[float, ...], ...]
+    half_widths: tuple[tuple[NullIsInfinite, ...], ...]
     trajectories: tuple[tuple[int, ...], ...]
     monotone: bool
     difficulty: Difficulty | None = None
     extra: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.extra is not None and (
+            len(self.extra) != len(self.half_widths[0]) or not (np.diff(self.extra) > 0).all()
+        ):
+            raise ValueError(f"{len(self.extra)} increasing coordinates for {len(self.half_widths[0])} half-widths")
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,12 @@ class Calibration:
     level: float
     edges: tuple[float, ...]
     qois: dict[str, QoiBands]
+
+    def __post_init__(self) -> None:
+        bins = len(self.edges) - 1
+        for own in self.qois.values():
+            if len(own.half_widths) != bins or len(own.trajectories) != bins or bins < 1:
+                raise ValueError(f"{len(own.half_widths)} rows of half-widths for {bins} bins")
 
     def bands(
         self,
@@ -124,38 +137,18 @@ class Calibration:
     def as_dict(self) -> dict[str, Any]:
         """For JSON; infinite half-widths become null."""
         data = asdict(self)
-        data["edges"] = list(self.edges)
         for own in data["qois"].values():
             own["half_widths"] = [[w if math.isfinite(w) else None for w in row] for row in own["half_widths"]]
-            own["trajectories"] = [list(row) for row in own["trajectories"]]
-            own["extra"] = own["extra"] and list(own["extra"])
         return data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+    def from_dict(cls, data: Mapping[str, object]) -> Calibration:
         """The calibration that :meth:`as_dict` wrote.
 
         Raises:
             InputError: if something is missing or does not fit.
         """
-        try:
-            edges = tuple(float(e) for e in data["edges"])
-            qois = {str(name): _qoi_from_dict(own, len(edges) - 1) for name, own in data["qois"].items()}
-            return cls(float(data["level"]), edges, qois)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"calibration: expected what as_dict() wrote, but found {error!r}") from None
-
-
-def _qoi_from_dict(own: Mapping[str, Any], bins: int) -> QoiBands:
-    widths = tuple(tuple(math.inf if w is None else float(w) for w in row) for row in own["half_widths"])
-    counts = tuple(tuple(int(n) for n in row) for row in own["trajectories"])
-    if own["scale"] not in ("relative", "absolute") or len(widths) != bins or len(counts) != bins or bins < 1:
-        raise ValueError(f"{len(widths)} rows of half-widths for {bins} bins, scale {own['scale']!r}")
-    difficulty = Difficulty.from_dict(own["difficulty"]) if own["difficulty"] else None
-    extra = tuple(float(x) for x in own["extra"]) if own.get("extra") else None
-    if extra is not None and (len(extra) != len(widths[0]) or not (np.diff(extra) > 0).all()):
-        raise ValueError(f"{len(extra)} increasing coordinates for {len(widths[0])} half-widths")
-    return QoiBands(own["scale"], widths, counts, bool(own["monotone"]), difficulty, extra)
+        return parsed(cls, data, "calibration")
 
 
 def _table(own: QoiBands, wanted: ArrayLike | None) -> np.ndarray:

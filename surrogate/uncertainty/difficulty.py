@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,6 +40,13 @@ class Difficulty:
     high: tuple[float, ...]
     coefficients: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if any(len(column) != count for column in (self.centre, self.spread, self.low, self.high)):
+            raise ValueError("difficulty: as many centres, spreads and ranges as names")
+        if len(self.coefficients) != 1 + 2 * count or not all(s > 0 for s in self.spread):
+            raise ValueError("difficulty: 1 + 2 names coefficients, positive spreads")
+
     def __call__(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """The difficulty (batch, time), positive; NaN columns give 1.
 
@@ -54,25 +60,6 @@ class Difficulty:
         z = (stacked - np.asarray(self.centre)) / np.asarray(self.spread)
         logarithm = _design(z) @ np.asarray(self.coefficients)
         return np.exp(np.nan_to_num(logarithm, nan=0.0))
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Difficulty:
-        """From ``dataclasses.asdict`` by way of JSON.
-
-        Raises:
-            KeyError, TypeError, ValueError: for anything else.
-        """
-        names = tuple(str(n) for n in data["names"])
-        numbers = {k: tuple(float(v) for v in data[k]) for k in ("centre", "spread", "low", "high", "coefficients")}
-        if any(len(v) != len(names) for k, v in numbers.items() if k != "coefficients"):
-            raise ValueError("difficulty: as many centres, spreads and ranges as names")
-        if len(numbers["coefficients"]) != 1 + 2 * len(names) or not all(s > 0 for s in numbers["spread"]):
-            raise ValueError("difficulty: 1 + 2 names coefficients, positive spreads")
-        return cls(names, **numbers)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def difficulty_columns(

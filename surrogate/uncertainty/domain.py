@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.errors import InputError
-from surrogate.processes import AnyProcess, learned_process
+from surrogate.processes import LEARNED_PROCESSES, AnyProcess, learned_process
+from surrogate.uncertainty.descriptions import parsed
 
 REFERENCES = 400
 FOLDS = 4
@@ -44,6 +45,13 @@ class FrameDomain:
     whitening: tuple[tuple[float, ...], ...]
     references: tuple[tuple[float, ...], ...]
     threshold: float
+
+    def __post_init__(self) -> None:
+        size = len(self.names)
+        if len(self.centre) != size or {len(row) for row in self.whitening} != {size} or len(self.whitening) != size:
+            raise ValueError(f"centre and whitening of {size} features")
+        if {len(row) for row in self.references} != {size}:
+            raise ValueError(f"references of {size} features")
 
     def nearest(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance (batch,) of features (batch, feature) from the nearest reference, and its number (batch,).
@@ -79,6 +87,10 @@ class Domain:
     box: dict[str, tuple[float, float]]
     frames: FrameDomain | None = None
 
+    def __post_init__(self) -> None:
+        if self.process not in LEARNED_PROCESSES or not self.box:
+            raise ValueError(f"process {self.process!r}, {len(self.box)} groups")
+
     def inside(self, groups: Mapping[str, ArrayLike], features: ArrayLike | None = None) -> np.ndarray:
         """Whether samples are in the domain.
 
@@ -92,13 +104,7 @@ class Domain:
         Raises:
             InputError: for other groups than the box's, or shapes that do not fit.
         """
-        values = self._checked(groups)
-        good = np.ones(len(next(iter(values.values()))), dtype=bool)
-        for name, value in values.items():
-            good &= self._in_range(name, value)
-        if features is not None and self.frames is not None:
-            good &= self.frames.nearest(self._features(features, len(good)))[0] <= self.frames.threshold
-        return good
+        return np.array([not reason for reason in self.reasons(groups, features)])
 
     def side_of(self, shape: Sequence[int]) -> float:
         """The group :data:`SIDE` of a box: its shortest side where that is too short, otherwise its longest.
@@ -159,20 +165,13 @@ class Domain:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Domain:
+    def from_dict(cls, data: Mapping[str, object]) -> Domain:
         """The domain that :meth:`as_dict` wrote.
 
         Raises:
             InputError: if something is missing or does not fit.
         """
-        try:
-            box = {str(n): (float(low), float(high)) for n, (low, high) in data["box"].items()}
-            frames = _frames_from_dict(data["frames"]) if data["frames"] is not None else None
-            if not box:
-                raise ValueError("no groups")
-            return cls(learned_process(str(data["process"])).name, box, frames)
-        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
-            raise InputError(f"domain: expected what as_dict() wrote, but found {error!r}") from None
+        return parsed(cls, data, "domain")
 
 
 def read_domain(process: str, data: Mapping[str, Any]) -> Domain:
@@ -189,27 +188,15 @@ def read_domain(process: str, data: Mapping[str, Any]) -> Domain:
     else:
         try:
             limits = {str(n): (float(low), float(high)) for n, (low, high) in data.items() if n != "age"}
+            domain = Domain(process, limits)
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"domain: expected name: [low, high], but found {error!r}") from None
-        domain = Domain(process, limits)
     known = (*learned_process(process).groups, SIDE)
     foreign = [n for n in domain.box if n not in known]
-    if domain.process != process or foreign or not domain.box:
-        found = f"{', '.join(domain.box) or 'none'} of {domain.process}"
+    if domain.process != process or foreign:
+        found = f"{', '.join(domain.box)} of {domain.process}"
         raise InputError(f"domain: groups among {', '.join(known)} of {process}, but got {found}")
     return domain
-
-
-def _frames_from_dict(data: Mapping[str, Any]) -> FrameDomain:
-    names = tuple(str(n) for n in data["names"])
-    tables = {k: np.asarray(data[k], dtype=np.float64) for k in ("centre", "whitening", "references")}
-    size = len(names)
-    if tables["centre"].shape != (size,) or tables["whitening"].shape != (size, size):
-        raise ValueError(f"centre and whitening of {size} features")
-    if tables["references"].ndim != 2 or tables["references"].shape[1] != size or not len(tables["references"]):
-        raise ValueError(f"references of {size} features")
-    centre, whitening, references = (_tuples(table) for table in tables.values())
-    return FrameDomain(names, centre, whitening, references, float(data["threshold"]))
 
 
 def _tuples(table: np.ndarray) -> Any:

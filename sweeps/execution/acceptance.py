@@ -56,9 +56,11 @@ def by_bands(inside: dict[str, np.ndarray]) -> Verdict:
     A point passes by the values of all its realizations together, for bands are promised for a share of them.
 
     Args:
-        inside: QoI -> (point, realization), see :func:`share_inside`; NaN where not solved.
+        inside: QoI -> (point, realization), see :func:`share_inside`; NaN where not solved, and for quantities
+            without bands, which are not judged.
     """
-    judged = [name for name in inside if name in QOIS and QOIS[name].judged_by_bands]
+    named = [name for name in inside if name in QOIS and QOIS[name].judged_by_bands]
+    judged = [name for name in named if np.isfinite(inside[name]).any()] or named
     shares = np.stack([inside[name] for name in judged])
     good = (np.nan_to_num(shares) >= INSIDE_SHARE).all(axis=0)
     why = []
@@ -71,10 +73,11 @@ def by_bands(inside: dict[str, np.ndarray]) -> Verdict:
 
 
 def share_inside(low: np.ndarray, high: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Share (realization,) of the finite values of ``truth`` (realization, time[, extra]) inside a band."""
+    """Share (realization,) of the finite values of ``truth`` (realization, time[, extra]) inside a band, or NaN."""
     known = np.isfinite(truth).reshape(len(truth), -1)
     hit = ((low <= truth) & (truth <= high)).reshape(known.shape)
-    return (hit & known).sum(1) / np.maximum(known.sum(1), 1)
+    share = (hit & known).sum(1) / np.maximum(known.sum(1), 1)
+    return np.where(np.isnan(low).reshape(known.shape).all(1), np.nan, share)
 
 
 def relative_error(name: str, value: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +109,7 @@ def save(folder: Path, process: str, training: Path) -> Path:
         "name": "small",
         "process": process,
         "kind": "jump",
-        "settings": settings.as_dict(),
+        "settings": asdict(settings),
         "schedule": {"ages": [0.0], "lengths": [20.0]},
         "domain": BOX[process],
         "recipe": {"data": {"train": [str(training)]}},

@@ -238,7 +238,7 @@ def test_damaged_rows_are_refused() -> None:
     with pytest.raises(InputError, match="rows of half-widths"):
         Calibration.from_dict(data)
     with pytest.raises(ValueError, match="coefficients"):
-        Difficulty.from_dict({k: [1.0] for k in ("centre", "spread", "low", "high", "coefficients")} | {"names": ["a"]})
+        Difficulty(("a",), *[(1.0,)] * 5)
 
 
 def test_wrong_input() -> None:

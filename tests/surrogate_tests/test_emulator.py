@@ -13,11 +13,13 @@ import pytest
 import torch
 import xarray as xr
 from distributed import Client
+from mock_stores import write_sweep
 
 from solvers.errors import InputError
-from surrogate.emulator.curves import Setting
+from surrogate.emulator.build import learn_from_stores
 from surrogate.emulator.emulator import Emulator, EmulatorPrediction
-from surrogate.emulator.regression import Form, Sample, Smoother, left_out_error
+from surrogate.emulator.regression import AlignedCurves, Form, Smoother, left_out_error
+from surrogate.setting import Setting
 from sweeps import Sweep
 
 torch.set_num_threads(1)
@@ -57,9 +59,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name for name in ("learned", "fresh")}
 
 
+def learned(stores: Any, **options: Any) -> Emulator:
+    """An emulator of one store or a list of them."""
+    return learn_from_stores(stores if isinstance(stores, list) else [stores], **options)
+
+
 @pytest.fixture(scope="module")
 def real(swept: dict[str, Path]) -> Emulator:
-    return Emulator.from_store(swept["learned"])
+    return learned(swept["learned"])
 
 
 def asked(store: Path, *names: str) -> dict[str, np.ndarray]:
@@ -127,12 +134,12 @@ def test_accuracy_and_coverage_on_fresh_points_and_seeds(real: Emulator, swept: 
 
 
 def test_bands_of_another_level_are_wider(swept: dict[str, Path], real: Emulator) -> None:
-    other = Emulator.from_store(swept["learned"], qois=["domain_size"], level=0.97)
+    other = learned(swept["learned"], qois=["domain_size"], level=0.97)
     assert list(other.fits) == ["domain_size"]
     wide, narrow = other.predict(QUERY, INNER), real.predict(QUERY, INNER)
     assert (wide.high["domain_size"] > narrow.high["domain_size"]).all()
     with pytest.raises(InputError, match=r"level: in \(0, 1\)"):
-        Emulator.from_store(swept["learned"], level=1.0)
+        learned(swept["learned"], level=1.0)
 
 
 def test_outside_the_box_trust_is_zero_with_a_reason(real: Emulator) -> None:
@@ -267,10 +274,8 @@ def store(
             **{name: (dims, values) for name, values in extra.items()},
         },
         coords={"kappa": ("point", kappa), "mobility": ("point", mobility), "time": times},
-        attrs={"format": "phasetwin-sweep", "config": json.dumps(config)},
     )
-    ds.to_zarr(path, mode="w", consolidated=False)
-    return path
+    return write_sweep(path, ds, config)
 
 
 KAPPA = np.linspace(0.5, 2.0, 12)
@@ -279,7 +284,7 @@ ONES = np.ones(12)
 
 def test_points_that_differ_in_mobility_are_one_trajectory(tmp_path: Path) -> None:
     kappa, mobility = np.repeat(KAPPA, 3), np.tile([0.5, 1.0, 2.0], 12)
-    joined = Emulator.from_store(store(tmp_path / "a", kappa, mobility, [10.0, 20.0], noise=0.0))
+    joined = learned(store(tmp_path / "a", kappa, mobility, [10.0, 20.0], noise=0.0))
     assert len(joined.sites) == 12
     # Times 10 and 20 at mobilities 0.5, 1 and 2 are scaled times 5, 10, 20, 40.
     found = joined.predict({"mobility": 1.0, "kappa": 1.1}, [5.0, 10.0, 20.0, 40.0])
@@ -297,7 +302,7 @@ def test_stores_of_other_cell_sizes_and_wells_are_learned_from_together(tmp_path
     second = store(
         tmp_path / "b", 4 * KAPPA[1::2], ONES[1::2], times, noise=0.0, spacing=2.0, well=well, amplitude=0.05
     )
-    both = Emulator.from_store([first, second])
+    both = learned([first, second])
     assert len(both.sites) == 12
     own = both.predict({"mobility": 1.0, "kappa": [0.7, 1.6]}, [10.0, 20.0])
     setting = Setting("cahn_hilliard", (32, 32), "periodic", 2.0, "noise", **well)
@@ -313,7 +318,7 @@ def test_stores_of_other_cell_sizes_and_wells_are_learned_from_together(tmp_path
 
 
 def test_seed_spread_is_in_the_band(tmp_path: Path) -> None:
-    emulator = Emulator.from_store(store(tmp_path / "a", KAPPA, ONES, [5.0, 10.0, 20.0], count=6, noise=0.1))
+    emulator = learned(store(tmp_path / "a", KAPPA, ONES, [5.0, 10.0, 20.0], count=6, noise=0.1))
     assert emulator.errors["domain_size"]["seed_spread"] == pytest.approx(0.1, rel=0.25)
     found = emulator.predict({"mobility": 1.0, "kappa": KAPPA}, [5.0, 10.0, 20.0])
     draws = np.exp(0.1 * np.random.default_rng(5).normal(size=(12, 400, 1)))
@@ -328,7 +333,7 @@ def test_seed_spread_is_in_the_band(tmp_path: Path) -> None:
 def test_shared_starts_count_as_what_they_are(tmp_path: Path) -> None:
     times = [5.0, 10.0]
     made = {
-        (count, own): Emulator.from_store(
+        (count, own): learned(
             store(tmp_path / f"{count}{own}", KAPPA, ONES, times, count=count, independent=own, noise=0.1)
         )
         for count, own in ((1, True), (1, False), (4, False))
@@ -349,10 +354,8 @@ def test_shared_starts_count_as_what_they_are(tmp_path: Path) -> None:
 
 
 def test_a_single_point_with_many_seeds(tmp_path: Path) -> None:
-    few = Emulator.from_store(store(tmp_path / "few", [1.0], [1.0], [5.0, 10.0], count=8))
-    many = Emulator.from_store(
-        store(tmp_path / "many", [1.0], [1.0], [5.0, 10.0], count=30, noise=0.1, independent=False)
-    )
+    few = learned(store(tmp_path / "few", [1.0], [1.0], [5.0, 10.0], count=8))
+    many = learned(store(tmp_path / "many", [1.0], [1.0], [5.0, 10.0], count=30, noise=0.1, independent=False))
     assert np.isinf(few.predict({"mobility": 1.0}, [5.0]).high["domain_size"]).all()
     found = many.predict({"mobility": 2.0}, [2.5, 5.0])
     half = np.log(found.high["domain_size"] / found.mean["domain_size"])
@@ -368,18 +371,18 @@ def test_only_finished_and_trusted_points_are_used(tmp_path: Path) -> None:
     status[0], status[1], status[2], status[3] = 0, 2, 3, 4
     trust = np.ones((12, 3), dtype="f4")
     trust[5] = 0.0
-    emulator = Emulator.from_store(store(tmp_path / "a", KAPPA, ONES, [5.0, 10.0], status=status, trust=trust))
+    emulator = learned(store(tmp_path / "a", KAPPA, ONES, [5.0, 10.0], status=status, trust=trust))
     assert emulator.sites[:, 0].tolist() == pytest.approx([KAPPA[i] for i in (3, 4, 6, 7, 8, 9, 10, 11)])
-    with pytest.raises(InputError, match="finished points, but none is done"):
-        Emulator.from_store(store(tmp_path / "b", KAPPA, ONES, [5.0], status=np.zeros((12, 3))))
+    with pytest.raises(InputError, match="no finished sample"):
+        learned(store(tmp_path / "b", KAPPA, ONES, [5.0], status=np.zeros((12, 3))))
 
 
 def test_missing_values_and_time_zero(tmp_path: Path) -> None:
     path = store(tmp_path / "a", KAPPA, ONES, [0.0, 5.0, 10.0, 20.0])
     ds = xr.open_zarr(path, chunks=None, consolidated=False).load()
     ds["domain_size"][4, :, 2:] = np.nan
-    ds.to_zarr(tmp_path / "b", mode="w", consolidated=False)
-    found = Emulator.from_store(tmp_path / "b").predict({"mobility": 1.0, "kappa": 1.0}, [0.0, 5.0, 20.0])
+    write_sweep(tmp_path / "b", ds, json.loads(ds.attrs["config"]))
+    found = learned(tmp_path / "b").predict({"mobility": 1.0, "kappa": 1.0}, [0.0, 5.0, 20.0])
     expected = (1 + np.array([0.0, 5.0, 20.0])) ** (1 / 3)
     assert found.trust.tolist() == [1.0]
     np.testing.assert_allclose(found.mean["domain_size"][0], expected, rtol=0.1)
@@ -388,7 +391,7 @@ def test_missing_values_and_time_zero(tmp_path: Path) -> None:
 
 def test_holes_between_points_are_outside(tmp_path: Path) -> None:
     kappa = np.concatenate([np.linspace(0.5, 0.6, 8), np.linspace(1.9, 2.0, 8)])
-    emulator = Emulator.from_store(store(tmp_path / "a", kappa, np.ones(16), [5.0, 10.0]))
+    emulator = learned(store(tmp_path / "a", kappa, np.ones(16), [5.0, 10.0]))
     found = emulator.predict({"mobility": 1.0, "kappa": [0.55, 1.0, 1.95]}, [5.0, 10.0])
     assert found.trust.tolist() == [1.0, 0.0, 1.0]
     assert "nearest point" in found.reasons[1]
@@ -396,23 +399,22 @@ def test_holes_between_points_are_outside(tmp_path: Path) -> None:
 
 def test_stores_that_cannot_be_used(tmp_path: Path, real: Emulator, swept: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="expected a sweep store"):
-        Emulator.from_store(tmp_path / "nothing")
+        learned(tmp_path / "nothing")
     xr.Dataset({"a": ("x", [1.0])}).to_zarr(tmp_path / "foreign", consolidated=False)
     with pytest.raises(InputError, match="found another Zarr group"):
-        Emulator.from_store(tmp_path / "foreign")
+        learned(tmp_path / "foreign")
     made = store(tmp_path / "a", KAPPA, ONES, [5.0, 10.0])
     with pytest.raises(InputError, match="same process, box and start"):
-        Emulator.from_store([made, swept["learned"]])
+        learned([made, swept["learned"]])
     with pytest.raises(InputError, match="quantities out of domain_size, but got grain_count"):
-        Emulator.from_store(made, qois=["grain_count"])
+        learned(made, qois=["grain_count"])
     with pytest.raises(InputError, match="at least one store"):
-        Emulator.from_store([])
+        learned([])
     shutil.copytree(made, tmp_path / "bare")
     ds = xr.open_zarr(made, chunks=None, consolidated=False).load()
-    ds.attrs["config"] = "{}"
-    ds.to_zarr(tmp_path / "bare", mode="w", consolidated=False)
+    write_sweep(tmp_path / "bare", ds, {})
     with pytest.raises(InputError, match="resolved configuration"):
-        Emulator.from_store(tmp_path / "bare")
+        learned(tmp_path / "bare")
 
 
 def test_wrong_queries(real: Emulator) -> None:
@@ -445,7 +447,7 @@ def test_errors_of_left_out_points_are_those_of_refits(form: Form) -> None:
         expected = refit.basis(points[i : i + 1]) @ refit.coefficients(values[others], counts[others])[:, 0]
         np.testing.assert_allclose(found[i, 0], expected[0], rtol=1e-8, atol=1e-10)
         np.testing.assert_allclose(spread[i], refit.spread(points[i : i + 1], counts[others, 0])[0], rtol=1e-6)
-    sample = Sample(values, np.arange(15), np.full(15, -1), 15)
+    sample = AlignedCurves(values, np.arange(15), np.full(15, -1), 15)
     ones = np.ones((15, 1), dtype=int)
     miss = values - Smoother(form, points).left_out(values, ones)
     assert left_out_error(Smoother(form, points), sample) == pytest.approx(float(np.sqrt(np.mean(miss**2))))
@@ -480,10 +482,9 @@ def test_grain_growth(tmp_path: Path) -> None:
             "time": times,
             "quantile": [0.25, 0.5, 0.75],
         },
-        attrs={"format": "phasetwin-sweep", "config": json.dumps(config)},
     )
-    ds.to_zarr(tmp_path / "grains", mode="w", consolidated=False)
-    emulator = Emulator.from_store(tmp_path / "grains")
+    write_sweep(tmp_path / "grains", ds, config)
+    emulator = learned(tmp_path / "grains")
     # Other powers of kappa' would leave few ages that all points share.
     assert emulator.ages.power == 1.0
     assert emulator.groups == ("kappa", "gamma", "grains")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ def saved(folder: Path, process: str = CAHN_HILLIARD, spread: float = 0.05) -> P
         "name": "small",
         "process": process,
         "kind": "jump",
-        "settings": settings.as_dict(),
+        "settings": asdict(settings),
         "schedule": {"ages": [0.0], "lengths": [20.0]},
         "domain": BOX[process],
     }

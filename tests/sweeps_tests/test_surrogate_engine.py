@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def model(tmp_path: Path) -> Path:
     net = JumpNet(settings)
     for value in net.parameters():
         torch.nn.init.normal_(value, std=0.02)
-    about = {"name": "small", "process": "cahn_hilliard", "kind": "jump", "settings": settings.as_dict()}
+    about = {"name": "small", "process": "cahn_hilliard", "kind": "jump", "settings": asdict(settings)}
     about |= {"schedule": {"ages": [0.0], "lengths": [20.0]}, "calibration": _calibration(9.0)}
     about |= {"domain": {"kappa": [0.25, 1.5], "composition": [-0.6, 0.6], "contrast": [0.0, 1.0]}}
     save_model(tmp_path / "model", net.state_dict(), about)

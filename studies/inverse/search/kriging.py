@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surrogate.emulator.regression import Form, Sample, Smoother, left_out_error, monomials
+from surrogate.emulator.regression import AlignedCurves, Form, Smoother, left_out_error, monomials
 
 LENGTHS = (0.5, 1.0, 2.0, 4.0)
 NUGGETS = (1e-6, 1e-4, 1e-2)
@@ -68,7 +68,7 @@ def fit(unit: np.ndarray, values: np.ndarray, corrections: bool = False) -> Krig
         step = math.ceil(values.shape[1] / COMPARED)
         scale = np.maximum(values.std(0), 1e-12)
         shown = (values / scale)[:, None, ::step]
-        sample = Sample(shown, np.arange(len(points)), np.full(len(points), -1), len(points))
+        sample = AlignedCurves(shown, np.arange(len(points)), np.full(len(points), -1), len(points))
         best = smoothers[int(np.argmin([left_out_error(s, sample) for s in smoothers]))]
     counts = np.ones((len(points), 1), dtype=np.int64)
     return KrigingFit(best, best.coefficients(values[:, None, :], counts)[:, 0])

@@ -20,7 +20,7 @@ from studies.inverse.objectives.features import PointView
 from studies.inverse.problem import DesignProblem, with_engine
 from studies.inverse.search.evaluation import KnownPoints, RunCounts, read_points, run_points
 from studies.inverse.search.runner import LazyClient, StudyRunner
-from surrogate.emulator.emulator import Emulator
+from surrogate.emulator.build import learn_from_stores
 from sweeps.config.sweep import SweepConfig
 from sweeps.engines.registry import check_engine, engine_kind
 from sweeps.files import write_json
@@ -192,7 +192,7 @@ def _learn_emulator(
         columns = _design(problem, missing)
         url, counts = run_points(problem.confirming, folder / "design" / "points", columns, client.get(), known)
         stores.append(url)
-    Emulator.from_store(stores).save(model)
+    learn_from_stores(stores).save(model)
     logger.info(f"{problem.study.name}: an emulator from {', '.join(stores)}")
     return counts
 

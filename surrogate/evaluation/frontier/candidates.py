@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -109,5 +109,5 @@ def _model(name_or_path: str, model: Any, schedule: StepSchedule, stride: float)
         check=stepping.check,
         model=model.name,
         stride=stride,
-        identity={"model": model.name, "fingerprint": fingerprint(name_or_path), "schedule": schedule.as_dict()},
+        identity={"model": model.name, "fingerprint": fingerprint(name_or_path), "schedule": asdict(schedule)},
     )

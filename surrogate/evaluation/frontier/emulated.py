@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from solvers.simulation import simulate_frames
-from surrogate.emulator.curves import Curves, Setting, Trajectory, parameter_groups
+from surrogate.emulator.build import learn
+from surrogate.emulator.curves import CurveTrajectory, StatisticsCurves
 from surrogate.emulator.emulator import Emulator
 from surrogate.evaluation.frontier.cases import CAHN_HILLIARD, GRAIN_GROWTH, Case
 from surrogate.evaluation.frontier.errors import Values, quantities
+from surrogate.setting import Setting
 
 #: What it learns from: eight values of kappa, two starts each, none of them the case's.
 TRAJECTORIES = 16
@@ -69,9 +71,9 @@ def learned(case: Case) -> tuple[Emulator, float]:
             offset, factor = setting.unit(name)
             values[name] = (found[0] - offset) / factor
         site = tuple(float(f"{v[i]:.12g}") for v in groups.values())
-        trajectories.append(Trajectory(site, (other.name, i), False, tau[i], values))
-    curves = Curves(setting, tuple(groups), tuple(trajectories), {})
-    return Emulator.from_curves(curves), seconds
+        trajectories.append(CurveTrajectory(site, (other.name, i), False, tau[i], values))
+    curves = StatisticsCurves(setting, tuple(groups), tuple(trajectories), {})
+    return learn(curves), seconds
 
 
 def emulated(case: Case, emulator: Emulator) -> tuple[Values, np.ndarray, float]:
@@ -84,5 +86,4 @@ def emulated(case: Case, emulator: Emulator) -> tuple[Values, np.ndarray, float]
 
 
 def _asked(emulator: Emulator) -> set[str]:
-    groups = parameter_groups(emulator.setting.process)
-    return {name for name, group in groups.items() if group in emulator.groups}
+    return {name for name, group in emulator.setting.learned.parameter_groups.items() if group in emulator.groups}
