@@ -15,7 +15,7 @@ from studies.inverse.objectives.criteria import Criteria
 from studies.inverse.space import SearchSpace
 from sweeps.config.cross_checks import bounds_violation
 from sweeps.config.sweep import FieldsAt, OutputConfig, Retain, SweepConfig, table_columns
-from sweeps.engines.reference import reference_engine
+from sweeps.engines.reference import reference_tolerance
 from sweeps.engines.registry import ENGINES, engine_kind
 from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.yaml_source import Source, apply_override, check, from_mapping, read_source
@@ -155,14 +155,9 @@ def _fallback(sweep: SweepConfig) -> dict[str, Any]:
     return {"kind": "solver", "tolerance": getattr(sweep.engine, "tolerance", FALLBACK_TOLERANCE)}
 
 
-def reference_tolerance(study: StudyConfig, sweep: SweepConfig) -> float:
-    """Of the solver that verifies: the study's, else that of the sweep's own spot checks."""
-    return study.verify.tolerance or max(reference_engine(sweep).tolerance, 1e-9)
-
-
 def _reference(study: StudyConfig, sweep: SweepConfig, criteria: Criteria) -> SweepConfig:
     """The sweep by the reference solver; it keeps fields at the times of the criteria, for the report's pictures."""
-    tolerance = reference_tolerance(study, sweep)
+    tolerance = study.verify.tolerance or reference_tolerance(sweep)
     device = getattr(sweep.engine, "device", "auto")
     engine = {"kind": "solver", "tolerance": tolerance, "dtype": "float64", "device": device}
     stored = sweep.time_values()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sweeps.engines.solver import SolverEngine
-
 if TYPE_CHECKING:
     from sweeps.config.sweep import SweepConfig
+    from sweeps.engines.solver import SolverEngine
 
 # A twentieth of the engine's tolerance, so that the reference's own error does not count.
 REFERENCE_FACTOR = 20.0
@@ -20,8 +19,14 @@ def stated_tolerance(config: SweepConfig) -> float:
     return float(getattr(config.engine, "tolerance", REFERENCE_TOLERANCE * REFERENCE_FACTOR))
 
 
+def reference_tolerance(config: SweepConfig) -> float:
+    """The tolerance of the solver that spot checks compare with."""
+    return max(stated_tolerance(config) / REFERENCE_FACTOR, FINEST_TOLERANCE)
+
+
 def reference_engine(config: SweepConfig) -> SolverEngine:
     """The solver that spot checks compare with."""
-    tolerance = stated_tolerance(config) / REFERENCE_FACTOR
+    from sweeps.engines.solver import SolverEngine  # loads torch
+
     device = str(getattr(config.engine, "device", "auto"))
-    return SolverEngine(max(tolerance, FINEST_TOLERANCE), device=device, refine=1, name="reference solver")
+    return SolverEngine(reference_tolerance(config), device=device, refine=1, name="reference solver")

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isinf
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from solvers import qois
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
 from solvers.processes.registry import Process, process_named
 from solvers.qois.registry import QOIS, ExtraAxis, Qoi, qois_of
-from solvers.qois.spectra import two_point_correlation
 from solvers.registries import resolve
 from studies.inverse.config import TIME, Constraint, ImageObjective, QoiObjective, Quantity, StudyConfig, When
 from studies.inverse.objectives.criteria import Criteria, Criterion
@@ -25,6 +25,9 @@ from studies.inverse.objectives.losses import CurveLoss, DirectionLoss, LimitLos
 from studies.inverse.objectives.target_image import image_criterion
 from sweeps.config.sweep import SweepConfig
 from sweeps.inputs.strict_model import suggestion
+
+if TYPE_CHECKING:
+    import torch
 
 DIFFUSIVITY, TWO_POINT = "effective_diffusivity", "two_point_correlation"
 #: The key that picks a value on a quantity's further axis: ``quantile`` on the axis of that name, else ``coordinate``.
@@ -132,7 +135,7 @@ class _CriterionBuilder:
             chosen = list(components)
 
             def correlation(fields: torch.Tensor, grid: Grid) -> torch.Tensor:
-                return two_point_correlation(fields, grid)[1][:, chosen]
+                return qois.two_point_correlation(fields, grid)[1][:, chosen]
 
             return FieldFeature(self.time_of(quantity), self.grid, correlation, len(chosen))
         return QoiFeature(qoi.name, self.times(quantity), quantity.reduce or "mean", components)

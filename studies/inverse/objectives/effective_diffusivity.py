@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
 from studies.inverse.config import Conductor
 from studies.inverse.objectives.features import FieldStatistic
+
+if TYPE_CHECKING:
+    import torch
 
 #: Largest difference of the flux through two layers, as a share: what is left to the diffusivity is far less.
 CONVERGED = 1e-3
@@ -59,7 +61,7 @@ class _Diffusivity:
             else:
                 conducting = images if conductor.high else ~images
                 found = self._one(conducting, max(conductor.low, conductor.high), grid)
-        return torch.as_tensor(np.asarray(found, dtype=np.float64))[:, None]
+        return fields.new_tensor(found)[:, None]
 
     def _one(self, images: np.ndarray, diffusivity: float, grid: Grid) -> np.ndarray:
         periodic = grid.boundary == "periodic"

@@ -10,16 +10,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
 from solvers.grids.grid import Grid
 from sweeps.store.group import PointGroup
 from sweeps.store.store import Store
 
-FieldStatistic = Callable[[torch.Tensor, Grid], torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+FieldStatistic = Callable[["torch.Tensor", Grid], "torch.Tensor"]
 
 
 class Points(Protocol):
@@ -152,6 +154,8 @@ class FieldFeature(Feature):
 
     def read(self, view: Points, end: str = "") -> np.ndarray:
         """See :class:`Feature`; bands are infinite."""
+        import torch
+
         fields = view.field(self.time)
         shape = fields.shape[:2]
         if end:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from solvers import qois
 from solvers.errors import InputError
 from solvers.frame_readers import read_picture, reader_of
 from solvers.grids.grid import Grid
 from solvers.processes.registry import PROCESSES, process_named
-from solvers.qois import domain_size, structure_factor, structure_factor_wavenumbers, two_point_correlation
 from studies.inverse.config import ImageObjective
 from studies.inverse.objectives.criteria import Criterion
 from studies.inverse.objectives.features import FieldFeature
 from studies.inverse.objectives.losses import CurveLoss
 from sweeps.config.sweep import SweepConfig
+
+if TYPE_CHECKING:
+    import torch
 
 SMALLEST_SIDE = 8
 
@@ -30,6 +32,8 @@ def image_criterion(objective: ImageObjective, sweep: SweepConfig, at: float, ke
     Raises:
         InputError: for a process without two phases, or an image that cannot be used.
     """
+    import torch
+
     process = process_named(sweep.process)
     if process.phases is None:
         having = ", ".join(p.name for p in PROCESSES.values() if p.phases is not None)
@@ -54,9 +58,9 @@ def image_criterion(objective: ImageObjective, sweep: SweepConfig, at: float, ke
 
 def _common_axes(grid: Grid, own: Grid) -> dict[str, np.ndarray]:
     """Abscissae of curves that both the sweep's grid and the image have."""
-    k = structure_factor_wavenumbers(grid).numpy()
+    k = qois.structure_factor_wavenumbers(grid).numpy()
     most = min(math.pi / grid.spacing, math.pi / own.spacing)
-    least = float(structure_factor_wavenumbers(own)[0])
+    least = float(qois.structure_factor_wavenumbers(own)[0])
     reach = 0.5 * min(_side(grid), _side(own))
     r = grid.spacing * np.arange(1, int(reach / grid.spacing) + 1)
     return {"structure_factor": k[(k <= most) & (k >= least * (1 - 1e-9))], "two_point_correlation": r}
@@ -75,17 +79,15 @@ class _Statistics:
     middle: float
 
     def __call__(self, fields: torch.Tensor, grid: Grid) -> torch.Tensor:
-        computed: dict[str, Callable[[], torch.Tensor]] = {
-            "fraction": lambda: (fields > self.middle).double().mean((-1, -2))[:, None],
-            "domain_size": lambda: domain_size(fields, grid)[:, None],
-            "structure_factor": lambda: self._at("structure_factor", *structure_factor(fields, grid)),
-            "two_point_correlation": lambda: self._at("two_point_correlation", *two_point_correlation(fields, grid)),
-        }
-        return torch.cat([computed[name]().double() for name in self.names], dim=1)
+        return fields.new_tensor(np.concatenate([self._statistic(name, fields, grid) for name in self.names], axis=1))
 
-    def _at(self, name: str, axis: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        rows = [np.interp(self.axes[name], axis.numpy(), row) for row in values.double().numpy()]
-        return torch.from_numpy(np.stack(rows))
+    def _statistic(self, name: str, fields: torch.Tensor, grid: Grid) -> np.ndarray:
+        if name == "fraction":
+            return (fields > self.middle).double().mean((-1, -2)).numpy()[:, None]
+        if name == "domain_size":
+            return qois.domain_size(fields, grid).double().numpy()[:, None]
+        axis, values = getattr(qois, name)(fields, grid)
+        return np.stack([np.interp(self.axes[name], axis.numpy(), row) for row in values.double().numpy()])
 
 
 def composition_of(objective: ImageObjective, low: float, high: float, key: str) -> np.ndarray:
