@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
-def partial_name(name: str) -> str:
-    """The temporary name of a file."""
-    return f".{name}.partial"
+@contextmanager
+def replacing(path: Path, shared: bool = False) -> Iterator[IO[bytes]]:
+    """A file open to be written that takes the place of ``path`` when the block ends; makes the folder.
+
+    It is on disk under a temporary name until then, and removed where the block raises.
+
+    Args:
+        path: of the file.
+        shared: several processes may write it at once, each under a temporary name of its own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def partial_pattern(name: str) -> str:
+    """Regular expression of the temporary name of a file, now and in earlier versions."""
+    return rf"\.?{re.escape(name)}\.partial"
+
+
+def write_bytes(path: Path, content: bytes, shared: bool = False) -> None:
+    """Write a file, replacing one that is there in one step; see :func:`replacing`."""
+    with replacing(path, shared) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str, shared: bool = False) -> None:
+    """Write text, replacing a file that is there in one step; see :func:`replacing`."""
+    write_bytes(path, text.encode(), shared)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON under a temporary name, then put it in place."""
+    """Write JSON, replacing a file that is there in one step; NaN is an error."""
     write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text under a temporary name, then put it in place; makes the folder."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes under a temporary name, then put them in place; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(partial_name(path.name))
-    partial.write_bytes(content)
-    partial.replace(path)

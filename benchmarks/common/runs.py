@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from common import ROOT
+from sweeps.files import write_text
 
 
 def parser(doc: str | None) -> ArgumentParser:
@@ -96,14 +97,6 @@ def apart(script: str, *arguments: object) -> dict[str, float]:
     return found
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that an interruption leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 class Records:
     """Measurements in a JSON file, written after each.
 
@@ -131,7 +124,7 @@ class Records:
             # Runnable processes for each core: above 1 wall times say little.
             load = round(os.getloadavg()[0] / (os.cpu_count() or 1), 1)
             self._all[key] = {**found, "date": time.strftime("%Y-%m-%d"), "load": load}
-            write_whole(self._path, json.dumps(self._all, indent=1, sort_keys=True) + "\n")
+            write_text(self._path, json.dumps(self._all, indent=1, sort_keys=True) + "\n")
         record: dict[str, Any] = self._all[key]
         return record
 
@@ -152,7 +145,7 @@ class JsonLines:
         """Write a row."""
         rows = self.rows()
         rows.pop(self._key_of(row), None)
-        write_whole(self._path, "".join(json.dumps(r) + "\n" for r in [*rows.values(), row]))
+        write_text(self._path, "".join(json.dumps(r) + "\n" for r in [*rows.values(), row]))
 
     def _key_of(self, row: Mapping[str, object]) -> tuple[object, ...]:
         return tuple(row[name] for name in self._key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from studies.inverse.verification.equivalent_optima import sentence, trace
 from studies.inverse.verification.results import ResultWriter, check_feasible
 from sweeps.config.sweep import SweepConfig
 from sweeps.execution.prepare import differences
-from sweeps.files import partial_name, write_json
+from sweeps.files import partial_pattern, write_json
 from sweeps.inputs.paths import occupied
 from sweeps.monitoring.progress import lines_on_stderr
 from sweeps.store.lock import store_lock
@@ -189,7 +188,7 @@ def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: expected the description of a study, but it cannot be read: {error}") from None
         _check_same(folder, there, here)
-    elif occupied(folder, re.escape(partial_name(FILE))):
+    elif occupied(folder, partial_pattern(FILE)):
         raise InputError(
             f"{folder}: expected a study or nothing, but other things are there; choose another output.path"
         )

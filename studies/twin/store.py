@@ -6,10 +6,7 @@ complete state or the one before.
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +28,7 @@ from studies.twin.model.process_model import FirstGuess
 from studies.twin.observations.frames import make_frames
 from studies.twin.quantiles import quantiles
 from studies.twin.twin import Forecast, Snapshot, Twin
-from sweeps.files import write_text
+from sweeps.files import partial_pattern, replacing, write_text
 from sweeps.inputs.paths import occupied
 from sweeps.store.provenance import git_commit, versions
 
@@ -40,7 +37,6 @@ Variable = tuple[str | tuple[str, ...], Any, dict[str, str]]
 
 FORMAT = "phasetwin-twin"
 STATE = "state.npz"
-STATE_PARTIAL = f"{STATE}.partial"
 #: Estimated values that are not parameters: (units, long name).
 OTHER_VALUES = {
     "composition": ("1", "mean composition"),
@@ -59,7 +55,7 @@ def folder_for(twin: Twin) -> Path:
         InputError: where something else is there already.
     """
     path = Path(twin.config.output.path)
-    if not (path / STATE).exists() and occupied(path, re.escape(STATE_PARTIAL)):
+    if not (path / STATE).exists() and occupied(path, partial_pattern(STATE)):
         raise InputError(f"output.path: found other things at {path}, allowed a new path or a twin's own store")
     return path
 
@@ -70,35 +66,28 @@ def save_state(twin: Twin, folder: Path) -> None:
     fit, start = found.fit, found.start
     history = [asdict(s) | {"values": {n: v.tolist() for n, v in s.values.items()}} for s in twin.history]
     guess: dict[str, Any] = start.arrays if start.doubt is None else start.arrays | {"doubt": start.doubt}
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        config=np.array(twin.config.model_dump_json()),
-        times=frames.times,
-        grey=frames.grey,
-        z=fit.z,
-        increments=fit.increments.numpy(),
-        shape=np.array(fit.shape),
-        kappa=np.array(fit.kappa),
-        cost=np.array(fit.cost),
-        predicted=fit.predicted,
-        calls=np.array([fit.calls, found.calls]),
-        member_z=found.posterior.z,
-        member_starts=found.posterior.starts.numpy(),
-        member_lasts=found.posterior.lasts.numpy(),
-        member_predicted=found.posterior.predicted.numpy(),
-        covariance=found.posterior.covariance,
-        amplitude=np.array(start.amplitude),
-        history=np.array(json.dumps(history)),
-        **{f"{_START}{name}": array for name, array in guess.items()},
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / STATE_PARTIAL
-    with partial.open("wb") as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / STATE)
+    with replacing(folder / STATE) as file:
+        np.savez(
+            file,
+            config=np.array(twin.config.model_dump_json()),
+            times=frames.times,
+            grey=frames.grey,
+            z=fit.z,
+            increments=fit.increments.numpy(),
+            shape=np.array(fit.shape),
+            kappa=np.array(fit.kappa),
+            cost=np.array(fit.cost),
+            predicted=fit.predicted,
+            calls=np.array([fit.calls, found.calls]),
+            member_z=found.posterior.z,
+            member_starts=found.posterior.starts.numpy(),
+            member_lasts=found.posterior.lasts.numpy(),
+            member_predicted=found.posterior.predicted.numpy(),
+            covariance=found.posterior.covariance,
+            amplitude=np.array(start.amplitude),
+            history=np.array(json.dumps(history)),
+            **{f"{_START}{name}": array for name, array in guess.items()},
+        )
 
 
 def load_state(twin: Twin, folder: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from solvers.errors import InputError
 from solvers.frames import Frames
 from solvers.simulation import simulate_frames
 from surrogate.evaluation.protocol import Protocol
+from sweeps.files import replacing
 
 logger = logging.getLogger("phasetwin")
 
@@ -96,11 +96,8 @@ class References:
         arrays |= {"field": frames.field[0].numpy(), "free_energy": frames.free_energy[0].double().numpy()}
         if frames.grain_id is not None:
             arrays["grain_id"] = frames.grain_id[0].to(torch.int16).numpy()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed: a file that is there is whole. The process number keeps two runs apart.
-        aside = self.folder / f".{trajectory:02d}-{os.getpid()}.npz"
-        np.savez(aside, **arrays)
-        aside.replace(self.path(trajectory))
+        with replacing(self.path(trajectory), shared=True) as file:
+            np.savez(file, **arrays)
 
     def _load(self, trajectory: int) -> Trajectories:
         path, protocol = self.path(trajectory), self.protocol

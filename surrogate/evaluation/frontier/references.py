@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from solvers import Frames, simulate_frames
 from solvers.errors import InputError
 from surrogate.evaluation.frontier.cases import FRAMES, Case
 from surrogate.evaluation.frontier.machine import digest
+from sweeps.files import replacing
 
 logger = logging.getLogger("phasetwin")
 
@@ -57,10 +57,8 @@ def _write(path: Path, frames: Frames) -> None:
     arrays: dict[str, Any] = {"field": frames.field.numpy(), "free_energy": frames.free_energy.numpy()}
     if frames.grain_id is not None:
         arrays["grain_id"] = frames.grain_id.to(torch.int32).numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}-{path.name}")
-    np.savez(aside, **arrays)
-    aside.replace(path)
+    with replacing(path, shared=True) as file:
+        np.savez(file, **arrays)
 
 
 def _read(path: Path, case: Case) -> Frames | None:

@@ -14,7 +14,8 @@ from surrogate.evaluation.frontier.curves import TARGETS, SpeedUp, speed_ups
 from surrogate.evaluation.frontier.emulated import TRAJECTORIES
 from surrogate.evaluation.frontier.machine import machine
 from surrogate.evaluation.frontier.picture import picture
-from surrogate.evaluation.frontier.rows import EDITION, Measure, Row, csv_of, write_whole
+from surrogate.evaluation.frontier.rows import EDITION, Measure, Row, csv_of
+from sweeps.files import write_text
 
 _INTRO = """\
 Every candidate computes the same trajectories from their starts, as a sweep does; a model's first frames are the
@@ -50,9 +51,9 @@ def write_report(folder: Path, result: Result, command: str) -> Path:
         if rows:
             drawn[process] = f"{process.replace('_', '-')}.png"
             picture(rows, folder / drawn[process])
-    write_whole(folder / "frontier.csv", csv_of(result.rows))
-    write_whole(folder / "summary.json", json.dumps(_summary(result, found, command), indent=1) + "\n")
-    write_whole(folder / "frontier.md", markdown(result, found, command, drawn))
+    write_text(folder / "frontier.csv", csv_of(result.rows))
+    write_text(folder / "summary.json", json.dumps(_summary(result, found, command), indent=1) + "\n")
+    write_text(folder / "frontier.md", markdown(result, found, command, drawn))
     return folder / "frontier.md"
 
 

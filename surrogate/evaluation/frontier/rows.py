@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
+
+from sweeps.files import write_text
 
 Kind = Literal["solver", "model", "persistence", "floor"]
 Measure = Literal["qoi", "field"]
@@ -118,14 +119,6 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Writes a file aside and renames it: what is there is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}-{os.getpid()}")
-    aside.write_text(content)
-    aside.replace(path)
-
-
 class RowFile:
     """Rows by key in a JSON file, written after each. One that is damaged or of another edition counts as empty.
 
@@ -160,7 +153,7 @@ class RowFile:
             "complete": sorted(self.complete),
             "rows": [row.as_dict() for row in self.rows.values()],
         }
-        write_whole(self.path, json.dumps(content, indent=1) + "\n")
+        write_text(self.path, json.dumps(content, indent=1) + "\n", shared=True)
 
     def complete_rows(self) -> list[Row]:
         """Rows of complete cases."""
