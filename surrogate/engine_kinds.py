@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from solvers.errors import InputError
 from solvers.qois.registry import qois_of
 from surrogate.emulator.files import read_summary
 from surrogate.models.files import fingerprint, folder_of, read_about
@@ -96,26 +97,26 @@ class AutoBlock(EngineBlock):
 
 
 def surrogate_note(config: Mapping[str, Any]) -> str:
-    """For plans and reports: the quantities of a sweep that have no bands, as the model was not calibrated for them.
+    """For reports: the quantities of a sweep that have no bands, as the model was not calibrated for them; empty for
+    none, and where the model is not there any more.
 
     Args:
         config: of the sweep, as its store holds it.
-
-    Raises:
-        InputError: for a model that is not there.
     """
-    about = read_about(folder_of(config["engine"]["model"]))
+    try:
+        about = read_about(folder_of(config["engine"]["model"]))
+    except InputError:
+        return ""
     known = (about.get("calibration") or {}).get("qois", {})
     return _without(config, known, "bands", "the model was not calibrated for them")
 
 
 def emulator_note(config: Mapping[str, Any]) -> str:
-    """The same for quantities that the emulator has not learned: they are NaN.
-
-    Raises:
-        InputError: for an emulator that is not there.
-    """
-    known = read_summary(Path(config["engine"]["model"]))["fits"]
+    """The same for quantities that the emulator has not learned, which are NaN."""
+    try:
+        known = read_summary(Path(config["engine"]["model"]))["fits"]
+    except InputError:
+        return ""
     return _without(config, known, "values", "the emulator has not learned them")
 
 

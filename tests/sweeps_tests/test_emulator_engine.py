@@ -11,6 +11,8 @@ import xarray as xr
 
 import phasetwin
 from solvers.errors import InputError
+from solvers.qois.registry import QOIS, Qoi, register_qoi
+from surrogate.engine_kinds import emulator_note
 from sweeps import Sweep, open_sweep
 from sweeps.monitoring.status import status
 
@@ -59,6 +61,21 @@ def test_bands_trust_and_spot_checks_are_stored(tmp_path, emulator, client) -> N
     assert status(sweep.store)["verification"]["judged_by"] == "bands"
     assert "free_energy_low" not in xr.open_zarr(sweep.store, group="reference")
     assert sweep.run(client, progress=False).computed == 0
+
+
+def test_a_registered_quantity_that_was_not_learned_is_missing(tmp_path, emulator, client) -> None:
+    register_qoi(Qoi("new", "1", "a quantity", "solvers.qois.analysis:mean_field", processes=("cahn_hilliard",)))
+    try:
+        sweep = _sweep(tmp_path, emulator)
+        assert sweep.run(client, progress=False).computed == 3
+        ds = open_sweep(sweep.store)
+        assert np.isnan(ds.new).all()
+        assert np.isnan(ds.new_low).all()
+        assert np.isfinite(ds.free_energy).all()
+        note = emulator_note(sweep.config.model_dump(mode="json"))
+        assert note == "No values for new: the emulator has not learned them."
+    finally:
+        QOIS.unregister("new")
 
 
 def test_outside_its_domain_it_says_so(tmp_path, emulator, client) -> None:

@@ -18,6 +18,7 @@ import xarray as xr
 import phasetwin
 from solvers.errors import InputError
 from surrogate import auto_engine as choice_module
+from surrogate.engine_kinds import surrogate_note
 from surrogate.models.files import MODEL, WEIGHTS, save_model, update_model
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.uncertainty.conformal import fit_calibration
@@ -92,6 +93,23 @@ def test_bands_trust_and_counters_are_stored(learned, model, client) -> None:
     assert result.verified == 2
     found = status(sweep.store)
     assert (found["trust"]["trusted"], found["trust"]["samples"]) == (4, 6)
+
+
+def test_quantities_without_calibration_have_no_bands(learned, model, client) -> None:
+    calibration = _calibration(9.0)
+    for name in ("domain_size", "structure_factor"):
+        del calibration["qois"][name]
+    update_model(model, calibration=calibration)
+    sweep = learned(verify={"count": 2}, engine={"outside": {"tolerance": 0.01}})
+    result = sweep.run(client, progress=False)
+    assert (result.computed, result.failed, result.verified) == (6, (), 2)
+    ds = open_sweep(sweep.store)
+    assert np.isfinite(ds.domain_size).all()
+    assert np.isnan(ds.domain_size_low).all()
+    assert np.isnan(ds.structure_factor_high).all()
+    assert ((ds.free_energy_low <= ds.free_energy) & (ds.free_energy <= ds.free_energy_high)).all()
+    note = surrogate_note(sweep.config.model_dump(mode="json"))
+    assert note == "No bands for domain_size, structure_factor: the model was not calibrated for them."
 
 
 def test_bands_that_miss_the_solver_are_told(learned, model, client) -> None:
