@@ -91,7 +91,7 @@ def evaluator(study: Study, reference: bool) -> Callable[[np.ndarray], np.ndarra
         frames = engine.rollout(problem, start, asked)
         qois = {n: q.numpy()[None] for n, q in evaluate_qois(problem, frames).items()}
         view = _Memory(qois, frames.field.numpy()[None], times)
-        features = [criterion.feature.read(view) for criterion in prepared.criteria]
+        features = [c.feature.read(view) for c in prepared.criteria]  # type: ignore[arg-type]
         return prepared.criteria.assess(features).losses
 
     return evaluate

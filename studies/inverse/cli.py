@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from sweeps.cli import Address, File, Overrides
 from sweeps.inputs.kinds import Kind, register
 from sweeps.inputs.yaml_source import located
 
 if TYPE_CHECKING:
     from studies.inverse.study import StudyResult
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The study's YAML file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the file; may be repeated."),
-]
-Address = Annotated[str | None, typer.Option("--address", help="Use a running Dask scheduler, tcp://HOST:PORT.")]
 SHOWN = 5
 
 
@@ -57,5 +51,5 @@ def described(result: StudyResult) -> str:
     return "\n".join(lines)
 
 
-def _values(values: Mapping[str, Any]) -> str:
+def _values(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.5g}" for name, value in values.items())

@@ -86,33 +86,37 @@ class _CriterionBuilder:
     def objective(self, objective: QoiObjective | ImageObjective) -> Criterion:
         if isinstance(objective, ImageObjective):
             return image_criterion(objective, self.sweep, self.time_of(objective), self.key)
-        curve, robust = isinstance(objective.target, str), objective.realizations
+        target, tolerance, robust = objective.target, objective.tolerance, objective.realizations
         qoi = self.qoi(objective)
-        components, coordinates, suffix = self.components(qoi, objective, curve)
-        feature = self.feature(qoi, objective, components)
-        label = f"{qoi.name}{self.when(objective)}{suffix}"
-        if curve:
+        if isinstance(target, str):
+            components, coordinates, _ = self.components(qoi, objective, curve=True)
             loss: Loss = self.curve_loss(qoi, objective, components, coordinates)
-            return Criterion(label, self.key, feature, loss, "1", f"distance to the {qoi.name.replace('_', ' ')}")
-        if isinstance(objective.target, float):
-            self.check_target(qoi, objective, objective.target)
-            loss = TargetLoss(objective.target, objective.tolerance, robust)
-        else:
-            loss = DirectionLoss(1.0 if objective.direction == "minimize" else -1.0, objective.tolerance, robust)
+            label, name = f"{qoi.name}{self.when(objective)}", f"distance to the {qoi.name.replace('_', ' ')}"
+            return Criterion(label, self.key, self.feature(qoi, objective, components), loss, "1", name)
+        if target is None:
+            loss = DirectionLoss(1.0 if objective.direction == "minimize" else -1.0, tolerance, robust)
+            return self.scalar(qoi, objective, loss)
+        low, high = self.range(qoi, objective)
+        if not low <= target <= high:
+            limits = f">= {low:g}" if isinf(high) else f"from {low:g} to {high:g}"
+            raise self.error("target", f"{target:g}, which no {qoi.name} can be", f"a number {limits}")
+        return self.scalar(qoi, objective, TargetLoss(target, tolerance, robust))
+
+    def scalar(self, qoi: Qoi, quantity: Quantity, loss: Loss) -> Criterion:
+        """A criterion of one number."""
+        components, _, suffix = self.components(qoi, quantity, curve=False)
+        label = f"{qoi.name}{self.when(quantity)}{suffix}"
+        feature = self.feature(qoi, quantity, components)
         return Criterion(label, self.key, feature, loss, qoi.units, qoi.long_name, qoi.undefined)
 
     def constraint(self, constraint: Constraint) -> Criterion:
         qoi = self.qoi(constraint)
-        components, _, suffix = self.components(qoi, constraint, curve=False)
-        feature = self.feature(qoi, constraint, components)
         low, high = self.range(qoi, constraint)
         if constraint.max is not None and constraint.max < low:
             raise self.error("max", f"{constraint.max:g}, which nothing can meet", f"a number >= {low:g}")
         if constraint.min is not None and constraint.min > high:
             raise self.error("min", f"{constraint.min:g}, which nothing can meet", f"a number <= {high:g}")
-        loss = LimitLoss(constraint.min, constraint.max, constraint.realizations)
-        label = f"{qoi.name}{self.when(constraint)}{suffix}"
-        return Criterion(label, self.key, feature, loss, qoi.units, qoi.long_name, qoi.undefined)
+        return self.scalar(qoi, constraint, LimitLoss(constraint.min, constraint.max, constraint.realizations))
 
     def known(self, quantity: Quantity) -> dict[str, Qoi]:
         """All quantities that an objective or a constraint may name."""
@@ -194,12 +198,6 @@ class _CriterionBuilder:
             return -inf, inf
         blocks = {**self.sweep.options, "initial": self.sweep.initial.model_dump()}
         return qoi.range(self.process, self.grid, blocks)
-
-    def check_target(self, qoi: Qoi, quantity: Quantity, value: float) -> None:
-        low, high = self.range(qoi, quantity)
-        if not low <= value <= high:
-            limits = f">= {low:g}" if isinf(high) else f"from {low:g} to {high:g}"
-            raise self.error("target", f"{value:g}, which no {qoi.name} can be", f"a number {limits}")
 
     def when(self, when: When) -> str:
         """The time as a part of the label."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,23 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 FieldStatistic = Callable[["torch.Tensor", Grid], "torch.Tensor"]
-
-
-class Points(Protocol):
-    """What features read of points."""
-
-    @property
-    def times(self) -> np.ndarray:
-        """Stored times."""
-        ...
-
-    def get(self, name: str) -> np.ndarray:
-        """A variable as (point, ...)."""
-        ...
-
-    def field(self, time: float) -> np.ndarray:
-        """(point, realization, y, x) at a kept time."""
-        ...
 
 
 class PointView:
@@ -91,7 +74,7 @@ class Feature(ABC):
     field_times: tuple[float, ...] = ()
 
     @abstractmethod
-    def read(self, view: Points, end: str = "") -> np.ndarray:
+    def read(self, view: PointView, end: str = "") -> np.ndarray:
         """float64 (point, realization, number); ``end`` is ``_low`` or ``_high`` for the end of a band."""
 
 
@@ -113,11 +96,9 @@ class QoiFeature(Feature):
 
     @property
     def size(self) -> int:  # type: ignore[override]
-        """See :class:`Feature`."""
         return 1 if self.components is None else len(self.components)
 
-    def read(self, view: Points, end: str = "") -> np.ndarray:
-        """See :class:`Feature`."""
+    def read(self, view: PointView, end: str = "") -> np.ndarray:
         values, times = view.get(self.qoi + end), list(self.times)
         numbers = [values] if self.components is None else [values[..., i] for i in self.components]
         return np.stack([reduced(v[:, :, times], view.times[times], self.reduce) for v in numbers], axis=-1)
@@ -149,10 +130,9 @@ class FieldFeature(Feature):
 
     @property
     def field_times(self) -> tuple[float, ...]:  # type: ignore[override]
-        """See :class:`Feature`."""
         return (self.time,)
 
-    def read(self, view: Points, end: str = "") -> np.ndarray:
+    def read(self, view: PointView, end: str = "") -> np.ndarray:
         """See :class:`Feature`; bands are infinite."""
         import torch
 

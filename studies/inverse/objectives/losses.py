@@ -64,7 +64,6 @@ class TargetLoss(Loss):
         return over_realizations(np.abs(values - self.target), self.robust)
 
     def allowed(self, loss: float) -> float:  # noqa: ARG002
-        """See :class:`Loss`."""
         return self.tolerance * (abs(self.target) or 1.0)
 
 
@@ -85,7 +84,6 @@ class DirectionLoss(Loss):
         return self.sign * self(features)
 
     def allowed(self, loss: float) -> float:
-        """See :class:`Loss`."""
         return self.tolerance * abs(loss)
 
 
@@ -125,7 +123,6 @@ class CurveLoss(Loss):
         return self(features)
 
     def allowed(self, loss: float) -> float:  # noqa: ARG002
-        """See :class:`Loss`."""
         return self.tolerance
 
 
@@ -138,7 +135,6 @@ class LimitLoss(Loss):
     robust: Robust = "mean"
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """See :class:`Loss`."""
         values = features[:, :, 0]
         size = max(abs(v) for v in (self.low, self.high) if v is not None) or 1.0
         if self.robust == "mean":

@@ -182,7 +182,7 @@ def _compared(runner: StudyRunner) -> list[Compared]:
 
 def _band(runner: StudyRunner, trial: int) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
     rows = np.array([runner.history.batch_rows[trial][1]])
-    own = read_points(runner.history.url(trial), runner.problem.criteria, rows=rows)
+    own = read_points(runner.history.urls[trial], runner.problem.criteria, rows=rows)
     if own.low is None or own.high is None:
         return None
     return [v[0] for v in own.low], [v[0] for v in own.high]

@@ -108,7 +108,7 @@ class StudyRunner:
     def __post_init__(self) -> None:
         problem, study = self.problem, self.problem.study
         shapes = [(problem.exploring.realizations.count, c.feature.size) for c in problem.criteria]
-        self.history = TrialHistory(problem.space.size, shapes)
+        self.history = TrialHistory.empty(problem.space.size, shapes)
         confirms = problem.confirming is not None
         self.levels = FidelityLevels(problem.space, problem.criteria, self.history, confirms)
         self.policy = SearchPolicy(study, self.levels)

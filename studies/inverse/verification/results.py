@@ -114,7 +114,7 @@ class ResultWriter:
         """
         runner, trial = self._runner, int(self._state.trials[row])
         own_row = np.array([runner.history.batch_rows[trial][1]])
-        own = read_points(runner.history.url(trial), runner.problem.criteria, rows=own_row)
+        own = read_points(runner.history.urls[trial], runner.problem.criteria, rows=own_row)
         tolerance = getattr(runner.problem.exploring.engine, "tolerance", None) or 0.0
         good = True
         for i, values in enumerate(self._state.features):
