@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from solvers.compiled import compiled
 
 
-def components(inside: np.ndarray, periodic: bool, corners: bool = False) -> tuple[np.ndarray, int]:
+def components(inside: np.ndarray, periodic: bool | Sequence[bool], corners: bool = False) -> tuple[np.ndarray, int]:
     """Numbers the connected regions of a map.
 
     Args:
         inside: bool (y, x) or (z, y, x).
-        periodic: whether opposite faces of the box touch.
+        periodic: whether opposite faces of the box touch, of all axes or of each.
         corners: whether cells that share no more than an edge or a corner are connected too.
 
     Returns:
         int32 labels, 0, 1, ... in the order of their first cells and -1 outside; and how many there are.
     """
     neighbours = ndimage.generate_binary_structure(inside.ndim, inside.ndim if corners else 1)
-    if not periodic:
+    axes = np.broadcast_to(periodic, inside.ndim)
+    if not axes.any():
         labels, count = ndimage.label(inside, neighbours)
         return labels.astype(np.int32) - 1, int(count)
     # One more layer of cells on each side repeats those of the opposite face: what a copy is connected to, its
     # original is too.
-    wide, count = ndimage.label(np.pad(inside, 1, mode="wrap"), neighbours)
-    box = wide[(slice(1, -1),) * inside.ndim]
-    originals = np.pad(box, 1, mode="wrap")
+    layer = [(int(n), int(n)) for n in axes]
+    wide, count = ndimage.label(np.pad(inside, layer, mode="wrap"), neighbours)
+    box = wide[tuple(slice(1, -1) if n else slice(None) for n in axes)]
+    originals = np.pad(box, layer, mode="wrap")
     copies = wide != originals
-    same = coo_matrix((np.ones(copies.sum()), (wide[copies], originals[copies])), shape=(count + 1, count + 1))
+    same = coo_array((np.ones(copies.sum()), (wide[copies], originals[copies])), shape=(count + 1, count + 1))
     region = connected_components(same, directed=False)[1][box[inside]]
     labels = np.full(inside.shape, -1, dtype=np.int32)
     names, labels[inside] = in_order_of_occurrence(region)

@@ -1,4 +1,4 @@
-"""Processes, quantities and engines that were registered by a call travel to the workers with the tasks.
+"""Processes, quantities, engines and readers that were registered by a call travel to the workers with the tasks.
 
 Those of installed packages need not: every worker finds their entry points itself. The rest is pickled by value, code
 included, for the module that defines it (a script, a notebook, a test) cannot be imported elsewhere; what that module
@@ -17,13 +17,14 @@ from types import ModuleType
 
 import cloudpickle
 
+from solvers.frame_readers import READERS, FrameReader
 from solvers.processes.registry import PROCESSES, Process
 from solvers.qois.registry import QOIS, Qoi
 from solvers.registries import modules_of
 from sweeps.engines.registry import ENGINES, EngineKind
 from sweeps.inputs.strict_model import rebuild_models
 
-Extension = Process | Qoi | EngineKind
+Extension = Process | Qoi | EngineKind | FrameReader
 
 
 def registered_extensions() -> list[Extension]:
@@ -32,6 +33,7 @@ def registered_extensions() -> list[Extension]:
         *PROCESSES.registered().values(),
         *QOIS.registered().values(),
         *ENGINES.registered().values(),
+        *READERS.registered().values(),
     ]
 
 
@@ -55,6 +57,8 @@ def register_packed(content: bytes) -> None:
             PROCESSES.adopt(item)
         elif isinstance(item, Qoi):
             QOIS.adopt(item)
+        elif isinstance(item, FrameReader):
+            READERS.adopt(item)
         else:
             ENGINES.adopt(item)
     rebuild_models()

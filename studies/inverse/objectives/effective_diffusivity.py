@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import InputError
+from solvers.grains.labels import components
 from solvers.grids.grid import Grid
 from studies.inverse.config import Conductor
 from studies.inverse.objectives.features import FieldStatistic
@@ -87,14 +88,6 @@ class _Diffusivity:
 
 def percolates(image: np.ndarray, periodic: bool) -> bool:
     """Whether the true cells of a picture connect its first row with its last; sides may be periodic."""
-    from scipy.ndimage import label
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    labels, count = label(image)
-    if periodic:
-        seam = labels[(labels[:, 0] > 0) & (labels[:, -1] > 0)][:, [0, -1]]
-        graph = coo_array((np.ones(len(seam)), (seam[:, 0], seam[:, 1])), shape=(count + 1, count + 1))
-        parts = connected_components(graph, directed=False)[1]
-        labels = np.where(labels > 0, parts[labels] + 1, 0)
-    return bool(np.intersect1d(labels[0][labels[0] > 0], labels[-1][labels[-1] > 0]).size)
+    labels, _ = components(image, (False, periodic))
+    first, last = labels[0], labels[-1]
+    return bool(np.intersect1d(first[first >= 0], last[last >= 0]).size)
