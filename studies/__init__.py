@@ -5,30 +5,20 @@ Names are imported when they are first used, so that ``import studies`` stays ch
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from studies.inverse.samplers.registry import SamplerKind, register_sampler
     from studies.inverse.study import Study, StudyResult
     from studies.twin.twin import Twin
 
-_HOME = {
-    "SamplerKind": "inverse.samplers.registry",
-    "Study": "inverse.study",
-    "StudyResult": "inverse.study",
-    "Twin": "twin.twin",
-    "register_sampler": "inverse.samplers.registry",
-}
-
-__all__ = ["SamplerKind", "Study", "StudyResult", "Twin", "register_sampler"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'studies' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"studies.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "inverse.samplers.registry": ["SamplerKind", "register_sampler"],
+        "inverse.study": ["Study", "StudyResult"],
+        "twin.twin": ["Twin"],
+    },
+)

@@ -5,8 +5,9 @@ The heavy parts load when they are first used, so that ``import sweeps`` stays c
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from sweeps.cluster.registry import ClusterKind, register_cluster
@@ -16,32 +17,14 @@ if TYPE_CHECKING:
     from sweeps.store.dataset import open_sweep
     from sweeps.sweep import Sweep
 
-__all__ = [
-    "ClusterKind",
-    "DesignSampler",
-    "EngineKind",
-    "RunResult",
-    "Sweep",
-    "open_sweep",
-    "register_cluster",
-    "register_engine",
-    "register_sampler",
-]
-
-_HOME = {
-    "ClusterKind": "sweeps.cluster.registry",
-    "DesignSampler": "sweeps.config.samplers",
-    "EngineKind": "sweeps.engines.registry",
-    "RunResult": "sweeps.execution.run",
-    "Sweep": "sweeps.sweep",
-    "open_sweep": "sweeps.store.dataset",
-    "register_cluster": "sweeps.cluster.registry",
-    "register_engine": "sweeps.engines.registry",
-    "register_sampler": "sweeps.config.samplers",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'sweeps' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "cluster.registry": ["ClusterKind", "register_cluster"],
+        "config.samplers": ["DesignSampler", "register_sampler"],
+        "engines.registry": ["EngineKind", "register_engine"],
+        "execution.run": ["RunResult"],
+        "store.dataset": ["open_sweep"],
+        "sweep": ["Sweep"],
+    },
+)

@@ -10,30 +10,20 @@ Names are imported when they are first used, and choosing from a table that is t
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from surrogate.evaluation.frontier.bench import ensure_table
     from surrogate.evaluation.frontier.choice import Choice, auto_choice, decide
     from surrogate.evaluation.frontier.machine import machine_table
 
-_HOME = {
-    "Choice": "choice",
-    "auto_choice": "choice",
-    "decide": "choice",
-    "ensure_table": "bench",
-    "machine_table": "machine",
-}
-
-__all__ = ["Choice", "auto_choice", "decide", "ensure_table", "machine_table"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'surrogate.evaluation.frontier' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"surrogate.evaluation.frontier.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "bench": ["ensure_table"],
+        "choice": ["Choice", "auto_choice", "decide"],
+        "machine": ["machine_table"],
+    },
+)
