@@ -9,9 +9,26 @@ PROCESS = Process(
     name="grain_growth",
     parameters=(
         ParameterInfo("mobility", "M", "mobility M", "length^2/(energy time)", default=1.0, low=0.0, low_open=True),
-        ParameterInfo("kappa", "κ", "gradient-energy coefficient kappa", "energy", default=1.0, low=0.0, low_open=True),
+        ParameterInfo(
+            "kappa",
+            "κ",
+            "gradient-energy coefficient kappa",
+            "energy",
+            "gradient energy κ",
+            default=1.0,
+            low=0.0,
+            low_open=True,
+        ),
         # At gamma <= 1/2 a mixture of two order parameters is as low as a single one: no grains form.
-        ParameterInfo("gamma", "γ", "coupling gamma of the order parameters", default=1.5, low=0.5, low_open=True),
+        ParameterInfo(
+            "gamma",
+            "γ",
+            "coupling gamma of the order parameters",
+            label="coupling γ",
+            default=1.5,
+            low=0.5,
+            low_open=True,
+        ),
     ),
     problem="solvers.processes.grain_growth:build",
     # Grains vanish and neighbours change within a moment: such events amplify what came before several times.

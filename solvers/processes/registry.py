@@ -49,7 +49,8 @@ class ParameterInfo:
     Attributes:
         name: as it stands in YAML files and stores.
         symbol: as figures write it.
-        long_name: a few words for axes and tables.
+        long_name: a few words, for the variable of a store.
+        label: fewer words and the symbol, for axes; empty for the name and the symbol.
         units: CF style; model units are written as powers of ``length``, ``energy`` and ``time``.
         default: value where the file has none.
         low, high: bounds, included unless ``low_open``.
@@ -62,12 +63,18 @@ class ParameterInfo:
     symbol: str
     long_name: str
     units: str = "1"
+    label: str = ""
     default: float = 0.0
     low: float = -math.inf
     high: float = math.inf
     low_open: bool = False
     of_start: bool = False
     between_phases: bool = False
+
+    @property
+    def axis_label(self) -> str:
+        """``label``, or what stands for it, without units."""
+        return self.label or f"{self.name.replace('_', ' ')} {self.symbol}"
 
     def violation(self, value: float) -> str | None:
         """What is allowed, if ``value`` is not; else None."""

@@ -1,12 +1,15 @@
-"""The report of a sweep: one page to show to a colleague, made from the store alone.
+"""The report of a sweep, one page made from the store alone, and what reports of studies and twins share with it.
 
-``data`` reads the store; ``choices`` picks what stands for all; ``maps``, ``curves`` and ``montage`` draw;
-``sections`` and ``page`` put it together.
+``page`` writes any report from sections, tables and figures; ``style`` is the look of figures, ``appearance`` that of
+processes and quantities. Of a sweep: ``data`` reads the store, ``choices`` picks what stands for all, ``maps``,
+``curves`` and ``montage`` draw, ``sections`` and ``overview`` put it together.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from sweeps.store.locations import local_path
 
 
 def write_report(store_url: str, out_dir: str | Path | None = None) -> Path:
@@ -25,16 +28,16 @@ def write_report(store_url: str, out_dir: str | Path | None = None) -> Path:
     Raises:
         InputError: if there is no sweep's store at the URL.
     """
+    # Matplotlib is loaded with these: `status` imports this package for how quantities are named.
     from sweeps.report.data import read_store
-    from sweeps.report.page import write_page
+    from sweeps.report.overview import sweep_page
 
-    return write_page(read_store(str(store_url)), Path(out_dir) if out_dir else report_folder(str(store_url)))
+    folder = Path(out_dir) if out_dir else report_folder(str(store_url))
+    return sweep_page(read_store(str(store_url))).write(folder)
 
 
 def report_folder(store_url: str) -> Path:
     """``runs/a.zarr`` -> ``runs/a-report``; reports about remote stores go into the current folder."""
-    from sweeps.store.locations import local_path
-
     name = store_url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") + "-report"
     path = local_path(store_url)
     return path.parent / name if path else Path(name)

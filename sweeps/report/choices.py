@@ -6,23 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeps.report.data import SweepData, number, quantile, symbol
-
-HEADLINE = {"cahn_hilliard": "domain_size", "grain_growth": "mean_grain_area"}
-MAPPED = {
-    "cahn_hilliard": ("domain_size", "interface_density", "free_energy"),
-    "grain_growth": ("mean_grain_area", "grain_count", "interface_density"),
-}
+from sweeps.report.appearance import number, shown_quantities
+from sweeps.report.data import SweepData, quantile
 
 
 def headline(data: SweepData) -> str:
     """The quantity that sorts points from fine to coarse."""
-    return HEADLINE[data.process]
+    wanted = data.appearance.headline
+    return wanted if wanted in data.quantities else mapped(data)[0]
 
 
 def mapped(data: SweepData) -> list[str]:
     """The quantities that are drawn over the parameters and against time."""
-    return [name for name in MAPPED[data.process] if data.has(name)]
+    return shown_quantities(data.appearance.mapped, data.quantities)
 
 
 def show_times(data: SweepData, count: int = 3) -> list[int]:
@@ -40,8 +36,7 @@ def representatives(data: SweepData, count: int = 5) -> list[int]:
         return []
     last = quantile(data.values(headline(data), candidates, len(data.times) - 1), 0.5, axis=1)
     ranked = candidates[np.argsort(np.where(np.isnan(last), -np.inf, last), kind="stable")]
-    rows = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
-    return [int(i) for i in dict.fromkeys(ranked[rows])]
+    return [int(i) for i in _sample(ranked, count)]
 
 
 def _sample(points: np.ndarray, most: int = 4096) -> np.ndarray:
@@ -65,17 +60,14 @@ class Slice:
         values: their sorted values.
         points: indices of the points, (len y, len x) or (1, len x).
         held: the other varied parameters and the value each is held at.
+        held_text: such as "at c₀ = 0.1, a = 0", or empty.
     """
 
     axes: tuple[str, ...]
     values: tuple[np.ndarray, ...]
     points: np.ndarray
     held: dict[str, float]
-
-    @property
-    def held_text(self) -> str:
-        """Such as "at c₀ = 0.1, a = 0", or empty."""
-        return "at " + ", ".join(f"{symbol(n)} = {number(v)}" for n, v in self.held.items()) if self.held else ""
+    held_text: str
 
 
 def middle_slice(data: SweepData) -> Slice:
@@ -94,4 +86,5 @@ def middle_slice(data: SweepData) -> Slice:
     ticks = tuple(np.unique(data.parameters[n]) for n in axes)
     keys = tuple(data.parameters[n][points] for n in axes)
     table = points[np.lexsort(keys)].reshape([len(v) for v in reversed(ticks)])
-    return Slice(axes, ticks, np.atleast_2d(table), held)
+    text = ", ".join(f"{data.symbol(n)} = {number(v)}" for n, v in held.items())
+    return Slice(axes, ticks, np.atleast_2d(table), held, f"at {text}" if text else "")

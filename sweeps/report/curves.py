@@ -1,8 +1,8 @@
-"""Quantities against time, structure factors, grain-size distributions: curves of a few representative
-points.
-"""
+"""Curves of a few representative points: quantities against time, and those that have an axis of their own."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,36 +10,38 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from sweeps.report import style
-from sweeps.report.choices import headline, mapped
-from sweeps.report.data import SweepData, quantile
+from sweeps.report.choices import mapped
+from sweeps.report.data import BAND, SweepData, quantile
 
-BAND = (0.1, 0.5, 0.9)
+LEVELS = (0.1, 0.5, 0.9)
 
 
 def time_curves(data: SweepData, points: list[int]) -> Figure:
     """Every drawn quantity against time: median and 10-90 % band over realizations, one colour per point."""
-    rows = mapped(data)
+    rows, law = mapped(data), data.appearance.growth_law
     figure = style.new_figure(height=3.0 * len(rows) + 0.2)
     axes = figure.subplots(len(rows), 1, squeeze=False, sharex=False)[:, 0]
     colours = style.ordered_colours(len(points))
     for panel, name in zip(axes, rows, strict=True):
         curves = quantile_curves(data, name, points)
-        logarithmic = name == headline(data) and data.process == "cahn_hilliard"
+        guided = law is not None and name == data.appearance.headline
+        logarithmic = guided and law != 1.0
         shown = data.times > 0 if logarithmic else np.ones(len(data.times), dtype=bool)
         ends = []
         for (low, middle, high), colour, point in zip(curves, colours, points, strict=True):
             panel.fill_between(data.times[shown], low[shown], high[shown], color=colour, alpha=0.16, lw=0)
             panel.plot(data.times[shown], middle[shown], color=colour, lw=1.7)
-            _outer_band(data, panel, name, point, colour, shown)
+            _engine_band(data, panel, name, point, colour, shown)
             ends.append((_last(middle), data.point_label(point), colour))
         style.tidy(panel)
-        panel.set_ylabel(_folded_label(data, name), **style.text_style())
+        panel.set_ylabel(style.folded(data.label(name), 30), **style.text_style())
         panel.margins(x=0)
-        if name == headline(data):
-            (_cube_root_guide if logarithmic else _linear_guide)(data, panel, curves)
         if logarithmic:
+            _power_guide(data, panel, curves, law or 0.0)
             style.plain_log_ticks(panel, "x")
             style.plain_log_ticks(panel, "y")
+        elif guided:
+            _linear_guide(data, panel, curves)
         style.label_ends(panel, [e for e in ends if e[1] and np.isfinite(e[0])])
     axes[-1].set_xlabel("time", **style.text_style())
     return figure
@@ -48,26 +50,19 @@ def time_curves(data: SweepData, points: list[int]) -> Figure:
 def quantile_curves(data: SweepData, name: str, points: list[int]) -> list[np.ndarray]:
     """Per point (3, time[, k]): 10 %, 50 % and 90 % over realizations."""
     values = data.values(name, points)
-    return [np.stack([quantile(v, level, axis=0) for level in BAND]) for v in values]
+    return [np.stack(_levels(v)) for v in values]
 
 
-def _outer_band(data: SweepData, panel: Axes, name: str, point: int, colour: str, shown: np.ndarray) -> None:
+def _engine_band(data: SweepData, panel: Axes, name: str, point: int, colour: str, shown: np.ndarray) -> None:
     """The engine's own uncertainty band, where it gave one, as thin dotted lines."""
-    for suffix in ("_low", "_high"):
-        if data.has(name + suffix):
-            edge = quantile(data.values(name + suffix, [point])[0], 0.5, axis=0)
-            panel.plot(data.times[shown], edge[shown], color=colour, lw=0.8, ls=":")
+    for suffix in BAND if data.has_band(name) else ():
+        edge = quantile(data.values(name + suffix, [point])[0], 0.5, axis=0)
+        panel.plot(data.times[shown], edge[shown], color=colour, lw=0.8, ls=":")
 
 
 def _last(curve: np.ndarray) -> float:
     finite = curve[np.isfinite(curve)]
     return float(finite[-1]) if len(finite) else float("nan")
-
-
-def _folded_label(data: SweepData, name: str) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(data.label(name), 30))
 
 
 def growth_exponent(data: SweepData, curve: np.ndarray) -> float:
@@ -78,10 +73,8 @@ def growth_exponent(data: SweepData, curve: np.ndarray) -> float:
     return float(np.polyfit(np.log(data.times[late]), np.log(curve[late]), 1)[0])
 
 
-def _cube_root_guide(data: SweepData, panel: Axes, curves: list[np.ndarray]) -> None:
-    """Logarithmic axes and a dashed t^(1/3) above the coarsest curve: what diffusion-limited coarsening tends
-    to.
-    """
+def _power_guide(data: SweepData, panel: Axes, curves: list[np.ndarray], law: float) -> None:
+    """Logarithmic axes and a dashed t^law above the coarsest curve."""
     panel.set_xscale("log")
     panel.set_yscale("log")
     end = np.nanmax([_last(c[2]) for c in curves])
@@ -90,15 +83,15 @@ def _cube_root_guide(data: SweepData, panel: Axes, curves: list[np.ndarray]) -> 
     t = data.times[data.times >= 0.3 * data.times[-1]]
     if len(t) < 2:
         return
-    guide = 1.12 * end * (t / t[-1]) ** (1 / 3)
-    panel.plot(t, guide, color=style.MUTED, lw=1.0, ls=(0, (5, 3)))
+    guide = 1.12 * end * (t / t[-1]) ** law
+    panel.plot(t, guide, **style.GUIDE)
     middle = len(t) // 3
-    note = style.text_style(color=style.MUTED, ha="right", va="bottom", fontsize=style.FONT - 0.5)
-    panel.annotate("$t^{1/3}$", (t[middle], guide[middle]), (-2, 2), textcoords="offset points", **note)
+    text = f"$t^{{{Fraction(law).limit_denominator(12)}}}$"
+    panel.annotate(text, (t[middle], guide[middle]), (-2, 2), ha="right", va="bottom", **style.note_style())
 
 
 def _linear_guide(data: SweepData, panel: Axes, curves: list[np.ndarray]) -> None:
-    """A dashed straight line above the coarsest curve with its late slope: mean area grows linearly in time."""
+    """A dashed straight line above the coarsest curve with its late slope."""
     curve = max((c[1] for c in curves), key=_last)
     late = (data.times > 0.4 * data.times[-1]) & np.isfinite(curve)
     if late.sum() < 3:
@@ -106,50 +99,62 @@ def _linear_guide(data: SweepData, panel: Axes, curves: list[np.ndarray]) -> Non
     slope, start = np.polyfit(data.times[late], curve[late], 1)
     t = np.array([0.4 * data.times[-1], data.times[-1]])
     line = start + slope * t + 0.08 * np.nanmax(curve)
-    panel.plot(t, line, color=style.MUTED, lw=1.0, ls=(0, (5, 3)))
-    note = style.text_style(color=style.MUTED, ha="right", va="bottom", fontsize=style.FONT - 0.5)
-    panel.annotate("linear in t", (t.mean(), line.mean()), (-4, 3), textcoords="offset points", **note)
+    panel.plot(t, line, **style.GUIDE)
+    panel.annotate("linear in t", (t.mean(), line.mean()), (-4, 3), ha="right", va="bottom", **style.note_style())
 
 
-def structure_factors(data: SweepData, points: list[int]) -> Figure:
-    """S(k) of the representative points at the end: median and 10-90 % band over realizations, Porod's k^-3."""
-    k = np.asarray(data.dataset["k"].values, dtype=float)
-    last = len(data.times) - 1
+def along_axis(data: SweepData, name: str, points: list[int]) -> Figure:
+    """A quantity against its own axis at the end: median and 10-90 % band over realizations, one colour per point."""
+    figure = style.new_figure(height=3.6)
+    panel = figure.subplots()
+    along = _axis_values(data, name)
+    _draw_along(data, name, points, panel, np.ones(len(along), dtype=bool))
+    return figure
+
+
+def spectrum(data: SweepData, name: str, points: list[int]) -> Figure:
+    """The same of a structure factor S(k), on logarithmic axes and with Porod's k^-3."""
     figure = style.new_figure(height=3.6)
     panel = figure.subplots()
     panel.set_xscale("log")
     panel.set_yscale("log")
-    middles = []
-    # Beyond Nyquist the shells are the corners of the Brillouin zone, which say nothing about the structure.
-    inside = k <= _nyquist(data)
-    for point, colour in zip(points, style.ordered_colours(len(points)), strict=True):
-        values = data.values("structure_factor", [point], last)[0]
-        low, middle, high = (np.where(q > 0, q, np.nan)[inside] for q in _levels(values))
-        panel.fill_between(k[inside], low, high, color=colour, alpha=0.14, lw=0)
-        panel.plot(k[inside], middle, color=colour, lw=1.6, label=data.point_label(point) or None)
-        middles.append(middle)
-    style.tidy(panel)
-    panel.margins(x=0)
-    envelope = np.fmax.reduce(middles)
+    k = _axis_values(data, name)
+    # Beyond Nyquist the shells are the corners of the Brillouin zone, which are no measure of the structure.
+    inside = k <= np.pi / float(data.config.get("grid", {}).get("spacing", 1.0))
+    envelope = np.fmax.reduce(_draw_along(data, name, points, panel, inside, positive=True))
     if np.isfinite(envelope).any():
         _focus(panel, envelope)
         _porod_guide(panel, k[inside], envelope)
     style.plain_log_ticks(panel, "x")
-    panel.set_xlabel(f"wavenumber k{data.units('k')}", **style.text_style())
-    panel.set_ylabel(data.label("structure_factor"), **style.text_style())
     panel.yaxis.set_minor_locator(NullLocator())
-    if data.varied:
-        panel.legend(frameon=False, fontsize=style.FONT - 1, labelcolor="linecolor", loc="lower left")
     return figure
 
 
+def _axis_values(data: SweepData, name: str) -> np.ndarray:
+    return np.asarray(data.dataset[data.axis_quantities[name]].values, dtype=float)
+
+
+def _draw_along(
+    data: SweepData, name: str, points: list[int], panel: Axes, inside: np.ndarray, positive: bool = False
+) -> list[np.ndarray]:
+    """Draw the curves of all points; returns their medians."""
+    x, medians = _axis_values(data, name)[inside], []
+    for point, colour in zip(points, style.ordered_colours(len(points)), strict=True):
+        levels = [level[inside] for level in _levels(data.values(name, [point], len(data.times) - 1)[0])]
+        low, middle, high = (np.where(v > 0, v, np.nan) for v in levels) if positive else levels
+        panel.fill_between(x, low, high, color=colour, alpha=0.14, lw=0)
+        panel.plot(x, middle, color=colour, lw=1.6, label=data.point_label(point) or None)
+        medians.append(middle)
+    style.tidy(panel).margins(x=0)
+    panel.set_xlabel(data.axis_label(data.axis_quantities[name]), **style.text_style())
+    panel.set_ylabel(data.label(name), **style.text_style())
+    if data.varied:
+        panel.legend(frameon=False, fontsize=style.FONT - 1, labelcolor="linecolor", loc="lower left")
+    return medians
+
+
 def _levels(values: np.ndarray) -> list[np.ndarray]:
-    return [quantile(values, level, axis=0) for level in BAND]
-
-
-def _nyquist(data: SweepData) -> float:
-    spacing = float(data.config.get("grid", {}).get("spacing", 1.0))
-    return float(np.pi / spacing)
+    return [quantile(values, level, axis=0) for level in LEVELS]
 
 
 def _focus(panel: Axes, envelope: np.ndarray) -> None:
@@ -165,19 +170,18 @@ def _porod_guide(panel: Axes, k: np.ndarray, envelope: np.ndarray) -> None:
     if part.sum() < 3:
         return
     guide = 1.8 * float((envelope[part] * k[part] ** 3).max()) * k[part] ** -3.0
-    panel.plot(k[part], guide, color=style.MUTED, lw=1.0, ls=(0, (5, 3)))
+    panel.plot(k[part], guide, **style.GUIDE)
     middle = len(guide) // 2
-    note = style.text_style(color=style.MUTED, fontsize=style.FONT - 0.5)
-    panel.annotate("$k^{-3}$", (k[part][middle], guide[middle]), (4, 4), textcoords="offset points", **note)
+    panel.annotate("$k^{-3}$", (k[part][middle], guide[middle]), (4, 4), **style.note_style())
 
 
-def grain_sizes(data: SweepData, points: list[int]) -> Figure:
-    """Quantiles of the grain area against time for up to three representative points."""
-    levels = np.asarray(data.dataset["quantile"].values, dtype=float)
+def levels_in_time(data: SweepData, name: str, points: list[int]) -> Figure:
+    """A quantity at each level of its axis against time, for up to three representative points."""
+    levels = _axis_values(data, name)
     chosen = points if len(points) <= 3 else [points[0], points[len(points) // 2], points[-1]]
     figure = style.new_figure(height=3.0)
     axes = figure.subplots(1, len(chosen), squeeze=False, sharey=True)[0]
-    curves = [quantile(data.values("grain_area_quantile", [point])[0], 0.5, axis=0) for point in chosen]
+    curves = [quantile(data.values(name, [point])[0], 0.5, axis=0) for point in chosen]
     colours = style.ordered_colours(len(levels))
     for panel, values, point in zip(axes, curves, chosen, strict=True):
         for column, colour in zip(values.T, colours, strict=True):
@@ -190,5 +194,5 @@ def grain_sizes(data: SweepData, points: list[int]) -> Figure:
     for panel, values in zip(axes, curves, strict=True):
         ends = zip([_last(column) for column in values.T], texts, colours, strict=True)
         style.label_ends(panel, [end for end in ends if np.isfinite(end[0])])
-    axes[0].set_ylabel(data.label("grain_area_quantile"), **style.text_style())
+    axes[0].set_ylabel(data.label(name), **style.text_style())
     return figure

@@ -12,23 +12,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from solvers.processes.registry import Appearance
 from sweeps.plan.description import bracketed
+from sweeps.report.appearance import appearance_of, number, parameter_info, parameter_order
 from sweeps.store.locations import location
 from sweeps.store.store import REFERENCE, VERIFICATION, Store
 
-PARAMETERS = ("mobility", "kappa", "composition", "mobility_contrast", "gamma")
-SYMBOLS = {"mobility": "M", "kappa": "κ", "composition": "c₀", "mobility_contrast": "a", "gamma": "γ"}
-SHORT = {
-    "mobility": "mobility M",
-    "kappa": "gradient energy κ",
-    "composition": "mean composition c₀",
-    "mobility_contrast": "mobility contrast a",
-    "gamma": "coupling γ",
-}
 GROUPS = (REFERENCE, VERIFICATION)
 USABLE = ("done", "verified")
 #: Of the solver, which is judged by its tolerance; of a learned engine, by its bands.
 VERDICTS = ("within_tolerance", "inside_band")
+#: After the name of a quantity: the ends of its band.
+BAND = ("_low", "_high")
 
 
 @dataclass(frozen=True)
@@ -55,8 +50,13 @@ class SweepData:
 
     @property
     def process(self) -> str:
-        """``cahn_hilliard`` or ``grain_growth``."""
+        """Its name."""
         return str(self.config.get("process", "cahn_hilliard"))
+
+    @property
+    def appearance(self) -> Appearance:
+        """How its process is shown."""
+        return appearance_of(self.process)
 
     @property
     def name(self) -> str:
@@ -81,17 +81,14 @@ class SweepData:
     @cached_property
     def parameters(self) -> dict[str, np.ndarray]:
         """Parameter name -> (point,)."""
-        found = [n for n in PARAMETERS if n in self.dataset.coords]
-        others = [
-            str(n)
-            for n, c in self.dataset.coords.items()
-            if c.dims == ("point",) and n not in (*PARAMETERS, "point") and c.dtype.kind == "f"
-        ]
-        return {n: np.asarray(self.dataset[n].values, dtype=float) for n in (*found, *others)}
+        coordinates = self.dataset.coords.items()
+        found = [str(n) for n, c in coordinates if c.dims == ("point",) and n != "point" and c.dtype.kind == "f"]
+        order = parameter_order(self.process, found)
+        return {n: np.asarray(self.dataset[n].values, dtype=float) for n in order}
 
     @cached_property
     def varied(self) -> list[str]:
-        """Parameters with more than one value, mobility and kappa first."""
+        """Parameters with more than one value, in the order of the process."""
         return [n for n, v in self.parameters.items() if len(np.unique(v)) > 1]
 
     @cached_property
@@ -160,18 +157,51 @@ class SweepData:
         """Samples in any of these states."""
         return int(np.isin(self.status, [self.flags[f] for f in flags if f in self.flags]).sum())
 
+    @cached_property
+    def quantities(self) -> list[str]:
+        """Names of the quantities that are a number at each time."""
+        return [name for name, dims in self._results.items() if len(dims) == 3]
+
+    @cached_property
+    def axis_quantities(self) -> dict[str, str]:
+        """Quantity with an axis after time -> name of that axis."""
+        return {name: dims[3] for name, dims in self._results.items() if len(dims) == 4}
+
+    @cached_property
+    def _results(self) -> dict[str, tuple[str, ...]]:
+        """Quantities, without the ends of their bands, and their dimensions."""
+        found = {str(n): tuple(map(str, v.dims)) for n, v in self.dataset.data_vars.items()}
+        ends = {name + suffix for name in found for suffix in BAND}
+        return {n: d for n, d in found.items() if d[:3] == ("point", "realization", "time") and n not in ends}
+
+    def has_band(self, name: str) -> bool:
+        """Whether the engine gave a band of a quantity."""
+        return all(self.has(name + suffix) for suffix in BAND)
+
     def has(self, name: str) -> bool:
         """Whether the store holds a variable."""
         return name in self.dataset.data_vars
 
     def label(self, name: str) -> str:
         """Axis label: long name and units."""
-        text = str(self.dataset[name].attrs.get("long_name", name))
-        return f"{text}{self.units(name)}"
+        return f"{self.long_name(name)}{self.units(name)}"
+
+    def long_name(self, name: str) -> str:
+        """A few words for a variable."""
+        return str(self.dataset[name].attrs.get("long_name", name.replace("_", " ")))
+
+    def axis_label(self, name: str) -> str:
+        """Axis label of a coordinate after time: long name, name, units."""
+        text = str(self.dataset[name].attrs.get("long_name", ""))
+        return f"{text} {name}".strip() + self.units(name)
 
     def parameter_label(self, name: str) -> str:
-        """Axis label of a parameter: short name, symbol, units."""
-        return f"{SHORT.get(name, name.replace('_', ' '))}{self.units(name)}"
+        """Axis label of a parameter: name, symbol, units."""
+        return f"{parameter_info(self.process, name).axis_label}{self.units(name)}"
+
+    def symbol(self, name: str) -> str:
+        """How a parameter is written in labels."""
+        return parameter_info(self.process, name).symbol
 
     def units(self, name: str) -> str:
         """Units of a variable in brackets after a space, such as " (length²)"; empty when dimensionless."""
@@ -193,18 +223,7 @@ class SweepData:
     def point_label(self, point: int) -> str:
         """The varied parameters of a point, such as "M = 0.5, κ = 2"; two digits tell scattered points apart."""
         digits = 3 if self.is_grid else 2
-        return ", ".join(f"{symbol(n)} = {number(self.parameters[n][point], digits)}" for n in self.varied)
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number for people: few digits, a true minus sign."""
-    text = f"{value:.{digits}g}"
-    return "−" + text[1:] if text.startswith("-") else text
-
-
-def symbol(parameter: str) -> str:
-    """How a parameter is written in labels."""
-    return SYMBOLS.get(parameter, parameter)
+        return ", ".join(f"{self.symbol(n)} = {number(self.parameters[n][point], digits)}" for n in self.varied)
 
 
 def quantile(values: np.ndarray, level: float, axis: int) -> np.ndarray:

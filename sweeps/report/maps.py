@@ -41,18 +41,8 @@ def _name_axes(data: SweepData, axes: np.ndarray, names: tuple[str, str]) -> Non
         panel.set_ylabel(data.parameter_label(names[1]), **style.text_style(fontsize=style.FONT - 1))
 
 
-def _colour_bar(figure: Figure, mappable: object, row: np.ndarray, label: str) -> None:
-    bar = figure.colorbar(mappable, ax=list(row), pad=0.02, fraction=0.05, aspect=16)  # type: ignore[arg-type]
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.ax.tick_params(labelsize=style.FONT - 1, colors=style.MUTED, labelcolor=style.INK, length=3)
-    bar.set_label(_folded(label), **style.text_style(fontsize=style.FONT - 1))
-
-
-def _folded(label: str, width: int = 26) -> str:
-    """A long label on several lines, broken at spaces."""
-    import textwrap
-
-    return "\n".join(textwrap.wrap(label, width))
+#: Where the colour bar of a row of panels stands.
+BESIDE_ROW = {"pad": 0.02, "fraction": 0.05, "aspect": 16}
 
 
 def grid_maps(data: SweepData) -> tuple[Figure, Slice]:
@@ -66,7 +56,7 @@ def grid_maps(data: SweepData) -> tuple[Figure, Slice]:
         for panel, value in zip(axes[row], values, strict=True):
             _frame(panel, plane)
             shown = panel.pcolormesh(*edges, np.ma.masked_invalid(value), cmap=style.MAP_COLOURS, **scale)
-        _colour_bar(figure, shown, axes[row], data.label(name))
+        style.bare_colour_bar(shown, axes[row], style.folded(data.label(name), 26), **BESIDE_ROW)
     _name_axes(data, axes, (plane.axes[0], plane.axes[1]))
     return figure, plane
 
@@ -97,7 +87,7 @@ def line_maps(data: SweepData) -> tuple[Figure, Slice]:
             panel.set_xscale("log")
         style.value_ticks(panel.xaxis, x)
         panel.set_xlabel(data.parameter_label(line.axes[0]), **style.text_style(fontsize=style.FONT - 1))
-        panel.set_title(_folded(data.label(name), 34), **style.text_style(loc="left"))
+        panel.set_title(style.folded(data.label(name), 34), **style.text_style(loc="left"))
     axes[0].legend(frameon=False, fontsize=style.FONT - 1, labelcolor=style.INK)
     return figure, line
 
@@ -117,7 +107,7 @@ def scatter_maps(data: SweepData) -> Figure:
             known = np.isfinite(value)
             panel.scatter(x[~known], y[~known], s=size, color=style.EMPTY, edgecolor=style.RULE, lw=0.5)
             shown = panel.scatter(x[known], y[known], c=value[known], s=size, cmap=style.MAP_COLOURS, lw=0, **scale)
-        _colour_bar(figure, shown, axes[row], data.label(name))
+        style.bare_colour_bar(shown, axes[row], style.folded(data.label(name), 26), **BESIDE_ROW)
     _name_axes(data, axes, names)
     return figure
 
@@ -138,7 +128,7 @@ def dependence(data: SweepData) -> Figure:
             note = f"rank correlation {_rank_correlation(x[known], value[known]):+.2f}".replace("-", "−")
             panel.set_title(note, **style.text_style(fontsize=style.FONT - 2, color=style.MUTED, loc="right"))
             panel.margins(0.05, 0.1)
-        axes[row, 0].set_ylabel(_folded(data.label(name)), **style.text_style(fontsize=style.FONT - 1))
+        axes[row, 0].set_ylabel(style.folded(data.label(name), 26), **style.text_style(fontsize=style.FONT - 1))
     for panel, parameter in zip(axes[-1], data.varied, strict=True):
         panel.set_xlabel(data.parameter_label(parameter), **style.text_style(fontsize=style.FONT - 1))
     return figure

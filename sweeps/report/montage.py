@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sweeps.report import style
+from sweeps.report.appearance import number
 from sweeps.report.choices import middle_slice, representatives, show_times
-from sweeps.report.data import SweepData, number, symbol
+from sweeps.report.data import SweepData
 
 MOST_COLUMNS, MOST_ROWS = 6, 5
 
@@ -57,7 +58,7 @@ def _grid_tiles(data: SweepData, times: np.ndarray) -> Tiles:
     plane, last = middle_slice(data), len(times) - 1
     columns = style.spread_indices(len(plane.values[0]), MOST_COLUMNS)
     rows = style.spread_indices(len(plane.values[1]), MOST_ROWS)[::-1]
-    x_name, y_name = (symbol(n) for n in plane.axes)
+    x_name, y_name = (data.symbol(n) for n in plane.axes)
     held = f", {plane.held_text}" if plane.held else ""
     return Tiles(
         [[(int(plane.points[r, c]), last) for c in columns] for r in rows],
@@ -65,14 +66,6 @@ def _grid_tiles(data: SweepData, times: np.ndarray) -> Tiles:
         [f"{x_name} = {number(plane.values[0][c])}" for c in columns],
         f"The first realization at t = {times[last]:g}{held}, the same random start everywhere.",
     )
-
-
-def colour_limits(data: SweepData) -> tuple[float, float]:
-    """The two phases for Cahn-Hilliard; for phi from just below what triple junctions have to a grain's 1."""
-    if data.process == "grain_growth":
-        return 0.2, 1.0
-    well = data.config.get("well") or {}
-    return float(well.get("ca", -1.0)), float(well.get("cb", 1.0))
 
 
 def montage(data: SweepData, tiles: Tiles) -> Figure:
@@ -83,28 +76,20 @@ def montage(data: SweepData, tiles: Tiles) -> Figure:
     height, width = tile * rows * shape[0] / shape[1] + 0.55, tile * columns + 1.6
     figure = style.new_figure(height, width, tight=True)
     axes = figure.subplots(rows, columns, squeeze=False)
-    low, high = colour_limits(data)
-    colours = style.FIELD_COLOURS[data.process]
     for r, row in enumerate(tiles.cells):
         for c, (point, time) in enumerate(row):
             panel = style.tidy(axes[r, c], frame=True)
             panel.set(xticks=[], yticks=[], facecolor=style.EMPTY)
             picture = np.ma.masked_invalid(_picture(data, point, time))
-            shown = panel.imshow(picture, cmap=colours, vmin=low, vmax=high, origin="lower", interpolation="nearest")
+            shown = style.draw_field(panel, picture, data.process, data.config)
         label = axes[r, 0].set_ylabel(tiles.row_labels[r], **style.text_style(fontsize=style.FONT - 1))
         label.set_rotation(0)
         label.set(ha="right", va="center")
     for c, text in enumerate(tiles.column_labels):
         axes[-1, c].set_xlabel(text, **style.text_style(fontsize=style.FONT - 1))
-    bar = figure.colorbar(shown, ax=list(axes.ravel()), pad=0.015, fraction=0.03, aspect=22)
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.ax.tick_params(labelsize=style.FONT - 1, colors=style.MUTED, labelcolor=style.INK, length=3)
-    bar.set_label(_field_name(data), **style.text_style(fontsize=style.FONT - 1))
+    place = {"pad": 0.015, "fraction": 0.03, "aspect": 22}
+    style.bare_colour_bar(shown, axes.ravel(), data.appearance.field_label, **place)
     return figure
-
-
-def _field_name(data: SweepData) -> str:
-    return "composition c" if data.process == "cahn_hilliard" else "φ = Σ η²"
 
 
 def _picture(data: SweepData, point: int, time: int) -> np.ndarray:

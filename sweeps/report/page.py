@@ -1,267 +1,172 @@
-"""The page itself: headline, failures, how to load the data, configuration; all put together and written."""
+"""A report: one self-contained HTML page of sections, tables and figures, and the figures as files beside it.
+
+Sweeps, studies and twins describe their pages with the classes here; all texts are plain, the template escapes them.
+"""
 
 from __future__ import annotations
 
+import base64
 import io
-import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
 from sweeps.report import style
-from sweeps.report.data import SweepData, symbol
-from sweeps.report.sections import SECTIONS, Cell, Head, Section, Table
+from sweeps.store.provenance import git_commit, versions
 
-FAILURES_SHOWN = 50
-PROCESS_NAMES = {"cahn_hilliard": "Cahn-Hilliard: phase separation", "grain_growth": "Grain growth"}
+PICTURE_WIDTH = 960
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A line of the headline block."""
+    """An entry of the block under the heading."""
 
     name: str
     value: str
     note: str = ""
 
 
-def write_page(data: SweepData, folder: Path) -> Path:
-    """Write ``index.html`` and its figures (``*.png``, also embedded in the page) into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    built = [made for made in (build(data) for build in SECTIONS) if made is not None]
-    closing = [failures(data), loading(data), configuration(data)]
-    sections = [with_sources(section, folder) for section in [*built, *closing] if section is not None]
-    page = folder / "index.html"
-    page.write_text(render(data, sections), encoding="utf-8")
-    return page
+@dataclass(frozen=True)
+class Cell:
+    """A table cell; ``kind`` is its CSS class: n (number), wrap, pass or fail."""
+
+    text: str
+    kind: str = ""
 
 
-def with_sources(section: Section, folder: Path) -> Section:
-    """Draw the figures, write them as files and embed them."""
-    drawn = []
-    for picture in section.figures:
-        image = style.png(picture.figure)
-        (folder / f"{picture.file}.png").write_bytes(image)
-        drawn.append(replace(picture, source=style.data_url(image)))
-    return replace(section, figures=drawn)
+@dataclass(frozen=True)
+class Head:
+    """A column head."""
+
+    text: str
+    numeric: bool = False
 
 
-def render(data: SweepData, sections: list[Section]) -> str:
-    """The HTML of a sweep's report."""
-    return render_page(
-        title=f"{data.name}: sweep report",
-        name=data.name,
-        process_name=PROCESS_NAMES[data.process],
-        summary=summary(data),
-        warnings=warnings(data),
-        facts=facts(data),
-        sections=sections,
-        made_by=("phasetwin report", f"from the store alone: {data.url}"),
-        provenance=provenance(data),
-    )
+@dataclass(frozen=True)
+class Table:
+    """Rows under heads."""
+
+    head: Sequence[Head]
+    rows: Sequence[Sequence[Cell]]
 
 
-def render_page(**parts: Any) -> str:
-    """The HTML of any report, from the parts that the template names; whatever text is in them is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("template.html.j2").render(**parts)
+@dataclass(frozen=True)
+class Picture:
+    """A figure or an animation.
+
+    Attributes:
+        file: name without suffix.
+        content: a figure, which becomes a PNG, or the bytes of a GIF.
+        caption: under it.
+        alt: what it shows, for those who cannot see it.
+    """
+
+    file: str
+    content: Figure | bytes
+    caption: str
+    alt: str
+
+    @property
+    def suffix(self) -> str:
+        """``png`` or ``gif``."""
+        return "png" if isinstance(self.content, Figure) else "gif"
+
+    @property
+    def width(self) -> int | None:
+        """Width on the page, pixels; None for an animation's own."""
+        if not isinstance(self.content, Figure):
+            return None
+        return round(PICTURE_WIDTH * min(1.0, self.content.get_figwidth() / style.WIDTH))
+
+    def write(self, folder: Path) -> str:
+        """Write the file; returns it as a ``data:`` URL."""
+        image = style.png(self.content) if isinstance(self.content, Figure) else self.content
+        (folder / f"{self.file}.{self.suffix}").write_bytes(image)
+        return f"data:image/{self.suffix};base64,{base64.b64encode(image).decode('ascii')}"
 
 
-def summary(data: SweepData) -> str:
-    """The sweep in one sentence."""
-    if data.is_grid and data.varied:
-        counts = [f"{len(np.unique(data.parameters[n]))} values of {n.replace('_', ' ')}" for n in data.varied]
-        design = f"{data.points} points, {' by '.join(counts)}"
-    elif data.varied:
-        names = ", ".join(n.replace("_", " ") for n in data.varied)
-        design = f"{data.points} points scattered over {names}"
-    else:
-        design = "one point"
-    starts = "one random start" if data.realizations == 1 else f"{data.realizations} random starts"
-    each = "" if data.points == 1 else " each"
-    return f"{design[0].upper()}{design[1:]}, {starts}{each}, followed to t\u00a0=\u00a0{data.times[-1]:g}."
+@dataclass(frozen=True)
+class Section:
+    """A section: paragraphs, figures, a table, notes, and code, which may be folded under a title of its own."""
+
+    anchor: str
+    title: str
+    paragraphs: Sequence[str] = ()
+    figures: Sequence[Picture] = ()
+    table: Table | None = None
+    notes: Sequence[str] = ()
+    code: str = ""
+    folded: str = ""
 
 
-def warnings(data: SweepData) -> list[str]:
-    """What a reader must know before looking at any figure."""
-    found = []
-    pending, total = data.count("pending"), data.points * data.realizations
-    if pending:
-        found.append(
-            f"Not finished: {pending} of {total} samples have no result yet. Everything below shows what is there."
+@dataclass(frozen=True)
+class Page:
+    """A report.
+
+    Attributes:
+        title: of the window.
+        name: heading.
+        kind: a few words above it.
+        summary: the whole in one sentence.
+        sections: in order.
+        made_by: (command, what it was made from).
+        facts: the block under the heading.
+        good: what can be relied on, in one sentence; empty for nothing.
+        warnings: what a reader must know before looking at any figure.
+        provenance: lines at the end.
+    """
+
+    title: str
+    name: str
+    kind: str
+    summary: str
+    sections: Sequence[Section]
+    made_by: tuple[str, str]
+    facts: Sequence[Fact] = ()
+    good: str = ""
+    warnings: Sequence[str] = ()
+    provenance: Sequence[str] = field(default_factory=lambda: made_with())
+
+    def write(self, folder: Path) -> Path:
+        """Write ``index.html`` and the figures, which are embedded too, into a folder; returns the page's path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = {p.file: p.write(folder) for section in self.sections for p in section.figures}
+        environment = Environment(
+            loader=FileSystemLoader(Path(__file__).parent),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
-    lost = data.count("failed", "diverged")
-    if lost:
-        found.append(f"{lost} of {total} samples failed or diverged and are left out; they are listed below.")
-    if data.verdicts is not None:
-        missed = data.checked - data.passed
-        if missed:
-            found.append(f"{missed} of the spot checks missed the {'bands' if data.learned else 'tolerance'}.")
-    untrusted, known = _trust_counts(data)
-    if untrusted:
-        found.append(f"{untrusted} of {known} samples lie outside the model's domain and are not to be trusted.")
-    return found
+        path = folder / "index.html"
+        text = environment.get_template("template.html.j2").render(page=self, sources=sources)
+        path.write_text(text, encoding="utf-8")
+        return path
 
 
-def facts(data: SweepData) -> list[Fact]:
-    """The headline block."""
-    attributes, config = data.dataset.attrs, data.config
-    done, total = data.count("done", "verified"), data.points * data.realizations
-    lost = f"{data.count('failed')} failed, {data.count('diverged')} diverged"
-    found = [
-        Fact("Samples done", f"{done} of {total}", lost),
-        _engine_fact(config.get("engine", {}), attributes.get("engine_choice")),
-        _time_fact(data),
-        _grid_fact(config.get("grid", {}), data),
-        _check_fact(data),
-        _trust_fact(data),
-        Fact("Machine", str(attributes.get("device", "unknown")), f"{attributes.get('host_cores', '?')} cores"),
-    ]
-    return [f for f in found if f.value]
+def made_with() -> list[str]:
+    """Versions of packages and the commit of this program, as lines of text."""
+    commit = git_commit()
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return [f"Versions: {packages}", *([f"git commit {commit}"] if commit else [])]
 
 
-def _engine_fact(engine: dict[str, Any], chosen: object) -> Fact:
-    kind = str(engine.get("kind", "unknown"))
-    tolerance = engine.get("tolerance")
-    value = kind if tolerance is None else f"{kind}, tolerance {100 * float(tolerance):g} %"
-    rest = [str(engine[k]) for k in ("model", "dtype") if engine.get(k)]
-    choice = json.loads(str(chosen)) if chosen else {}
-    return Fact("Engine", value, ", ".join(rest) + (f"; auto: {choice['reason']}" if choice else ""))
+def figure_section(anchor: str, title: str, *pictures: tuple[str, Figure | None, str, str]) -> Section | None:
+    """A section of pictures, given as (file, figure, caption, alt); None where there is none to show."""
+    shown = [Picture(file, figure, caption, alt) for file, figure, caption, alt in pictures if figure is not None]
+    return Section(anchor, title, figures=shown) if shown else None
 
 
-def _time_fact(data: SweepData) -> Fact:
-    seconds = float(np.nansum(np.asarray(data.dataset["wall_s"].values, dtype=float)))
-    wall = float(data.dataset.attrs.get("wall_time_s", 0.0))
-    finished = data.count("done", "verified", "failed", "diverged")
-    speed = f"{finished / wall:.3g} samples per second" if wall and finished else ""
-    computing = f"{duration(seconds)} of computing over all workers" if seconds else ""
-    if not wall:
-        return Fact("Computing time", duration(seconds) if seconds else "", "summed over workers")
-    return Fact("Wall time", duration(wall), ", ".join(part for part in (computing, speed) if part))
-
-
-def duration(seconds: float) -> str:
-    """Such as "4.2 s", "3 min 20 s" or "2 h 5 min"."""
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
-
-
-def _grid_fact(grid: dict[str, Any], data: SweepData) -> Fact:
-    cells = " × ".join(str(n) for n in grid.get("shape", ()))
-    boundary = str(grid.get("boundary", "")).replace("_", " ")
-    kept = "fields and statistics stored" if data.has("field") else "statistics stored, no fields"
-    return Fact("Grid", f"{cells} cells, {boundary}", f"spacing {grid.get('spacing', 1):g}; {kept}")
-
-
-def _check_fact(data: SweepData) -> Fact:
-    if data.verdicts is None:
-        return Fact("Spot checks", "none")
-    where = "inside the bands" if data.learned else "within the tolerance"
-    return Fact("Spot checks", f"{data.passed} of {data.checked} {where}", "against the reference solver")
-
-
-def _trust_fact(data: SweepData) -> Fact:
-    if not data.learned:
-        return Fact("Trust", "")
-    untrusted, known = _trust_counts(data)
-    rises = np.asarray(data.dataset["energy_rises"].values)
-    note = f"{int(rises[rises >= 0].sum())} energy rises"
-    if data.has("mass_drift"):
-        note += f", mass drift at most {float(np.nanmax(data.dataset['mass_drift'].values)):.1e}"
-    return Fact("Trust", f"{known - untrusted} of {known} samples in the model's domain", note)
-
-
-def _trust_counts(data: SweepData) -> tuple[int, int]:
-    """Samples outside the domain of the model, and all that it made."""
-    if not data.learned:
-        return 0, 0
-    trust = np.asarray(data.dataset["trust"].values)
-    return int((trust < 1).sum()), int(np.isfinite(trust).sum())
-
-
-def provenance(data: SweepData) -> list[str]:
-    """Versions, commit and history as lines of text."""
-    attributes = data.dataset.attrs
-    versions = attributes.get("versions", {})
-    lines = []
-    if isinstance(versions, dict) and versions:
-        lines.append("Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
-    marks = {"git commit": "git_commit", "configuration hash": "config_hash", "weights": "weights_sha256"}
-    lines.append("; ".join(f"{text} {attributes[key]}" for text, key in marks.items() if attributes.get(key)))
-    lines += str(attributes.get("history", "")).splitlines()[-5:]
-    return [line for line in lines if line]
-
-
-def failures(data: SweepData) -> Section | None:
-    """Samples that failed or diverged, with parameters and reasons."""
-    wanted = {data.flags[name]: name for name in ("failed", "diverged") if name in data.flags}
-    found = np.argwhere(np.isin(data.status, list(wanted)))
-    if not len(found):
-        return None
-    head = [Head("Point"), Head("Realization")]
-    head += [Head(symbol(n)) for n in data.varied]
-    head += [Head("State"), Head("Reason")]
-    reasons, rows = data.dataset["error"], []
-    for point, realization in found[:FAILURES_SHOWN]:
-        state = wanted[int(data.status[point, realization])]
-        rows.append(
-            [Cell(str(int(data.dataset["point"][point]))), Cell(str(realization))]
-            + [Cell(f"{data.parameters[n][point]:.4g}") for n in data.varied]
-            + [Cell(state, "fail"), Cell(str(reasons[point, realization].values) or "no reason recorded", "wrap")]
-        )
-    more = len(found) - len(rows)
-    notes = [f"{more} more are in the store: see its variables status and error."] if more else []
-    text = f"{len(found)} samples have no result; they are NaN in the store and left out of every figure."
-    return Section("failures", "Failures", [text], table=Table(head, rows), notes=notes)
-
-
-def loading(data: SweepData) -> Section:
-    """A snippet that loads the store."""
-    name = "mean_grain_area" if data.process == "grain_growth" else "domain_size"
-    lines = [
-        "from sweeps import open_sweep",
-        "",
-        f"ds = open_sweep({data.url!r})           # lazy; points in the order of the design",
-        f'curve = ds["{name}"].median("realization")     # (point, time)',
-    ]
-    if data.has("field"):
-        lines.append('picture = ds["field"].isel(point=0, realization=0, time=-1)')
-    if "time_field" in data.dataset.sizes:
-        lines[-1] = lines[-1].replace("time=", "time_field=")
-    if data.is_grid and data.varied:
-        axes = ", ".join(data.varied)
-        lines.append(f"grid = open_sweep({data.url!r}, unstack=True)     # one axis each: {axes}")
-    lines += [
-        "",
-        "import xarray as xr",
-        f"ds = xr.open_zarr({data.url!r})      # without this package, in storage order",
-    ]
-    return Section("data", "Load the data", code="\n".join(lines))
-
-
-def configuration(data: SweepData) -> Section:
-    """The resolved configuration as YAML, folded away."""
+def configuration(config: Mapping[str, object], kind: str) -> Section:
+    """A resolved file as YAML, folded away."""
     buffer = io.StringIO()
     writer = YAML(typ="safe")
     writer.default_flow_style = None
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    writer.dump(data.config, buffer)
-    return Section(
-        "configuration",
-        "Configuration",
-        hidden_title="The resolved sweep file, defaults filled in",
-        hidden_code=buffer.getvalue().rstrip(),
-    )
+    writer.dump(dict(config), buffer)
+    title = f"The resolved {kind} file, defaults filled in"
+    return Section("configuration", "Configuration", code=buffer.getvalue().rstrip(), folded=title)

@@ -1,80 +1,27 @@
-"""The parts of the page: what each says, shows and tabulates. Plain text only; the template escapes it."""
+"""The sections of a sweep's report: what each states, shows and tabulates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 import numpy as np
-from matplotlib.figure import Figure
+import xarray as xr
 
-from sweeps.report import curves, maps, montage, style
+from solvers.processes.registry import PROCESSES
+from solvers.qois.registry import qois_of
+from sweeps.report import curves, maps, montage
+from sweeps.report.appearance import number
 from sweeps.report.choices import headline, mapped, representatives, show_times
-from sweeps.report.data import SweepData, number, symbol
+from sweeps.report.data import SweepData
+from sweeps.report.page import Cell, Head, Picture, Section, Table
 
-PICTURE_WIDTH = 960
 # With fewer than about four domains along a side the box itself steers the coarsening.
 BOX_SHARE = 4
-PIXELS_PER_INCH = PICTURE_WIDTH / style.WIDTH
-PHASES = {
-    "cahn_hilliard": "Blue is the phase at the lower composition, red the other.",
-    "grain_growth": "Dark lines are grain boundaries, where the sum of squared order parameters drops below 1.",
-}
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A table cell; ``kind`` is its CSS class: n (number), pass or fail."""
-
-    text: str
-    kind: str = ""
-
-
-@dataclass(frozen=True)
-class Head:
-    """A column head."""
-
-    text: str
-    numeric: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under heads."""
-
-    head: list[Head]
-    rows: list[list[Cell]]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure with its file name, caption and text alternative."""
-
-    file: str
-    figure: Figure
-    caption: str
-    alt: str
-    source: str = ""
-
-    @property
-    def width(self) -> int:
-        """Width on the page, pixels."""
-        return round(min(PICTURE_WIDTH, self.figure.get_figwidth() * PIXELS_PER_INCH))
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of the page."""
-
-    anchor: str
-    title: str
-    paragraphs: list[str] = field(default_factory=list)
-    figures: list[Picture] = field(default_factory=list)
-    table: Table | None = None
-    notes: list[str] = field(default_factory=list)
-    code: str = ""
-    hidden_title: str = ""
-    hidden_code: str = ""
+def result_sections(data: SweepData) -> list[Section]:
+    """All sections for which the store has something."""
+    points = representatives(data)
+    found = [results(data), evolution(data, points), microstructures(data), *distributions(data, points), checks(data)]
+    return [section for section in found if section is not None]
 
 
 def _time_list(data: SweepData) -> str:
@@ -155,43 +102,55 @@ def _range_table(data: SweepData) -> Table:
     return Table([*head, Head("Largest", numeric=True), Head("at")], rows)
 
 
-def evolution(data: SweepData) -> Section | None:
+def evolution(data: SweepData, points: list[int]) -> Section | None:
     """Quantities against time for representative points."""
-    points = representatives(data)
     if not points or len(data.times) < 2:
         return None
     figure = curves.time_curves(data, points)
     chosen = f"{len(points)} points, from the finest to the coarsest structure"
     chosen = "the only point with results" if len(points) == 1 else chosen
     names = ", ".join(data.label(n) for n in mapped(data))
-    caption = f"Shown: {chosen}. {_realization_note(data)} {_growth_note(data, points)}"
+    told = [f"Shown: {chosen}.", _realization_note(data), _band_note(data), _growth_note(data, points)]
+    caption = " ".join(text for text in told if text)
     return Section(
         "evolution",
         "Evolution in time",
         figures=[Picture("evolution", figure, caption, f"Line plots of {names} against time.")],
-        notes=_box_notes(data, points),
+        notes=[*_missing_bands(data), *_box_notes(data, points)],
     )
 
 
+def _band_note(data: SweepData) -> str:
+    return "Dotted: the band of the engine." if any(map(data.has_band, mapped(data))) else ""
+
+
+def _missing_bands(data: SweepData) -> list[str]:
+    """Of a learned engine: which of its quantities have no band."""
+    if not data.learned:
+        return []
+    bare = [data.long_name(n) for n in [*data.quantities, *data.axis_quantities] if not data.has_band(n)]
+    return [f"The engine has no band for: {', '.join(bare)}. How far off these may be is not known."] if bare else []
+
+
 def _growth_note(data: SweepData, points: list[int]) -> str:
-    """What the dashed guide is and what the data do."""
-    if data.process == "grain_growth":
-        return "The dashed line is straight: normal grain growth has a mean area that grows linearly in time."
+    """What the dashed guide is and, of a power law, what the data do."""
+    look = data.appearance
+    if look.growth_law in (None, 1.0) or look.headline not in mapped(data):
+        return look.growth_note
     medians = [c[1] for c in curves.quantile_curves(data, headline(data), points)]
     found = np.array([curves.growth_exponent(data, m) for m in medians])
     found = found[np.isfinite(found)]
-    note = "The dashed line is t^(1/3), the law of coarsening by diffusion (Lifshitz and Slyozov)."
     if not found.size:
-        return note
+        return look.growth_note
     span = f"{found[0]:.2f}" if len(found) == 1 else f"{found.min():.2f} to {found.max():.2f}"
-    return f"{note} Over the last 60 % of the time the curves grow with exponents of {span}."
+    return f"{look.growth_note} Over the last 60 % of the time the curves grow with exponents of {span}."
 
 
 def _box_notes(data: SweepData, points: list[int]) -> list[str]:
     """A warning where the structure has grown so coarse that the box shapes it."""
     grid = data.config.get("grid", {})
     side = float(grid.get("spacing", 1.0)) * min(grid.get("shape", (np.inf,)))
-    if data.process != "cahn_hilliard" or not data.has("domain_size"):
+    if not data.has("domain_size"):
         return []
     largest = float(np.nanmax(maps.medians(data, "domain_size", np.array(points), len(data.times) - 1)))
     if not largest > side / BOX_SHARE:
@@ -202,68 +161,69 @@ def _box_notes(data: SweepData, points: list[int]) -> list[str]:
     ]
 
 
-def pictures(data: SweepData) -> Section | None:
+def microstructures(data: SweepData) -> Section | None:
     """Microstructures, where fields are kept."""
     if not data.has("field") or not data.usable[:, 0].any():
         return None
     tiles = montage.choose_tiles(data)
     if not tiles.cells:
         return None
-    caption = f"{tiles.caption} {PHASES[data.process]} One colour scale for all."
-    size = f"{len(tiles.row_labels)} rows by {len(tiles.column_labels)} columns"
-    picture = Picture(
-        "microstructures", montage.montage(data, tiles), caption, f"Pictures of the microstructure, {size}."
-    )
+    caption = " ".join(filter(None, [tiles.caption, data.appearance.legend, "One colour scale for all."]))
+    alt = f"Pictures of the microstructure, {len(tiles.row_labels)} rows by {len(tiles.column_labels)} columns."
+    picture = Picture("microstructures", montage.montage(data, tiles), caption, alt)
     return Section("microstructures", "Microstructures", figures=[picture])
 
 
-def distributions(data: SweepData) -> Section | None:
-    """Structure factors (Cahn-Hilliard) or grain areas (grain growth)."""
-    points = representatives(data)
-    if not points:
-        return None
-    if data.process == "cahn_hilliard" and data.has("structure_factor"):
-        caption = (
-            f"At t = {data.times[-1]:g}, averaged over directions. {_realization_note(data)} "
-            "The dashed line is Porod's k^-3, the mark of sharp interfaces in two dimensions."
-        )
-        figure = curves.structure_factors(data, points)
-        alt = "Structure factor against wavenumber on logarithmic axes for representative points."
-        return Section("spectra", "Structure factor", figures=[Picture("spectra", figure, caption, alt)])
-    if data.process == "grain_growth" and data.has("grain_area_quantile") and len(data.times) > 1:
-        caption = "Quantiles of the grain area (each grain counted once), median over realizations."
-        figure = curves.grain_sizes(data, points)
-        alt = "Quantiles of the grain area against time for representative points."
-        return Section("sizes", "Grain sizes", figures=[Picture("sizes", figure, caption, alt)])
-    return None
+def distributions(data: SweepData, points: list[int]) -> list[Section]:
+    """Every quantity that has an axis of its own, such as the structure factor and quantiles of grain areas."""
+    found = []
+    for name, axis in data.axis_quantities.items() if points else ():
+        title = data.long_name(name)
+        title = title[:1].upper() + title[1:]
+        if axis == "k":
+            caption = (
+                f"At t = {data.times[-1]:g}, averaged over directions. {_realization_note(data)} "
+                "The dashed line is Porod's k^-3, the mark of sharp interfaces in two dimensions."
+            )
+            alt = f"{title} against wavenumber on logarithmic axes for representative points."
+            picture = Picture("spectra", curves.spectrum(data, name, points), caption, alt)
+        elif axis == "quantile":
+            if len(data.times) < 2:
+                continue
+            caption = "Median over realizations, each quantile against time."
+            alt = f"{title} against time for representative points."
+            picture = Picture("sizes", curves.levels_in_time(data, name, points), caption, alt)
+        else:
+            caption = f"At t = {data.times[-1]:g}. {_realization_note(data)}"
+            alt = f"{title} against {axis} for representative points."
+            picture = Picture(name, curves.along_axis(data, name, points), caption, alt)
+        found.append(Section(picture.file, title, figures=[picture]))
+    return found
 
 
 def checks(data: SweepData) -> Section:
     """The spot checks: error per quantity against the tolerance."""
-    found = data.verification
-    title = "Spot checks"
-    verdicts = data.verdicts
+    found, verdicts = data.verification, data.verdicts
     if found is None or verdicts is None:
-        return Section("checks", title, ["No point has been solved again to check the engine."])
-    tolerance, reference = _tolerance(found), data.reference
-    accuracy = None if reference is None else reference.attrs.get("tolerance")
+        return Section("checks", "Spot checks", ["No point has been solved again to check the engine."])
     over = [str(n) for n, v in found.data_vars.items() if v.dims[:2] == ("point", "realization")]
     names = [n for n in over if n != verdicts.name and not n.endswith("_inside")]
-    rows = []
-    for row in range(found.sizes["point"]):
-        within = np.asarray(verdicts[row].values)
-        known = [n for n in data.varied if n in found.variables]
-        where = ", ".join(f"{symbol(n)} = {number(float(found[n][row]))}" for n in known)
-        errors = [Cell(_percent(np.asarray(found[n][row].values)), "n") for n in names]
-        rows.append(
-            [
-                Cell(where or f"point {int(found['point'][row])}", "wrap"),
-                *errors,
-                _verdict(within, int(data.point_verdicts[row])),
-            ]
-        )
-    judged = "the field at every time" if "field" in names else "free energy and interface density"
-    judged += f" against the engine's tolerance of {100 * tolerance:g} %" if tolerance else ""
+    rows = [_check_row(data, found, verdicts, names, row) for row in range(found.sizes["point"])]
+    head = [Head("Point"), *(Head(_short(n), numeric=True) for n in names), Head("Verdict")]
+    note = (
+        "Errors are relative L2 errors, of the field at its worst time, of the other quantities over all "
+        "times; the largest over realizations is given."
+    )
+    return Section("checks", "Spot checks", [_check_text(data, found, names)], table=Table(head, rows), notes=[note])
+
+
+def _check_text(data: SweepData, found: xr.Dataset, names: list[str]) -> str:
+    tolerance, accuracy = (
+        found.attrs.get("tolerance"),
+        data.reference.attrs.get("tolerance") if data.reference else None,
+    )
+    judged = "the field at every time" if "field" in names else " and ".join(_judged(data)) or "the statistics"
+    judged += f" against the engine's tolerance of {100 * float(tolerance):g} %" if tolerance else ""
     if data.learned:
         judged = "whether the reference lies inside the bands of the statistics, at half of the times or more"
     text = (
@@ -274,17 +234,20 @@ def checks(data: SweepData) -> Section:
     if data.inside:
         shares = ", ".join(f"{_short(n).lower()} {100 * s:.0f} %" for n, s in data.inside.items())
         text += f" Values of the reference inside the bands: {shares}; bands are made to hold 90 %."
-    head = [Head("Point"), *(Head(_short(n), numeric=True) for n in names), Head("Verdict")]
-    note = (
-        "Errors are relative L2 errors, of the field at its worst time, of the other quantities over all "
-        "times; the largest over realizations is given."
-    )
-    return Section("checks", title, [text], table=Table(head, rows), notes=[note])
+    return text
 
 
-def _tolerance(found: object) -> float | None:
-    value = found.attrs.get("tolerance")  # type: ignore[attr-defined]
-    return None if value is None else float(value)
+def _judged(data: SweepData) -> list[str]:
+    known = qois_of(data.process) if data.process in PROCESSES else {}
+    return [_short(name).lower() for name, qoi in known.items() if qoi.judged]
+
+
+def _check_row(data: SweepData, found: xr.Dataset, verdicts: xr.DataArray, names: list[str], row: int) -> list[Cell]:
+    known = [n for n in data.varied if n in found.variables]
+    where = ", ".join(f"{data.symbol(n)} = {number(float(found[n][row]))}" for n in known)
+    errors = [Cell(_percent(np.asarray(found[n][row].values)), "n") for n in names]
+    verdict = _verdict(np.asarray(verdicts[row].values), int(data.point_verdicts[row]))
+    return [Cell(where or f"point {int(found['point'][row])}", "wrap"), *errors, verdict]
 
 
 def _short(name: str) -> str:
@@ -302,12 +265,3 @@ def _verdict(within: np.ndarray, passed: int) -> Cell:
         return Cell("not solved")
     some = "" if (within == passed).all() else f" ({int((within == 1).sum())} of {within.size})"
     return Cell(f"✓ within{some}", "pass") if passed else Cell(f"✗ missed{some}", "fail")
-
-
-SECTIONS: tuple[Callable[[SweepData], Section | None], ...] = (
-    results,
-    evolution,
-    pictures,
-    distributions,
-    checks,
-)

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import base64
 import io
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
+
+from sweeps.report.appearance import appearance_of, colour_limits
 
 INK = "#22272e"
 MUTED = "#6b7480"
 RULE = "#d5dae0"
 EMPTY = "#e9ecef"
 MAP_COLOURS = "viridis"
-# Blue to red through light grey: told apart with every common kind of colour blindness.
-FIELD_COLOURS = {"cahn_hilliard": "RdBu_r", "grain_growth": "bone"}
 DPI = 170
 WIDTH = 9.6
 FONT = 9.5
+DASHES = (0, (5, 3))
+#: Of lines that guide the eye, such as laws and targets.
+GUIDE: dict[str, Any] = {"color": MUTED, "lw": 1.0, "ls": DASHES}
 
 
 def new_figure(height: float, width: float = WIDTH, tight: bool = False) -> Figure:
@@ -52,11 +59,36 @@ def text_style(**extra: Any) -> dict[str, Any]:
     return {"fontsize": FONT, "color": INK, **extra}
 
 
+def note_style(**extra: Any) -> dict[str, Any]:
+    """Keyword arguments of a note beside a curve, placed in points from it."""
+    return text_style(color=MUTED, fontsize=FONT - 0.5, textcoords="offset points", **extra)
+
+
+def folded(label: str, width: int) -> str:
+    """A long label on several lines, broken at spaces."""
+    return "\n".join(textwrap.wrap(label, width))
+
+
+def draw_field(axes: Axes, picture: np.ndarray, process: str, options: Mapping[str, Any]) -> AxesImage:
+    """A picture (y, x) of a process's field in its colours; options of the file may shift their limits."""
+    low, high = colour_limits(process, options)
+    colours = appearance_of(process).colours
+    return axes.imshow(picture, cmap=colours, vmin=low, vmax=high, origin="lower", interpolation="nearest")
+
+
+def bare_colour_bar(shown: ScalarMappable, axes: Iterable[Axes], label: str = "", **place: Any) -> None:
+    """A colour bar without a frame beside some axes."""
+    beside = list(axes)
+    figure = beside[0].get_figure(root=True)
+    assert figure is not None
+    bar = figure.colorbar(shown, ax=beside, **place)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.ax.tick_params(labelsize=FONT - 1, colors=MUTED, labelcolor=INK, length=3)
+    bar.set_label(label, **text_style(fontsize=FONT - 1))
+
+
 def ordered_colours(count: int) -> list[str]:
     """``count`` colours from dark to light, even in lightness, the palest end left out."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
     return [to_hex(colormaps[MAP_COLOURS](x)) for x in np.linspace(0.0, 0.76, max(count, 1))]
 
 
@@ -159,8 +191,3 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "png", dpi=(DPI, DPI))
     return buffer.getvalue()
-
-
-def data_url(image: bytes) -> str:
-    """A PNG as a ``data:`` URL."""
-    return "data:image/png;base64," + base64.b64encode(image).decode("ascii")

@@ -383,7 +383,7 @@ def test_assimilate_writes_store_and_report(
     with np.load(tmp_path / "out.zarr" / "state.npz") as state:
         assert state["times"].tolist() == [0.0, 12.0, 36.0]
     report = tmp_path / "out.zarr" / "report"
-    assert {"index.html", "animation.gif", "fans.png"} <= {p.name for p in report.iterdir()}
+    assert {"index.html", "animation.gif", "quantities.png"} <= {p.name for p in report.iterdir()}
 
 
 def test_watch_survives_a_kill(furnace: ObservedFrames, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from sweeps.plan.plan import Plan, make_plan
 from sweeps.report import report_folder, write_report
 from sweeps.report.choices import middle_slice, representatives, show_times
 from sweeps.report.data import quantile, read_store
-from sweeps.report.page import duration
+from sweeps.report.overview import duration
 from sweeps.report.style import cell_edges, spread_indices
 from sweeps.store.layout import DIVERGED, DONE, FAILED, PENDING, Variable, layout_of
 from sweeps.store.store import Store

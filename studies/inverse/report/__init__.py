@@ -18,6 +18,6 @@ def write_report(
 ) -> Path:
     """Write ``report/index.html`` in the study's folder; returns its path."""
     from studies.inverse.report.data import gather
-    from studies.inverse.report.page import write_page
+    from studies.inverse.report.page import study_page
 
-    return write_page(gather(runner, state, best, equivalents), runner.folder / "report")
+    return study_page(gather(runner, state, best, equivalents)).write(runner.folder / "report")

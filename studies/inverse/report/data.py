@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,6 +99,16 @@ class StudyData:
     sensitive: str
     importances: list[dict[str, float]]
     counts: dict[str, int]
+
+    @property
+    def process(self) -> str:
+        """Name of the process."""
+        return self.problem.exploring.process
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The sweep file, for options of the process such as ``well``."""
+        return self.problem.exploring.model_dump(mode="json")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def history(data: StudyData) -> Figure:
         panel.set_ylabel(f"{criterion.long_name}\n{bracketed(criterion.units).strip()}".strip(), **style.text_style())
         target = getattr(criterion.loss, "target", None)
         if isinstance(target, float):
-            panel.axhline(target, color=style.MUTED, lw=0.9, ls=(0, (5, 3)))
+            panel.axhline(target, **style.GUIDE)
             note = style.text_style(color=style.MUTED, ha="left", va="center")
             ends = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
             panel.annotate(f"target {target:g}", (1.0, target), (4, 0), **ends, **note)
@@ -84,7 +84,7 @@ def regret(data: StudyData) -> Figure | None:
         shown = np.isfinite(reached)
         panel.plot(count[shown], reached[shown], "o-", color=MODELLED, ms=4, lw=1.4)
         if data.problem.criteria.all_targets:
-            panel.axhline(1.0, color=style.MUTED, lw=0.9, ls=(0, (5, 3)))
+            panel.axhline(1.0, **style.GUIDE)
             if (reached[shown] > 0).all() and np.ptp(np.log(reached[shown])) > np.log(20.0):
                 panel.set_yscale("log")
             panel.set_ylabel("best solved, in units\nof what is allowed", **style.text_style())

@@ -15,15 +15,10 @@ from studies.inverse.objectives.criteria import Criterion
 from studies.inverse.report.data import StudyData
 from studies.inverse.report.history import MODELLED, SAMPLED, SOLVED
 from sweeps.report import style
-from sweeps.report.data import SHORT
+from sweeps.report.appearance import parameter_info
 
 RESOLUTION = 61
 MOST_PAIRS = 3
-
-
-def parameter_label(name: str) -> str:
-    """Axis label of a variable."""
-    return SHORT.get(name, name.replace("_", " "))
 
 
 def landscape(data: StudyData) -> Figure | None:
@@ -75,16 +70,14 @@ def _contours(data: StudyData, panel: Axes, number: int, pair: tuple[int, int], 
     where = space.values(mesh)
     x, y = (where[:, j].reshape(RESOLUTION, RESOLUTION) for j in pair)
     filled = panel.contourf(x, y, values, levels=14, cmap=style.MAP_COLOURS, alpha=0.85)
-    bar = panel.figure.colorbar(filled, ax=panel, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.ax.tick_params(labelsize=style.FONT - 2, colors=style.MUTED, labelcolor=style.INK, length=2)
+    style.bare_colour_bar(filled, [panel], pad=0.02)
     target = getattr(criterion.loss, "target", None)
     if isinstance(target, float) and values.min() < target < values.max():
         panel.contour(x, y, values, levels=[target], colors="white", linewidths=1.6)
     _points(data, panel, pair)
     style.tidy(panel, frame=True)
     for axis, j, set_label in (("x", pair[0], panel.set_xlabel), ("y", pair[1], panel.set_ylabel)):
-        set_label(parameter_label(data.names[j]), **style.text_style())
+        set_label(parameter_info(data.process, data.names[j]).axis_label, **style.text_style())
         if space.log[j]:
             getattr(panel, f"set_{axis}scale")("log")
             style.plain_log_ticks(panel, axis)
@@ -129,13 +122,13 @@ def _slice(data: StudyData, panel: Axes, number: int, along: int, centre: np.nda
         panel.plot(data.points[:, along], data.summaries[number], "o", ms=3, mew=0, color=SAMPLED, zorder=0)
     target = getattr(criterion.loss, "target", None)
     if isinstance(target, float):
-        panel.axhline(target, color=style.MUTED, lw=0.9, ls=(0, (5, 3)))
+        panel.axhline(target, **style.GUIDE)
     if data.best:
         at = space.as_row(data.best[0]["parameters"])[along]
         panel.axvline(at, color=SOLVED, lw=0.9)
     style.tidy(panel)
     panel.margins(x=0)
-    panel.set_xlabel(parameter_label(data.names[along]), **style.text_style())
+    panel.set_xlabel(parameter_info(data.process, data.names[along]).axis_label, **style.text_style())
     if space.log[along]:
         panel.set_xscale("log")
         style.plain_log_ticks(panel, "x")
@@ -165,7 +158,7 @@ def front(data: StudyData) -> Figure | None:
     for which, criterion, line in (("x", data.objectives[0], panel.axvline), ("y", data.objectives[1], panel.axhline)):
         target = getattr(criterion.loss, "target", None)
         if isinstance(target, float):
-            line(target, color=style.MUTED, lw=0.9, ls=(0, (5, 3)))
+            line(target, **style.GUIDE)
         getattr(panel, f"set_{which}label")(f"{criterion.long_name}{_wanted(criterion)}", **style.text_style())
     style.tidy(panel)
     panel.legend(frameon=False, fontsize=style.FONT - 1)
@@ -206,7 +199,7 @@ def sensitivity(data: StudyData) -> Figure | None:
                 xerr=error,
                 error_kw={"ecolor": style.MUTED, "elinewidth": 0.9},
             )
-        panel.set_yticks(rows, [parameter_label(n) for n in data.names])
+        panel.set_yticks(rows, [parameter_info(data.process, n).axis_label for n in data.names])
         style.tidy(panel)
         panel.set_xlim(left=0)
         panel.set_title(data.objectives[number].long_name, **style.text_style(loc="left"))

@@ -1,52 +1,36 @@
-"""The page: headline, what was found and how sure it is, and the figures."""
+"""The report of a study as a page: what was found and how sure it is, and the figures."""
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from studies.inverse.objectives.criteria import short_labels
 from studies.inverse.report import history, landscape, parity, pictures
 from studies.inverse.report.data import StudyData
 from studies.inverse.verification.equivalent_optima import sentence
-from sweeps.report.data import number, symbol
-from sweeps.report.page import PROCESS_NAMES, Fact, render_page, with_sources
-from sweeps.report.sections import PHASES, Cell, Head, Picture, Section, Table
-from sweeps.store.provenance import git_commit, versions
+from sweeps.report.appearance import appearance_of, number, parameter_info
+from sweeps.report.page import Cell, Fact, Head, Page, Section, Table, configuration, figure_section
 
 ROWS = 20
 
 
-def write_page(data: StudyData, folder: Path) -> Path:
-    """Write ``index.html`` and its figures; returns the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    built = [optima(data), microstructures(data), front(data), search(data), over_variables(data), trust(data)]
-    built += [sensitivity(data), configuration(data)]
-    sections = [with_sources(section, folder) for section in built if section is not None]
-    page = folder / "index.html"
+def study_page(data: StudyData) -> Page:
+    """The report of a study."""
     study = data.problem.study
-    page.write_text(
-        render_page(
-            title=f"{study.name}: study report",
-            name=study.name,
-            process_name=f"{PROCESS_NAMES[data.problem.exploring.process]}, inverse design",
-            summary=summary(data),
-            warnings=warnings(data),
-            facts=facts(data),
-            sections=sections,
-            made_by=("phasetwin optimize", f"from {data.folder}"),
-            provenance=[
-                "Versions: " + ", ".join(f"{n} {v}" for n, v in versions().items()),
-                *([f"git commit {commit}"] if (commit := git_commit()) else []),
-            ],
-        ),
-        encoding="utf-8",
+    sections = [optima(data), microstructures(data), front(data), search(data), over_variables(data), parity_of(data)]
+    sections += [sensitivity(data), configuration(study.model_dump(mode="json"), "study")]
+    return Page(
+        title=f"{study.name}: study report",
+        name=study.name,
+        kind=f"{appearance_of(data.process).title}, inverse design",
+        summary=summary(data),
+        sections=[section for section in sections if section is not None],
+        made_by=("phasetwin optimize", f"from {data.folder}"),
+        facts=facts(data),
+        warnings=warnings(data),
     )
-    return page
 
 
 def summary(data: StudyData) -> str:
@@ -78,9 +62,8 @@ def warnings(data: StudyData) -> list[str]:
     outside = sum(not p["within_band"] for p in data.best)
     if outside:
         found.append(
-            f"{outside} of {len(data.best)} optima lie outside the bands of the exploring "
-            "engine; the values given here are "
-            "the solver's."
+            f"{outside} of {len(data.best)} optima lie outside the bands of the exploring engine; "
+            "the values given here are the solver's."
         )
     return found
 
@@ -111,7 +94,7 @@ def facts(data: StudyData) -> list[Fact]:
 def optima(data: StudyData) -> Section:
     """The verified points."""
     names = short_labels([t.label for t in data.problem.criteria])
-    head = [Head("#", True), *(Head(symbol(n) if n != "time" else "time", True) for n in data.names)]
+    head = [Head("#", True), *(Head(parameter_info(data.process, n).symbol, True) for n in data.names)]
     for name in names:
         head += [Head(name.replace("_", " "), True), Head("predicted", True)]
     head += [Head("Target" if data.problem.criteria.all_targets else "Band")]
@@ -121,14 +104,13 @@ def optima(data: StudyData) -> Section:
         for name in names:
             row += [Cell(number(point["qois"][name], 4), "n"), Cell(number(point["predicted"][name], 4), "n")]
         rows.append([*row, _verdict(data, point)])
-    text = (
-        "Every row was solved again by the reference solver; these are its values, beside what the "
-        "exploring engine said."
-    )
-    paragraphs = [text]
+    paragraphs = [
+        "Every row was solved again by the reference solver; these are its values, beside the predictions of the "
+        "exploring engine."
+    ]
     if data.equivalents:
-        lead = "This optimum is one of many: "
-        paragraphs.append(f"{lead}{sentence(data.equivalents)}. {data.equivalents['statement']}")
+        one_of_many = f"This optimum is one of many: {sentence(data.equivalents)}."
+        paragraphs.append(f"{one_of_many} {data.equivalents['statement']}")
     return Section("optima", "Verified optima", paragraphs, table=Table(head, rows))
 
 
@@ -138,79 +120,62 @@ def _verdict(data: StudyData, point: dict[str, Any]) -> Cell:
     return Cell("✓ inside", "pass") if point["within_band"] else Cell("✗ outside", "fail")
 
 
-def _section(
-    anchor: str, title: str, figures: list[tuple[str, Figure | None, str, str]], **more: Any
-) -> Section | None:
-    drawn = [Picture(file, figure, caption, alt) for file, figure, caption, alt in figures if figure is not None]
-    return Section(anchor, title, figures=drawn, **more) if drawn else None
-
-
 def microstructures(data: StudyData) -> Section | None:
     """Pictures of the optima."""
     times = data.problem.reference.field_times()
     caption = (
         f"One column an optimum, one row a random start, at t = {times[-1]:g}, by the reference solver. "
-        f"{PHASES[data.problem.exploring.process]}"
+        f"{appearance_of(data.process).legend}"
     )
-    return _section(
-        "microstructures",
-        "Microstructures",
-        [("microstructures", pictures.montage(data), caption, "Verified microstructures.")],
-    )
+    picture = ("microstructures", pictures.montage(data), caption, "Verified microstructures.")
+    return figure_section("microstructures", "Microstructures", picture)
 
 
 def front(data: StudyData) -> Section | None:
     """The plane of two objectives."""
     caption = "Filled: trials as the exploring engine predicted them. Red: values of the reference solver."
     title = "Pareto front" if data.problem.criteria.is_pareto else "Trade-off between the objectives"
-    return _section(
-        "front",
-        title,
-        [("front", landscape.front(data), caption, "Trials and verified points in the plane of two objectives.")],
-    )
+    alt = "Trials and verified points in the plane of two objectives."
+    return figure_section("front", title, ("front", landscape.front(data), caption, alt))
 
 
 def search(data: StudyData) -> Section | None:
     """History and regret."""
     caption = (
-        "Every trial as the exploring engine said it; circled in red, the same trial solved by the reference solver."
+        "Every trial as predicted by the exploring engine; circled in red, the same trial solved by the reference "
+        "solver."
     )
     again = "How good the best solved point was after so many solutions, in the order in which they were asked for."
-    figures = [
+    return figure_section(
+        "history",
+        "History",
         ("history", history.history(data), caption, "Objectives against the number of the trial."),
         ("regret", history.regret(data), again, "Best solved so far against the number of solved points."),
-    ]
-    return _section("history", "History", figures)
+    )
 
 
 def over_variables(data: StudyData) -> Section | None:
     """Contours or slices."""
+    curve = ", the red one the curve of equivalent optima with its solved points as squares" if data.equivalents else ""
     caption = (
-        "The model of the study, corrected by what the solver said. Dots are trials, circles "
-        "the verified optima, the star "
-        "the best; a white line is the target"
-        + (
-            ", the red one the curve of equivalent optima with its solved points as squares."
-            if data.equivalents
-            else "."
-        )
+        "The model of the study, corrected by the solver's values. Dots are trials, circles the verified optima, the "
+        f"star the best; a white line is the target{curve}."
     )
-    return _section(
-        "landscape",
-        "Over the variables",
-        [("landscape", landscape.landscape(data), caption, "Objectives over the variables.")],
-    )
+    picture = ("landscape", landscape.landscape(data), caption, "Objectives over the variables.")
+    return figure_section("landscape", "Over the variables", picture)
 
 
-def trust(data: StudyData) -> Section | None:
-    """Parity."""
-    head = [
-        Head("Quantity"),
-        Head("Solved", True),
-        Head("Error", True),
-        Head("Rank correlation", True),
-        Head("Starts inside bands", True),
-    ]
+def parity_of(data: StudyData) -> Section | None:
+    """The exploring engine against the solver."""
+    caption = (
+        "The exploring engine against the reference solver, means over starts; bars are the engine's bands where it "
+        "has them."
+    )
+    picture = ("parity", parity.parity(data), caption, "Predicted against solved values.")
+    section = figure_section("parity", "Engine against solver", picture)
+    if section is None:
+        return None
+    heads = ("Solved", "Error", "Rank correlation", "Starts inside bands")
     rows = [
         [
             Cell(own.criterion.label),
@@ -221,16 +186,12 @@ def trust(data: StudyData) -> Section | None:
         ]
         for own in data.compared
     ]
-    caption = (
-        "The exploring engine against the reference solver, means over starts; bars are the "
-        "engine's bands where it has them."
+    note = (
+        "Error: root mean square of the relative error. Candidates were chosen for their predicted values, so their "
+        "errors lean to one side."
     )
-    notes = [
-        "Error: root mean square of the relative error. Candidates were chosen for what the "
-        "engine said, so their errors lean to one side."
-    ]
-    figures = [("parity", parity.parity(data), caption, "Predicted against solved values.")]
-    return _section("parity", "Engine against solver", figures, table=Table(head, rows), notes=notes)
+    table = Table([Head("Quantity"), *(Head(text, True) for text in heads)], rows)
+    return replace(section, table=table, notes=[note])
 
 
 def _or_dash(value: float, form: str) -> str:
@@ -240,20 +201,9 @@ def _or_dash(value: float, form: str) -> str:
 def sensitivity(data: StudyData) -> Section | None:
     """Indices."""
     caption = (
-        f"From {data.sensitive}. delta and PAWN compare whole distributions, S1 is the "
-        "first-order share of the variance; bars "
-        "are 95 % intervals. Trials that a sampler has drawn to the optimum weigh it more than the rest of the box."
+        f"From {data.sensitive}. delta and PAWN compare whole distributions, S1 is the first-order share of the "
+        "variance; bars are 95 % intervals. Trials that a sampler has drawn to the optimum weigh it more than the rest "
+        "of the box."
     )
-    return _section(
-        "sensitivity",
-        "Sensitivity",
-        [("sensitivity", landscape.sensitivity(data), caption, "Sensitivity of the objectives to the variables.")],
-    )
-
-
-def configuration(data: StudyData) -> Section:
-    """The resolved study."""
-    text = json.dumps(data.problem.study.model_dump(mode="json"), indent=1)
-    return Section(
-        "configuration", "Configuration", hidden_title="The resolved study file, defaults filled in", hidden_code=text
-    )
+    alt = "Sensitivity of the objectives to the variables."
+    return figure_section("sensitivity", "Sensitivity", ("sensitivity", landscape.sensitivity(data), caption, alt))

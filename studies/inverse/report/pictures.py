@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from studies.inverse.config import ImageObjective
+from studies.inverse.config import TIME, ImageObjective
 from studies.inverse.objectives.features import PointView
+from studies.inverse.objectives.target_image import composition_of
 from studies.inverse.report.data import StudyData
 from sweeps.report import style
+from sweeps.report.appearance import colour_limits, number, parameter_info
 
 MOST, STARTS = 5, 3
 
@@ -39,21 +41,17 @@ def montage(data: StudyData) -> Figure | None:
         if "field" not in view:
             return None
         last = float(np.max(data.problem.reference.field_times()))
-        columns.append((_label(point["parameters"]), list(view.field(last)[0][:STARTS])))
+        columns.append((_label(data.process, point["parameters"]), list(view.field(last)[0][:STARTS])))
     return _draw(data, columns)
 
 
-def _label(parameters: dict[str, float]) -> str:
-    from sweeps.report.data import number, symbol
-
-    return "\n".join(f"{symbol(n) if n != 'time' else 't'} = {number(v)}" for n, v in parameters.items())
+def _label(process: str, parameters: dict[str, float]) -> str:
+    symbols = {n: "t" if n == TIME else parameter_info(process, n).symbol for n in parameters}
+    return "\n".join(f"{symbols[n]} = {number(v)}" for n, v in parameters.items())
 
 
 def _target(data: StudyData) -> np.ndarray | None:
-    from studies.inverse.objectives.target_image import composition_of
-
-    well = data.problem.exploring.well
-    low, high = (well.ca, well.cb) if well else (-1.0, 1.0)
+    low, high = colour_limits(data.process, data.options)
     for i, objective in enumerate(data.problem.study.objectives):
         if isinstance(objective, ImageObjective):
             return composition_of(objective, low, high, f"objectives.{i}")
@@ -61,13 +59,10 @@ def _target(data: StudyData) -> np.ndarray | None:
 
 
 def _draw(data: StudyData, columns: list[tuple[str, list[np.ndarray]]]) -> Figure:
-    process = data.problem.exploring.process
     rows = max(len(pictures) for _, pictures in columns)
     tile = min(2.0, (style.WIDTH - 0.4) / max(len(columns), 4))
     figure = style.new_figure(tile * rows + 0.7, tile * len(columns) + 0.4, tight=True)
     axes = figure.subplots(rows, len(columns), squeeze=False)
-    well = data.problem.exploring.well
-    low, high = (0.2, 1.0) if process == "grain_growth" else (well.ca, well.cb) if well else (-1.0, 1.0)
     for c, (label, pictures) in enumerate(columns):
         for r in range(rows):
             panel = style.tidy(axes[r, c], frame=True)
@@ -75,14 +70,7 @@ def _draw(data: StudyData, columns: list[tuple[str, list[np.ndarray]]]) -> Figur
             if r >= len(pictures):
                 panel.set_visible(False)
                 continue
-            panel.imshow(
-                pictures[r],
-                cmap=style.FIELD_COLOURS[process],
-                vmin=low,
-                vmax=high,
-                origin="lower",
-                interpolation="nearest",
-            )
+            style.draw_field(panel, pictures[r], data.process, data.options)
         last = len(pictures) - 1
         axes[last, c].set_xlabel(label, **style.text_style(fontsize=style.FONT - 1))
     return figure

@@ -1,4 +1,4 @@
-"""The twin's report: one HTML page, its pictures, and an animation."""
+"""The twin's report: ``figures`` draws, ``page`` puts it together in the style of the sweeps' reports."""
 
 from studies.twin.report.page import write_report
 

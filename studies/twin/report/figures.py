@@ -1,4 +1,4 @@
-"""The report's pictures: observed against twin frames, parameters over time, forecast fans, an animation."""
+"""The report's pictures: observed against twin frames, parameters over time, forecasts, an animation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -13,7 +14,8 @@ from solvers.qois import qois_of
 from studies.twin.quantiles import quantiles
 from studies.twin.twin import Forecast, Twin
 from sweeps.plan.description import bracketed
-from sweeps.report.style import FIELD_COLOURS, INK, MUTED, new_figure, spread_indices, text_style, tidy
+from sweeps.report.appearance import appearance_of, colour_limits, parameter_info
+from sweeps.report.style import INK, MUTED, new_figure, spread_indices, text_style, tidy
 
 BAND = "#4c78a8"
 MOST_FRAMES = 5
@@ -50,31 +52,37 @@ def parameters_figure(twin: Twin) -> Figure | None:
     names = [n for n, v in twin.history[-1].values.items() if np.ptp(v) > 0]
     if not names:
         return None
-    figure = new_figure(2.6 * ((len(names) + 2) // 3))
-    axes = figure.subplots((len(names) + 2) // 3, min(3, len(names)), squeeze=False).ravel()
+    figure, axes = _panels(len(names), 2.6)
     counts = [s.frames for s in twin.history]
     for axis, name in zip(axes, names, strict=False):
         bands = np.array([quantiles(s.values[name]) for s in twin.history])
         axis.fill_between(counts, bands[:, 0], bands[:, 2], color=BAND, alpha=0.25, lw=0)
         axis.plot(counts, bands[:, 1], color=BAND, marker="o", ms=3)
-        if name in ("mobility", "kappa"):
+        info = parameter_info(twin.config.process, name)
+        if info.low_open and info.low == 0.0:
             axis.set_yscale("log")
         tidy(axis)
         axis.set_xlabel("frames", **text_style())
         axis.set_title(name.replace("_", " "), **text_style())
-    for axis in axes[len(names) :]:
-        axis.set_visible(False)
     return figure
 
 
-def fans_figure(twin: Twin, forecast: Forecast) -> Figure:
+def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, three in a row."""
+    rows = (count + 2) // 3
+    figure = new_figure(height * rows)
+    axes = figure.subplots(rows, min(3, count), squeeze=False).ravel()
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, list(axes[:count])
+
+
+def quantities_figure(twin: Twin, forecast: Forecast) -> Figure:
     """Forecast of each quantity: members, median, 90 % band, thresholds."""
     infos = {n: i for n, i in qois_of(twin.config.process).items() if i.extra_dim is None}
     names = [n for n in infos if np.isfinite(forecast.qois[n]).all()]
-    rows = (len(names) + 2) // 3
-    figure = new_figure(2.7 * rows)
-    axes = figure.subplots(rows, min(3, len(names)), squeeze=False).ravel()
-    for axis, name in zip(axes, names, strict=False):
+    figure, axes = _panels(len(names), 2.7)
+    for axis, name in zip(axes, names, strict=True):
         values = forecast.qois[name]
         low, middle, high = quantiles(values)
         axis.plot(forecast.times, values[:12].T, color=MUTED, lw=0.4, alpha=0.6)
@@ -87,16 +95,14 @@ def fans_figure(twin: Twin, forecast: Forecast) -> Figure:
         tidy(axis)
         axis.set_title(f"{infos[name].long_name}{bracketed(infos[name].units)}", **text_style())
         axis.set_xlabel("time", **text_style())
-    for axis in axes[len(names) :]:
-        axis.set_visible(False)
     return figure
 
 
 def forecast_figure(twin: Twin, forecast: Forecast) -> Figure:
     """Forecast fields: mean, spread, and one member."""
     chosen = spread_indices(len(forecast.times), MOST_FRAMES)
-    colours = FIELD_COLOURS[twin.config.process]
-    low, high = (-1.0, 1.0) if twin.config.process == "cahn_hilliard" else (0.0, 1.0)
+    colours = appearance_of(twin.config.process).colours
+    low, high = colour_limits(twin.config.process, twin.config.model_dump(mode="json"))
     figure = new_figure(5.6, tight=True)
     axes = figure.subplots(3, len(chosen), squeeze=False)
     spread = forecast.field.std(0, ddof=1)

@@ -1,91 +1,133 @@
-"""The page: verdicts first, then frames, parameters, forecast."""
+"""The report of a twin as a page: whether the process explains the frames, parameters, frames, forecast."""
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from studies.twin.diagnostics.identifiability import Determined
 from studies.twin.diagnostics.model_check import ModelCheck
 from studies.twin.quantiles import quantiles
 from studies.twin.report.figures import (
     animation,
-    fans_figure,
     forecast_figure,
     frames_figure,
     parameters_figure,
+    quantities_figure,
 )
 from studies.twin.twin import Forecast, Twin
-from sweeps.report.page import PROCESS_NAMES
-from sweeps.report.style import data_url, png
+from sweeps.report.appearance import appearance_of
+from sweeps.report.page import Cell, Fact, Head, Page, Picture, Section, Table, configuration, figure_section
 
 
 def write_report(twin: Twin, check: ModelCheck, known: list[Determined], forecast: Forecast, folder: Path) -> Path:
     """Write ``report/index.html`` with its pictures, which are embedded too, into the store's folder."""
-    place = folder / "report"
-    place.mkdir(parents=True, exist_ok=True)
-    pictures = {}
-    drawn = {
-        "frames": frames_figure(twin),
-        "parameters": parameters_figure(twin),
-        "fans": fans_figure(twin, forecast),
-        "forecast": forecast_figure(twin, forecast),
-    }
-    for name, figure in drawn.items():
-        if figure is not None:
-            image = png(figure)
-            (place / f"{name}.png").write_bytes(image)
-            pictures[name] = data_url(image)
-    moving = animation(twin, forecast)
-    (place / "animation.gif").write_bytes(moving)
-    pictures["animation"] = "data:image/gif;base64," + base64.b64encode(moving).decode("ascii")
-    page = place / "index.html"
-    page.write_text(_render(twin, check, known, forecast, pictures), encoding="utf-8")
-    return page
-
-
-def _render(
-    twin: Twin, check: ModelCheck, known: list[Determined], forecast: Forecast, pictures: dict[str, str]
-) -> str:
-    frames, problem, found = twin.current()
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    facts: list[tuple[str, Any]] = [
-        ("Frames", f"{len(frames.times)}, t = {frames.times[0]:g} to {frames.times[-1]:g}"),
-        ("Noise", f"{problem.grey.noise:.3g} grey ({'given' if problem.grey.known_noise else 'estimated'})"),
-        (
-            "Residual",
-            f"{found.residuals.rms.mean():.2%} of the grey range, {found.residuals.structured:.2%} structured",
-        ),
-        ("Seen", f"{frames.seen.mean():.0%} of the pixels"),
-        ("Members", f"{len(found.posterior.z)}" + _moved(found.posterior.lost)),
-        ("Engine", ", ".join(sorted(set(forecast.engine)))),
-        ("Last update", f"{twin.history[-1].wall_s:.1f} s, {twin.history[-1].calls} runs of the window"),
-    ]
-    return environment.get_template("template.html.j2").render(
+    frames, _, _ = twin.current()
+    title = appearance_of(twin.config.process).title
+    sections = [determined(known), crossings(forecast), observed(twin), updates(twin), ahead(twin, forecast)]
+    return Page(
+        title=f"{twin.config.name}: digital twin",
         name=twin.config.name,
-        process=PROCESS_NAMES[twin.config.process],
-        facts=facts,
-        check=check,
-        known=known,
-        crossings=[_crossing(text, times) for text, times in forecast.crossings],
-        pictures=pictures,
-        observed=len(frames.times),
-    )
+        kind=f"{title}, digital twin",
+        summary=f"A twin of {len(frames.times)} frames, forecast to t = {forecast.times[-1]:g}.",
+        sections=[
+            *(section for section in sections if section is not None),
+            moving(twin, forecast),
+            configuration(twin.config.model_dump(mode="json"), "twin"),
+        ],
+        made_by=("phasetwin assimilate", f"from {folder}"),
+        facts=facts(twin, forecast),
+        good="" if check.flagged else "The process explains the frames: residuals and statistics are as it predicts.",
+        warnings=[f"The process does not explain the frames: {reason}" for reason in check.reasons],
+    ).write(folder / "report")
 
 
-def _moved(lost: int) -> str:
-    return f"; {lost} of them diverged and were moved towards the fit" if lost else ""
+def facts(twin: Twin, forecast: Forecast) -> list[Fact]:
+    """The headline block."""
+    frames, problem, found = twin.current()
+    lost, residuals, last = found.posterior.lost, found.residuals, twin.history[-1]
+    moved = f"{lost} of them diverged and were moved towards the fit" if lost else ""
+    return [
+        Fact("Frames", str(len(frames.times)), f"t = {frames.times[0]:g} to {frames.times[-1]:g}"),
+        Fact("Noise", f"{problem.grey.noise:.3g} grey", "given" if problem.grey.known_noise else "estimated"),
+        Fact(
+            "Residual",
+            f"{residuals.rms.mean():.2%} of the grey range",
+            f"{residuals.structured:.2%} structured",
+        ),
+        Fact("Seen", f"{frames.seen.mean():.0%} of the pixels"),
+        Fact("Members", str(len(found.posterior.z)), moved),
+        Fact("Engine", ", ".join(sorted(set(forecast.engine)))),
+        Fact("Last update", f"{last.wall_s:.1f} s", f"{last.calls} runs of the window"),
+    ]
 
 
-def _crossing(text: str, times: np.ndarray) -> tuple[str, str]:
+def determined(known: list[Determined]) -> Section:
+    """Parameters and groups, and how well the frames determine them."""
+    head = [Head("Quantity"), Head("Meaning"), Head("Median", True), Head("90 % of the members", True)]
+    head += [Head("Spread, posterior / prior", True), Head("Verdict")]
+    rows = []
+    for row in known:
+        given = row.verdict == "given"
+        rows.append(
+            [
+                Cell(row.name),
+                Cell("" if row.meaning == "parameter" else row.meaning, "wrap"),
+                Cell(f"{row.value:.4g}", "n"),
+                Cell("" if given else f"{row.low:.4g} to {row.high:.4g}", "n"),
+                Cell("" if given else f"{row.ratio:.2g}", "n"),
+                Cell(row.verdict),
+            ]
+        )
+    return Section("parameters", "What the frames determine", table=Table(head, rows))
+
+
+def crossings(forecast: Forecast) -> Section | None:
+    """When thresholds are passed."""
+    if not forecast.crossings:
+        return None
+    rows = [[Cell(text), Cell(_crossing(times))] for text, times in forecast.crossings]
+    return Section("crossings", "When", table=Table([Head("Threshold"), Head("Passed")], rows))
+
+
+def _crossing(times: np.ndarray) -> str:
     passed = np.isfinite(times)
     if not passed.any():
-        return text, "not within the forecast"
+        return "not within the forecast"
     low, middle, high = quantiles(times[passed])
-    return text, f"t = {middle:.4g} ({low:.4g} to {high:.4g}), {passed.mean():.0%} of the members"
+    return f"t = {middle:.4g} ({low:.4g} to {high:.4g}), {passed.mean():.0%} of the members"
+
+
+def observed(twin: Twin) -> Section | None:
+    """Frames beside the twin's."""
+    caption = "Observed frames, the mean of the twin's, and their difference."
+    picture = ("frames", frames_figure(twin), caption, "Observed frames, the twin's, and their difference.")
+    return figure_section("frames", "Observed frames and the twin", picture)
+
+
+def updates(twin: Twin) -> Section | None:
+    """Parameters after each update."""
+    caption = "Posterior medians and 90 % bands after each update."
+    return figure_section(
+        "updates", "Parameters as frames came in", ("parameters", parameters_figure(twin), caption, caption)
+    )
+
+
+def ahead(twin: Twin, forecast: Forecast) -> Section | None:
+    """Fields and quantities to come."""
+    fields = "Mean of the members, one of them, and their standard deviation."
+    quantities = "Thin lines are members, the band holds 90 % of them; dashed lines are thresholds."
+    return figure_section(
+        "forecast",
+        "Forecast",
+        ("forecast", forecast_figure(twin, forecast), fields, "Mean, one member and spread of the forecast fields."),
+        ("quantities", quantities_figure(twin, forecast), quantities, "Forecast of the quantities with 90 % bands."),
+    )
+
+
+def moving(twin: Twin, forecast: Forecast) -> Section:
+    """The animation."""
+    caption = "The twin's mean; the bar turns blue where the forecast begins."
+    alt = "Animation of the observed window and the forecast."
+    return Section("animation", "Animation", figures=[Picture("animation", animation(twin, forecast), caption, alt)])
