@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sized
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
@@ -27,7 +28,7 @@ TIME = "time"
 #: Default of a target, relative: ten times the tolerance of the reference solver, and far less than the scatter
 #: between random starts.
 TOLERANCE = 5e-3
-SCALAR_STATISTICS = ("fraction", "domain_size")
+EntriesT = TypeVar("EntriesT", bound=Sized)
 
 
 class Quantile(StrictModel):
@@ -36,14 +37,12 @@ class Quantile(StrictModel):
     quantile: Annotated[float, Field(gt=0, lt=1)]
 
 
-def _robust_form(value: Any) -> str:
+def _robust_form(value: object) -> str:
     return "quantile" if isinstance(value, dict | Quantile) else "name"
 
 
-Robust = Annotated[
-    Annotated[Literal["mean", "worst"], Tag("name")] | Annotated[Quantile, Tag("quantile")],
-    Discriminator(_robust_form),
-]
+_RobustName = Annotated[Literal["mean", "worst"], Tag("name")]
+Robust = Annotated[_RobustName | Annotated[Quantile, Tag("quantile")], Discriminator(_robust_form)]
 
 
 def _ordered(window: tuple[float, float]) -> tuple[float, float]:
@@ -108,14 +107,11 @@ class Quantity(When):
     conductor: Conductor = Conductor()
 
 
-def _target_form(value: Any) -> str:
+def _target_form(value: object) -> str:
     return "file" if isinstance(value, str) else "number"
 
 
-Target = Annotated[
-    Annotated[Finite, Tag("number")] | Annotated[InputFile, Tag("file")],
-    Discriminator(_target_form),
-]
+Target = Annotated[Annotated[Finite, Tag("number")] | Annotated[InputFile, Tag("file")], Discriminator(_target_form)]
 
 
 class QoiObjective(Quantity):
@@ -149,18 +145,17 @@ class ImageObjective(When):
     statistics: Annotated[
         tuple[Literal["fraction", "domain_size", "structure_factor", "two_point_correlation"], ...],
         Field(strict=False, min_length=1),
-    ] = SCALAR_STATISTICS  # type: ignore[assignment]
+    ] = ("fraction", "domain_size")
     levels: Literal["auto"] | Annotated[tuple[Finite, Finite], Field(strict=False)] = "auto"
     spacing: Positive | None = None
     boundary: Literal["periodic", "no_flux"] = "no_flux"
     tolerance: Annotated[float, Field(gt=0, le=1)] = 0.01
 
 
-def _objective_form(value: Any) -> str:
+def _objective_form(value: object) -> str:
     # Tags that are no keys of the file do not show in the key of an error.
-    if isinstance(value, ImageObjective):
-        return "of an image"
-    return "of an image" if isinstance(value, dict) and "image" in value else "of a quantity"
+    of_image = isinstance(value, ImageObjective) or (isinstance(value, dict) and "image" in value)
+    return "of an image" if of_image else "of a quantity"
 
 
 Objective = Annotated[
@@ -226,14 +221,12 @@ class LearnedExplorer(StrictModel):
     learn: Annotated[int, Field(ge=4, le=400)]
 
 
-def _explorer_form(value: Any) -> str:
+def _explorer_form(value: object) -> str:
     return "learn" if isinstance(value, LearnedExplorer) or (isinstance(value, dict) and "learn" in value) else "engine"
 
 
-Explorer = Annotated[
-    Annotated[LearnedExplorer, Tag("learn")] | Annotated[EngineConfig, Tag("engine")],
-    Discriminator(_explorer_form),
-]
+_Learned = Annotated[LearnedExplorer, Tag("learn")]
+Explorer = Annotated[_Learned | Annotated[EngineConfig, Tag("engine")], Discriminator(_explorer_form)]
 
 
 class StudyOutput(StrictModel):
@@ -242,7 +235,7 @@ class StudyOutput(StrictModel):
     path: str = ""
 
 
-def _known_variables(value: Any) -> Any:
+def _known_variables(value: object) -> object:
     known = (*all_parameter_names(), TIME)
     for key in value if isinstance(value, dict) else ():
         if key not in known:
@@ -250,7 +243,7 @@ def _known_variables(value: Any) -> Any:
     return value
 
 
-def _some(entries: Any) -> Any:
+def _some(entries: EntriesT) -> EntriesT:
     # With `min_length` pydantic would report a wrong only entry twice: as wrong, and as missing.
     if not len(entries):
         raise problem("none", "at least one")
@@ -274,7 +267,7 @@ class StudyConfig(StrictModel):
     schema_version: Literal[1]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
     sweep: InputFile
-    changes: dict[str, Any] = Field(default_factory=dict)
+    changes: dict[str, object] = Field(default_factory=dict)
     variables: Variables
     objectives: Annotated[tuple[Objective, ...], Field(strict=False), AfterValidator(_some)]
     constraints: Annotated[tuple[Constraint, ...], Field(strict=False)] = ()

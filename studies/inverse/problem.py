@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from solvers.errors import InputError
 from solvers.processes.registry import process_named
@@ -97,7 +96,7 @@ def _in_the_study(message: str, source: Source | None) -> str:
     return message.replace(key, place, 1) if place == f"--set changes.{key}" else f"{place}: changes.{message}"
 
 
-def study_from(config: StudyConfig | dict[str, Any]) -> StudyConfig:
+def study_from(config: StudyConfig | dict[str, object]) -> StudyConfig:
     """From a configuration, or the dictionary a file would hold."""
     return config if isinstance(config, StudyConfig) else from_mapping(config, StudyConfig, label="configuration")
 
@@ -133,21 +132,21 @@ def _retaining(sweep: SweepConfig, retain: Retain) -> SweepConfig:
     return sweep.model_copy(update={"output": OutputConfig(path="unused", retain=retain)})
 
 
-def with_engine(sweep: SweepConfig, engine: dict[str, Any]) -> SweepConfig:
+def with_engine(sweep: SweepConfig, engine: Mapping[str, object]) -> SweepConfig:
     """The same sweep on another engine."""
     data = sweep.model_dump(mode="json")
-    data["engine"] = engine
+    data["engine"] = dict(engine)
     return from_mapping(data, SweepConfig, label="engine of the study")
 
 
-def _own_engine(study: StudyConfig, sweep: SweepConfig) -> dict[str, Any]:
+def _own_engine(study: StudyConfig, sweep: SweepConfig) -> dict[str, object]:
     engine = sweep.engine.model_dump(mode="json")
     if study.outside == "solver" and engine.get("outside") == "flag":
         engine["outside"] = _fallback(sweep)
     return engine
 
 
-def _fallback(sweep: SweepConfig) -> dict[str, Any]:
+def _fallback(sweep: SweepConfig) -> dict[str, object]:
     """The solver's block that the sweep names, or one of its tolerance."""
     for block in (sweep.engine, getattr(sweep.engine, "outside", None)):
         if isinstance(block, SolverBlock):

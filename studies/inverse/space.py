@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from optuna.distributions import FloatDistribution
@@ -98,6 +97,6 @@ class SearchSpace:
         """A point as name -> value."""
         return {n: float(v) for n, v in zip(self.names, row, strict=True)}
 
-    def as_row(self, parameters: Mapping[str, Any]) -> np.ndarray:
+    def as_row(self, parameters: Mapping[str, float]) -> np.ndarray:
         """(variable,) of a point."""
         return np.array([float(parameters[n]) for n in self.names])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def diffusivity(conductor: Conductor, middle: float) -> FieldStatistic:
 
 
 class _Diffusivity:
-    def __init__(self, taufactor: Any, conductor: Conductor, middle: float) -> None:
+    def __init__(self, taufactor: ModuleType, conductor: Conductor, middle: float) -> None:
         self._taufactor, self._conductor, self._middle = taufactor, conductor, middle
 
     def __call__(self, fields: torch.Tensor, grid: Grid) -> torch.Tensor:

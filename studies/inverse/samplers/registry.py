@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class TrialWindow:
     values: np.ndarray
     losses: np.ndarray
     violations: Mapping[str, np.ndarray]
-    attributes: Sequence[Mapping[str, Any]]
+    attributes: Sequence[Mapping[str, object]]
     batch: int
     proposed: int
     study: StudyConfig
@@ -62,7 +62,7 @@ class Proposal:
     """Points (trial, variable), and with each what the sampler wants stored (JSON values); empty for nothing."""
 
     values: np.ndarray
-    attributes: list[dict[str, Any]] = field(default_factory=list)
+    attributes: list[dict[str, object]] = field(default_factory=list)
 
 
 class Sampler(Protocol):

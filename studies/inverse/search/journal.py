@@ -65,7 +65,7 @@ class FinishedTrial:
     batch: int
     row: int
     params: dict[str, float]
-    attributes: dict[str, Any]
+    attributes: dict[str, object]
 
 
 class Journal:
@@ -114,7 +114,7 @@ class Journal:
         batch: int,
         points: Mapping[int, Mapping[str, float]],
         distributions: Mapping[str, BaseDistribution],
-        attributes: Mapping[int, Mapping[str, Any]],
+        attributes: Mapping[int, Mapping[str, object]],
         source: str,
     ) -> dict[int, int]:
         """Write trials of a batch, row -> point, as running; returns row -> Optuna's id."""
@@ -136,7 +136,7 @@ class Journal:
         trial: int,
         values: Sequence[float] | None,
         constraints: Mapping[str, float],
-        attributes: Mapping[str, Any],
+        attributes: Mapping[str, object],
     ) -> None:
         """End a trial; without values it failed. On disk after :meth:`flush`."""
         for name, value in attributes.items():

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.study import StudyDirection
@@ -166,7 +166,12 @@ class StudyRunner:
         self.history.add(values, evaluation, [(batch, int(row)) for row in rows], WARM_START)
 
     def _begin(
-        self, batch: int, values: np.ndarray, rows: Sequence[int], source: str, attributes: Mapping[int, dict[str, Any]]
+        self,
+        batch: int,
+        values: np.ndarray,
+        rows: Sequence[int],
+        source: str,
+        attributes: Mapping[int, dict[str, object]],
     ) -> dict[int, int]:
         """Begin those trials of a batch that the journal does not hold as finished; row -> Optuna's id."""
         space, finished = self.problem.space, self._finished.get(batch, {})
@@ -278,7 +283,7 @@ class StudyRunner:
         limited = labels[len(criteria.objectives) :]
         engine = self.problem.exploring.engine.kind
         for i, row in enumerate(rows):
-            about: dict[str, Any] = {"engine": "solver" if solved[row] else engine}
+            about: dict[str, object] = {"engine": "solver" if solved[row] else engine}
             if not evaluation.usable[row]:
                 self.journal.end(ids[row], None, {}, {**about, "reason": evaluation.reasons[row] or "not finite"})
                 continue

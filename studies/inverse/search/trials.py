@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class TrialHistory:
     urls: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     batch_rows: list[tuple[int, int]] = field(default_factory=list)
-    attributes: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    attributes: dict[int, Mapping[str, object]] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, variables: int, shapes: Sequence[tuple[int, int]]) -> TrialHistory:
@@ -50,7 +49,7 @@ class TrialHistory:
         evaluation: Evaluation,
         batch_rows: Sequence[tuple[int, int]],
         source: str,
-        attributes: Sequence[Mapping[str, Any]] = (),
+        attributes: Sequence[Mapping[str, object]] = (),
     ) -> None:
         """Append trials; arguments as the attributes of the same name."""
         first = len(self)
