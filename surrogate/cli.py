@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from solvers.errors import InputError
+from surrogate.models.files import SHIPPED, read_about, shipped
+from sweeps.inputs.yaml_source import load_yaml
 
 Recipe = Annotated[Path, typer.Argument(help="A training recipe.", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set training.batch=32.")]
@@ -34,27 +36,13 @@ def train(
     overrides: Overrides = None,
 ) -> int:
     """Train a model; run again, it goes on from its last checkpoint."""
-    from surrogate.models.files import save_model
-    from surrogate.training.curve import loss_curve
-    from surrogate.training.loop import train as run
-    from surrogate.training.recipe import PreparedTraining, checkpoint_folder
     from surrogate.training.recipe import Recipe as RecipeModel
-    from sweeps.inputs.yaml_source import load_yaml
+    from surrogate.training.run import train_recipe
 
     if minutes is not None and not minutes > 0:
         raise InputError(f"--minutes: found {minutes:g}, allowed a positive number")
     config = load_yaml(recipe, RecipeModel, overrides or ())
-    prepared = PreparedTraining(config, minutes, threads)
-    folder = checkpoint_folder(config)
-    begun = prepared.begin_with(start) if start else {}
-    typer.echo(f"{config.name}: {len(prepared.data.fields)} trajectories, checkpoints in {folder}")
-    progress = run(prepared.network, prepared.task, prepared.settings, folder, prepared.identity)
-    target = out or Path("runs") / "models" / config.name
-    history = {"step": progress.step, "minutes": progress.elapsed / 60.0, "score": progress.best, **begun}
-    about = {"name": config.name, **prepared.about(), "training": {**history, "curve": progress.history}}
-    save_model(target, prepared.network.state_dict(), about)
-    loss_curve(progress.history, config.name, target / "loss.png")
-    typer.echo(f"{target}: score {progress.best:.4f} after {progress.elapsed / 60:.1f} min, {progress.step} steps")
+    typer.echo(train_recipe(config, minutes, out or Path("runs") / "models" / config.name, threads, start))
     return 0
 
 
@@ -80,8 +68,6 @@ def emulate(
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
     """List the models that come with the program."""
-    from surrogate.models.files import SHIPPED, read_about, shipped
-
     rows = []
     for name in shipped():
         about = read_about(SHIPPED / name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from solvers.errors import InputError
 from solvers.registries import resolve
@@ -51,11 +51,9 @@ def load_surrogate(name_or_path: str | Path, device: str = "cpu") -> Surrogate:
     Raises:
         InputError: for an unknown name, or files that are damaged, foreign or do not fit together.
     """
-    from surrogate.processes import LEARNED_PROCESSES
-
     folder = folder_of(name_or_path)
     about = read_about(folder)
-    if about["kind"] not in NETWORKS or about["process"] not in LEARNED_PROCESSES:
+    if about["kind"] not in NETWORKS:
         raise InputError(f"{folder}: kind {about['kind']!r} of {about['process']!r} is not known to this version")
     model: Surrogate = resolve(NETWORKS[about["kind"]].model)(about, read_tensors(folder, about), device)
     return model
@@ -67,12 +65,10 @@ def load_rollout_surrogate(name_or_path: str | Path, device: str = "cpu") -> Rol
     Raises:
         InputError: as :func:`load_surrogate`, and for a model that only goes on from frames.
     """
-    from surrogate.models.protocol import RolloutSurrogate
-
     model = load_surrogate(name_or_path, device)
-    if not isinstance(model, RolloutSurrogate):
+    if not hasattr(model, "rollout"):
         raise InputError(f"model {model.name}: found a network of kind {model.kind}, allowed one of kind jump")
-    return model
+    return cast("RolloutSurrogate", model)
 
 
 def save_model(folder: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -56,7 +56,6 @@ class Surrogate(Protocol):
         """
 
 
-@runtime_checkable
 class RolloutSurrogate(Surrogate, Protocol):
     """A model that runs from a start, the solver doing the first frames, with bands and a domain.
 

@@ -137,12 +137,10 @@ class GstaNetwork(NetworkBlock):
     mlp_ratio: Count = 8
 
     def check(self, recipe: RecipeBlocks) -> None:
-        """See :class:`surrogate.training.blocks.NetworkBlock`."""
         if recipe.clips is None:
             raise problem("no clips", "{start_age: ..., spacing: ...} for this kind of network", ("clips",))
 
     def prepare(self, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
-        """See :class:`surrogate.training.blocks.NetworkBlock`."""
         chosen, clips = recipe.training, recipe.clips
         assert clips is not None
         settings = GstaSettings(**self.model_dump(exclude={"kind"}))

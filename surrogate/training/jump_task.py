@@ -194,7 +194,6 @@ class JumpNetwork(NetworkBlock):
     patch: Literal[2, 4, 8] = 4
 
     def check(self, recipe: RecipeBlocks) -> None:
-        """See :class:`surrogate.training.blocks.NetworkBlock`."""
         if not recipe.data.validation:
             raise problem("no validation stores", "at least one store", ("data", "validation"))
 
@@ -208,7 +207,6 @@ class JumpNetwork(NetworkBlock):
         )
 
     def prepare(self, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
-        """See :class:`surrogate.training.blocks.NetworkBlock`."""
         chosen, schedule, settings = recipe.training, recipe.schedule.build(), self.settings(recipe)
         validation = load_trajectories(recipe.data.validation, recipe.process)
         if data.digest == validation.digest:
@@ -231,7 +229,7 @@ class JumpNetwork(NetworkBlock):
     def adapted(
         self, weights: dict[str, torch.Tensor], found: dict[str, Any], own: dict[str, Any]
     ) -> dict[str, torch.Tensor] | None:
-        """See :class:`surrogate.training.blocks.NetworkBlock`; the reach may differ."""
+        """The reach may differ."""
         if {**found, "reach": 0.0} != {**own, "reach": 0.0}:
             return None
         same = own["reach"] == found["reach"]

@@ -244,36 +244,6 @@ class CoverageRow:
         return self.low <= self.nominal <= self.high
 
 
-def coverage(
-    calibration: Calibration,
-    predicted: Values,
-    truth: Values,
-    lead: ArrayLike,
-    *,
-    age: ArrayLike | None = None,
-    groups: Values | None = None,
-    edges: Sequence[float] | None = None,
-    extra: Values | None = None,
-) -> tuple[CoverageRow, ...]:
-    """How often bands hold the truth of new trajectories, per quantity and bin of lead.
-
-    Trajectories are the binomial trials: one with several frames (or wavenumbers) in a bin counts with the share of
-    them covered, and the sum is rounded. Its variance is at most that of whole counts, so intervals are never too
-    narrow. A prediction that is not finite is not covered; a truth that is not finite is left out.
-
-    Args:
-        calibration: of the model.
-        predicted, truth, lead, age, groups: as in :func:`fit_calibration`; frames at leads of 0 and less are left out.
-        edges: bins of the table; None takes the calibration's.
-        extra: as in :meth:`Calibration.bands`.
-
-    Raises:
-        InputError: as :meth:`Calibration.bands`.
-    """
-    found = hits(calibration, predicted, truth, lead, age=age, groups=groups, extra=extra)
-    return coverage_rows([found], calibration.edges if edges is None else _checked_edges(edges), calibration.level)
-
-
 @dataclass(frozen=True)
 class Hits:
     """Which values of a quantity the bands hold.
@@ -319,7 +289,16 @@ def hits(
     groups: Values | None = None,
     extra: Values | None = None,
 ) -> dict[str, Hits]:
-    """Name -> which values the bands hold; arguments and Raises as :func:`coverage`."""
+    """Name -> which values of new trajectories the bands hold.
+
+    Args:
+        calibration: of the model.
+        predicted, truth, lead, age, groups: as in :func:`fit_calibration`.
+        extra: as in :meth:`Calibration.bands`.
+
+    Raises:
+        InputError: as :meth:`Calibration.bands`.
+    """
     lead = float_array(lead, "lead", 2)
     found = {}
     bands = calibration.bands(predicted, lead, age=age, groups=groups, extra=extra)
@@ -339,8 +318,12 @@ def hits(
 
 
 def coverage_rows(sets: Sequence[Mapping[str, Hits]], edges: Sequence[float], level: float) -> tuple[CoverageRow, ...]:
-    """Rows of the trajectories of several sets together, per quantity and bin of lead; the last axis of a quantity may
-    differ from set to set.
+    """How often bands hold the truth, per quantity and bin of lead, over the trajectories of several sets together.
+
+    Trajectories are the binomial trials: one with several frames (or wavenumbers) in a bin counts with the share of
+    them covered, and the sum is rounded. Its variance is at most that of whole counts, so intervals are never too
+    narrow. A prediction that is not finite is not covered; a truth that is not finite, and frames at leads of 0 and
+    less, are left out. The last axis of a quantity may differ from set to set.
 
     Args:
         sets: of :func:`hits`, at least one.

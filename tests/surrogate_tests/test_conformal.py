@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from solvers.errors import InputError
-from surrogate.uncertainty.conformal import Calibration, coverage, fit_calibration
+from surrogate.uncertainty.bands import Calibration
+from surrogate.uncertainty.conformal import CoverageRow, coverage_rows, fit_calibration, hits
 from surrogate.uncertainty.difficulty import Difficulty
 
 SIX_SIGMA = 6.0  # false alarm once in 10^9 were the seeds free; they are fixed
+
+
+def coverage(made: Calibration, *sets: Any, edges: Any = None, **options: Any) -> tuple[CoverageRow, ...]:
+    """Measured coverage of one set of trajectories."""
+    return coverage_rows([hits(made, *sets, **options)], edges or made.edges, made.level)
 
 
 def exact_coverage(count: int, level: float) -> tuple[float, float]:
