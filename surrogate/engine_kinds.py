@@ -139,9 +139,9 @@ ENGINES = (
     EngineKind(
         "emulator",
         block=EmulatorBlock,
-        build="surrogate.emulator.engine:emulator_engine",
+        build="surrogate.emulator_engine:emulator_engine",
         report_note=emulator_note,
-        check="surrogate.emulator.engine:emulator_engine",
+        check="surrogate.emulator_engine:emulator_engine",
         makes_fields=False,
         has_bands=True,
         learned=True,

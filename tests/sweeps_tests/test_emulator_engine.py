@@ -96,7 +96,7 @@ def test_another_box_or_start_is_refused(tmp_path, emulator) -> None:
 def test_a_damaged_emulator_is_refused(tmp_path, emulator, client) -> None:
     import shutil
 
-    from surrogate.emulator.engine import _load_emulator
+    from surrogate.emulator_engine import _load_emulator
 
     broken = tmp_path / "broken"
     shutil.copytree(emulator, broken)
