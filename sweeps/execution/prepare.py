@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from sweeps.execution.task import BatchTask, Reuse
 from sweeps.plan.designs import grid_axes
 from sweeps.plan.plan import Plan
 from sweeps.plan.point_keys import EXECUTION_ONLY
-from sweeps.store.group import object_name, object_names
+from sweeps.store.group import Attributes, object_name, object_names
 from sweeps.store.integrity import Damage, find_damage
 from sweeps.store.layout import finished, layout_of, usable
 from sweeps.store.locations import absolute, cannot_write
@@ -110,12 +109,12 @@ def _first_difference(store: Store, plan: Plan) -> str:
     return "the same settings, other input files or another version of the program"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def differences(old: Any, new: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any, Any]]:
+def differences(old: object, new: object, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], object, object]]:
     """Where two JSON-like values differ: (path, old, new); missing keys count as None."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*new, *(k for k in old if k not in new)]
@@ -153,7 +152,7 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _attributes(plan: Plan, history: str) -> dict[str, Any]:
+def _attributes(plan: Plan, history: str) -> Attributes:
     device = resolve_device(getattr(plan.config.engine, "device", "auto"))
     return {
         "config": plan.config.model_dump_json(),

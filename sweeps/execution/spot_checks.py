@@ -7,9 +7,8 @@ the largest final interface density (the finest microstructure); ``best`` at the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from solvers.errors import InputError
 from solvers.processes.registry import process_named
 from sweeps.engines.reference import reference_engine, stated_tolerance
 from sweeps.execution.acceptance import Verdict, by_bands, by_tolerance, relative_error, share_inside
+from sweeps.execution.batch_report import BatchOutcome
 from sweeps.execution.prepare import Prepared
 from sweeps.execution.task import BatchTask
 from sweeps.plan.plan import Plan
@@ -28,7 +28,7 @@ from sweeps.store.store import REFERENCE, VERIFICATION
 
 READ_POINTS = 4096
 
-RunTasks = Callable[[Sequence[BatchTask], Callable[[Any], None]], None]
+RunTasks = Callable[[Sequence[BatchTask], Callable[[BatchOutcome], None]], None]
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _write_verification(
     group = store.create_subgroup(VERIFICATION)
     dims = ("point", "realization")
 
-    def write(name: str, over: tuple[str, ...], values: np.ndarray, about: dict[str, Any]) -> None:
+    def write(name: str, over: tuple[str, ...], values: np.ndarray, about: Mapping[str, object]) -> None:
         fill = -1 if values.dtype == np.int8 else np.nan
         attributes = {"units": "1", **about}
         group.create_variable(name, Variable(over, values.dtype.name, fill, values.shape, None, attributes), values)
@@ -221,7 +221,7 @@ def _write_verification(
     write(verdict.name, dims, good, {"long_name": verdict.meaning, **flags})
     group.write_coordinates(plan, layout)
     tolerance = getattr(plan.config.engine, "tolerance", None)
-    about_group: dict[str, Any] = {"long_name": "errors found by the spot checks", "tolerance": tolerance}
+    about_group: dict[str, object] = {"long_name": "errors found by the spot checks", "tolerance": tolerance}
     if verdict.inside and solved.any():
         about_group["inside"] = {name: float(np.mean(shares[solved])) for name, shares in verdict.inside.items()}
     group.group.update_attributes({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})

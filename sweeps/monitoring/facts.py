@@ -11,6 +11,9 @@ from solvers.processes.registry import process_named
 from sweeps.store.layout import DIVERGED, DONE, FAILED, PENDING, STATUS_FLAGS, VERIFIED, usable
 from sweeps.store.store import VERIFICATION, Store
 
+#: Fit for JSON.
+Facts = dict[str, Any]
+
 #: Points on the map; of larger sweeps every n-th is shown.
 MAP_POINTS = 4096
 #: Samples whose course is shown, spread evenly over the points.
@@ -36,7 +39,7 @@ def count_states(state: np.ndarray) -> dict[str, int]:
     return {name: int(counts[number]) for name, number in STATUS_FLAGS.items()}
 
 
-def parameter_map(parameters: Mapping[str, np.ndarray], state: np.ndarray) -> dict[str, Any]:
+def parameter_map(parameters: Mapping[str, np.ndarray], state: np.ndarray) -> Facts:
     """Where every point is, and how far: ``axes`` (two names, or one), ``x``, ``y``, ``state``, each a list.
 
     Args:
@@ -65,7 +68,7 @@ class Curves:
         self._known: dict[int, dict[str, list[float | None]]] = {}
         self._rows: dict[int, int] = {}
 
-    def read(self, state: np.ndarray) -> dict[str, Any]:
+    def read(self, state: np.ndarray) -> Facts:
         """``time``, ``rows`` (storage positions) and, for each quantity, a list of values for each row."""
         for number, part in enumerate(self._parts):
             done = part[usable(state[part])]
@@ -95,7 +98,7 @@ def time_left(points: int, finished: int, rate: float) -> float | None:
 
 def failure_facts(
     status: np.ndarray, errors: np.ndarray, design_index: np.ndarray, parameters: Mapping[str, np.ndarray]
-) -> list[dict[str, Any]]:
+) -> list[Facts]:
     """Point, realization, parameters, status and error of the first samples that failed or diverged.
 
     Args:
@@ -116,7 +119,7 @@ def failure_facts(
     ]
 
 
-def verification_facts(store: Store) -> dict[str, Any] | None:
+def verification_facts(store: Store) -> Facts | None:
     """What the spot checks found; None where there were none."""
     group = store.subgroup(VERIFICATION)
     found = next((n for n in ("within_tolerance", "inside_band") if group is not None and n in group), None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 
 from sweeps.monitoring.facts import (
     Curves,
+    Facts,
     count_states,
     failure_facts,
     parameter_map,
@@ -25,7 +26,7 @@ FAILURES_SHOWN = 20
 REASONS_LISTED, REASONS_SHOWN = 100, 5
 
 
-def status(url: str) -> dict[str, Any]:
+def status(url: str) -> Facts:
     """Counts, failures, times.
 
     Args:
@@ -85,7 +86,7 @@ def _batches(store: Store, state: np.ndarray) -> dict[str, int]:
     return {"total": len(starts), "done": int((pending == 0).sum())}
 
 
-def _curves(store: Store, state: np.ndarray) -> dict[str, Any] | None:
+def _curves(store: Store, state: np.ndarray) -> Facts | None:
     """The course of a few samples; None where they cannot be read (`--check` finds out why)."""
     try:
         return Curves(store).read(state)
@@ -93,7 +94,7 @@ def _curves(store: Store, state: np.ndarray) -> dict[str, Any] | None:
         return None
 
 
-def _trust(store: Store) -> dict[str, Any] | None:
+def _trust(store: Store) -> Facts | None:
     """Of a learned engine: how many samples are trusted, and why others are not."""
     if "trust" not in store:
         return None
@@ -111,7 +112,7 @@ def _trust(store: Store) -> dict[str, Any] | None:
     }
 
 
-def describe_status(found: dict[str, Any]) -> str:
+def describe_status(found: Facts) -> str:
     """The status as text for a terminal."""
     states = ", ".join(f"{count} {name}" for name, count in found["states"].items() if count)
     batches = found["batches"]
@@ -143,7 +144,7 @@ def describe_status(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _trust_lines(trust: dict[str, Any]) -> list[str]:
+def _trust_lines(trust: Facts) -> list[str]:
     drift = trust["largest_mass_drift"]
     mass = f", mass drift at most {drift:.1e}" if drift is not None else ""
     head = f"  model: {trust['trusted']} of {trust['samples']} samples inside its domain"
@@ -151,18 +152,18 @@ def _trust_lines(trust: dict[str, Any]) -> list[str]:
     return lines + [f"  not trusted: {reason}" for reason in trust["reasons"][:REASONS_SHOWN]]
 
 
-def _choice(store: Store) -> dict[str, Any] | None:
+def _choice(store: Store) -> Facts | None:
     text = store.attributes.get("engine_choice")
     return json.loads(str(text)) if text else None
 
 
-def _failure_line(failure: dict[str, Any]) -> str:
+def _failure_line(failure: Facts) -> str:
     values = ", ".join(f"{name} {value:.6g}" for name, value in failure["parameters"].items())
     where = f"point {failure['point']} realization {failure['realization']} ({values})"
     return f"  {failure['status']}: {where}: {failure['error']}"
 
 
-def check_store(url: str) -> list[dict[str, Any]]:
+def check_store(url: str) -> list[Facts]:
     """Read every object of a store and compare it with its checksum.
 
     Returns:
@@ -172,10 +173,10 @@ def check_store(url: str) -> list[dict[str, Any]]:
     Raises:
         InputError: if there is no store, or its root is damaged beyond reading.
     """
-    return [item.as_dict() for item in find_damage(Store.open(url))]
+    return [asdict(item) for item in find_damage(Store.open(url))]
 
 
-def describe_damage(bad: list[dict[str, Any]]) -> str:
+def describe_damage(bad: list[Facts]) -> str:
     """What a check found, as text for a terminal."""
     if not bad:
         return "  every object was read and its checksum holds"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeps.monitoring.facts import (
     FAILURES,
     Curves,
+    Facts,
     count_states,
     failure_facts,
     parameter_map,
@@ -30,7 +31,7 @@ logger = logging.getLogger("phasetwin")
 #: Between two reports at least this long passes.
 REPORT_SECONDS = 1.0
 
-Publish = Callable[[dict[str, Any]], None]
+Publish = Callable[[Facts], None]
 
 
 class Watcher:
@@ -77,12 +78,12 @@ class Watcher:
                 logger.warning(f"note: cannot be watched: {type(error).__name__}: {error}")
             self._warned = True
 
-    def _publish_all(self, facts: dict[str, Any]) -> None:
+    def _publish_all(self, facts: Facts) -> None:
         self._publish({name: facts[name] for name in ("phase", "rate_points_per_s", "seconds_left", "updated")})
         if self._send is not None:
             self._send(facts)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """All that is known now, fit for JSON."""
         plan, table = self._prepared.plan, self._prepared.store.table
         status = table.status
@@ -109,10 +110,10 @@ class Watcher:
             **self._spot_checks_and_trust(),
         }
 
-    def _spot_checks_and_trust(self) -> dict[str, Any]:
+    def _spot_checks_and_trust(self) -> Facts:
         """Spot checks, and how many samples are not to be trusted and why, from the status table alone."""
         store = self._prepared.store
-        found: dict[str, Any] = {"verification": None, "trust": None}
+        found: Facts = {"verification": None, "trust": None}
         if self.phase == "finished":
             found["verification"] = verification_facts(store)
         if store.layout.learned:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from solvers.errors import InputError
-from solvers.processes.registry import process_named
 from solvers.qois.registry import qois_of
-from sweeps.store.group import object_shape
+from sweeps.store.group import Array, object_shape
 from sweeps.store.layout import usable
 from sweeps.store.locations import location
 from sweeps.store.store import Store
@@ -42,7 +39,7 @@ def open_sweep(path: str, unstack: bool = False) -> xr.Dataset:
             grid.
     """
     store = Store.open(str(path))
-    axes: Mapping[str, Any] = store.attributes.get("design_axes") or {}
+    axes = store.attributes.get("design_axes") or {}
     if unstack and not axes:
         raise InputError(f"{path}: unstack needs a grid design with a varied parameter; this store has none")
     try:
@@ -56,7 +53,7 @@ def open_sweep(path: str, unstack: bool = False) -> xr.Dataset:
     return _unstacked(ds, {str(n): int(c) for n, c in axes.items()}) if unstack else ds
 
 
-def _ordered(lazy: xr.DataArray, array: zarr.Array[Any], order: np.ndarray) -> xr.Variable:
+def _ordered(lazy: xr.DataArray, array: Array, order: np.ndarray) -> xr.Variable:
     """A variable as a dask array, its points in the order of the design.
 
     Chunks take whole objects where an object can only be read whole. Of a sharded one single points can be read, so
@@ -77,8 +74,8 @@ def _unstacked(ds: xr.Dataset, axes: dict[str, int]) -> xr.Dataset:
     """(point, ...) -> (mobility, kappa, ..., ...), the first parameter of the design slowest."""
     shape, names = tuple(axes.values()), tuple(axes)
     grid = np.arange(math.prod(shape)).reshape(shape)
-    variables: dict[str, Any] = {}
-    coordinates: dict[str, Any] = {}
+    variables: dict[str, xr.Variable] = {}
+    coordinates: dict[str, xr.Variable] = {}
     for i, name in enumerate(names):
         line = grid[tuple(slice(None) if j == i else 0 for j in range(len(names)))]
         coordinates[name] = xr.Variable((name,), ds[name].values[line], ds[name].attrs)
@@ -89,22 +86,17 @@ def _unstacked(ds: xr.Dataset, axes: dict[str, int]) -> xr.Dataset:
         if "point" not in variable.dims:
             target[name] = variable
             continue
-        new = xr.Variable((*names, *variable.dims[1:]), _split(variable.data, shape), variable.attrs)
+        new = xr.Variable(
+            (*names, *variable.dims[1:]), variable.data.reshape((*shape, *variable.shape[1:])), variable.attrs
+        )
         target["design_row" if name == "point" else name] = new
     return xr.Dataset(variables, coordinates, ds.attrs)
 
 
-def _split(data: Any, shape: tuple[int, ...]) -> Any:
-    assert data.shape[0] == math.prod(shape)
-    return data.reshape((*shape, *data.shape[1:]))
-
-
 @dataclass(frozen=True)
 class FinishedSamples:
-    """The samples of a store that have results, one start at one point each, in storage order.
-
-    Every array that a method returns has the samples as its first axis; ``rows`` chooses among them. Nothing is read
-    before it is asked for.
+    """The samples of a store that have results, one start at one point each, in storage order. Nothing is read before
+    it is asked for.
 
     Attributes:
         store: opened for reading.
@@ -120,8 +112,7 @@ class FinishedSamples:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The sweep's resolved configuration: ``grid`` (shape, spacing, boundary), ``initial``, ``realizations``,
-        ``engine`` and more, as in its YAML file."""
+        """The sweep's resolved configuration, as in its YAML file."""
         return self.store.config
 
     @property
@@ -133,31 +124,6 @@ class FinishedSamples:
     def engine(self) -> str:
         """Kind of the engine that computed them."""
         return str(self.config["engine"]["kind"])
-
-    @property
-    def start(self) -> str:
-        """Kind of the initial condition."""
-        return str(self.config["initial"]["kind"])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Cells (y, x)."""
-        return tuple(int(n) for n in self.config["grid"]["shape"])
-
-    @property
-    def spacing(self) -> float:
-        """Cell size."""
-        return float(self.config["grid"]["spacing"])
-
-    @property
-    def boundary(self) -> str:
-        """Boundary of the box."""
-        return str(self.config["grid"]["boundary"])
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Blocks of the configuration that belong to the process, such as ``well``: name -> mapping, or None."""
-        return {name: self.config.get(name) for name in process_named(self.process).options}
 
     @property
     def times(self) -> np.ndarray:
@@ -191,54 +157,41 @@ class FinishedSamples:
         """A variable over samples, such as a quantity or its band: (sample, time[, extra]); ``trust``: (sample,)."""
         return self.store.read(name)[self.point, self.realization]
 
-    def fields(
-        self, name: str = "field", frame: int | slice = slice(None), dtype: str | None = None, rows: slice = slice(None)
-    ) -> np.ndarray:
-        """Fields, or grain labels as ``grain_id``.
+    def fields(self, name: str = "field", frame: int | slice = slice(None), dtype: str | None = None) -> np.ndarray:
+        """Fields, or grain labels as ``grain_id``; beside the result one object of the store at a time is in memory.
 
         Args:
             name: of the variable.
             frame: position in ``field_times``; a slice takes several.
             dtype: of the result; None is that of the store.
-            rows: of the samples.
 
         Returns:
-            (sample, frame, y, x), or (sample, y, x) for one frame. One object of the store at a time is in memory.
+            (sample, frame, y, x), or (sample, y, x) for one frame.
         """
         array = self.store.array(name)
-        point, realization = self.point[rows], self.realization[rows]
         frames = np.arange(array.shape[2])[frame]
-        found = np.empty((len(point), *np.shape(frames), *array.shape[3:]), dtype=dtype or array.dtype)
-        size = object_shape(array)[0]
-        for number in np.unique(point // size):
-            here = np.flatnonzero(point // size == number)
-            block = np.asarray(array[number * size : (number + 1) * size, :, frame])
-            found[here] = block[point[here] - number * size, realization[here]]
+        found = np.empty((len(self), *np.shape(frames), *array.shape[3:]), dtype=dtype or array.dtype)
+        rows = object_shape(array)[0]
+        for number in np.unique(self.point // rows):
+            here = np.flatnonzero(self.point // rows == number)
+            block = np.asarray(array[number * rows : (number + 1) * rows, :, frame])
+            found[here] = block[self.point[here] - number * rows, self.realization[here]]
         return found
 
 
-def finished_samples(url: str, trusted: bool = True, needs: Sequence[str] = ()) -> FinishedSamples:
-    """The samples of a store that are done or verified.
-
-    Args:
-        url: of the store, a path or any fsspec URL.
-        trusted: leave out those that a learned engine computed outside its domain.
-        needs: variables that the store must hold.
+def finished_samples(url: str) -> FinishedSamples:
+    """The samples of a store that are done or verified and, of a learned engine, inside its domain.
 
     Raises:
-        InputError: if there is no store, it is damaged, lacks a variable or has no finished sample.
+        InputError: if there is no store, it is damaged or has no finished sample.
     """
     store = Store.open(str(url))
-    missing = [name for name in needs if name not in store]
-    if missing:
-        raise InputError(f"{url}: holds no {', '.join(missing)}")
     try:
         good = usable(store.read("status"))
-        if trusted and "trust" in store:
+        if "trust" in store:
             good &= store.read("trust") > 0.5
     except UNREADABLE as error:
         raise InputError(f"{url}: the store is damaged: {error}") from None
     if not good.any():
         raise InputError(f"{url}: no finished sample; run the sweep first")
-    point, realization = np.nonzero(good)
-    return FinishedSamples(store, point, realization)
+    return FinishedSamples(store, *np.nonzero(good))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.sync import sync
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 CHUNK_KEYS = {"name": "default", "separator": "."}
 
+Array = zarr.Array[Any]
+Attributes = Mapping[str, Any]
 #: Values of some neighbouring points by variable, each (point, ...).
 Shard = dict[str, np.ndarray]
 
@@ -41,7 +44,7 @@ class PointGroup:
         return name in self.group
 
     @property
-    def attributes(self) -> Mapping[str, Any]:
+    def attributes(self) -> Attributes:
         """Of the group."""
         return self.group.attrs
 
@@ -50,7 +53,7 @@ class PointGroup:
         """Of all variables, in alphabetical order."""
         return sorted(name for name, _ in self.group.arrays())
 
-    def array(self, name: str) -> zarr.Array[Any]:
+    def array(self, name: str) -> Array:
         """A variable, nothing of it read yet.
 
         Raises:
@@ -91,7 +94,7 @@ class PointGroup:
                 fill_value=variable.fill,
                 compressors=_compressors(variable),
                 dimension_names=variable.dims,
-                attributes=variable.attributes,
+                attributes=dict(variable.attributes),  # type: ignore[arg-type]
                 chunk_key_encoding=CHUNK_KEYS,  # type: ignore[arg-type]
                 overwrite=True,
             )
@@ -129,7 +132,7 @@ class PointGroup:
             raise cannot_write(self.url, error) from None
 
 
-def _compressors(variable: Variable) -> list[Any]:
+def _compressors(variable: Variable) -> list[BytesBytesCodec]:
     """lz4 after a byte shuffle writes fields at twice the speed of zstd for 6 % more bytes; the checksum is last."""
     if variable.dtype == "str":
         return [ZstdCodec(level=1), Crc32cCodec()]
@@ -137,22 +140,22 @@ def _compressors(variable: Variable) -> list[Any]:
     return [BloscCodec(cname="lz4", clevel=1, shuffle="shuffle", typesize=size), Crc32cCodec()]
 
 
-def _with_empty_chunks(array: zarr.Array[Any]) -> zarr.Array[Any]:
+def _with_empty_chunks(array: Array) -> Array:
     """An array that also writes chunks equal to the fill value: what is not on disk was never written."""
     return array.with_config({"write_empty_chunks": True})
 
 
-def object_shape(array: zarr.Array[Any]) -> tuple[int, ...]:
+def object_shape(array: Array) -> tuple[int, ...]:
     """Shape of the part of an array that is one object on disk."""
     return array.shards or array.chunks
 
 
-def dimension_names(array: zarr.Array[Any]) -> tuple[str, ...]:
+def dimension_names(array: Array) -> tuple[str, ...]:
     """Names of an array's axes."""
     return tuple(getattr(array.metadata, "dimension_names", None) or ())
 
 
-def object_names(array: zarr.Array[Any]) -> set[str]:
+def object_names(array: Array) -> set[str]:
     """Names of the objects (``c.0.0.0``) of an array that are on disk, from one listing."""
 
     async def listing() -> set[str]:
@@ -161,6 +164,6 @@ def object_names(array: zarr.Array[Any]) -> set[str]:
     return {key for key in sync(listing()) if key.startswith("c") and not key.endswith(".partial")}
 
 
-def object_name(array: zarr.Array[Any], number: int) -> str:
+def object_name(array: Array, number: int) -> str:
     """Name of the object that holds batch ``number``; an object spans every axis but the first."""
     return array.metadata.encode_chunk_key((number,) + (0,) * (array.ndim - 1))

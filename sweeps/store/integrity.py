@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import google_crc32c
 import numpy as np
-import zarr
 from zarr.abc.store import Store as Objects
 from zarr.codecs import Crc32cCodec
 from zarr.core.sync import sync
 
-from sweeps.store.group import PointGroup, dimension_names, object_name, object_names, object_shape
+from sweeps.store.group import Array, Attributes, PointGroup, dimension_names, object_name, object_names, object_shape
 from sweeps.store.layout import DIVERGED, DONE, VERIFIED
 from sweeps.store.locations import object_store, read_bytes
 from sweeps.store.status_table import NAMES
@@ -48,10 +46,6 @@ class Damage:
     def is_metadata(self) -> bool:
         """Whether it is a description, not values."""
         return self.object.endswith(METADATA)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def find_damage(store: Store) -> list[Damage]:
@@ -84,7 +78,7 @@ def root_damage(objects: Objects) -> list[Damage]:
     return [Damage("", METADATA, (0, 0), "metadata differ from their checksum")] if lost else []
 
 
-def gathered_metadata(objects: Objects) -> dict[str, Any]:
+def gathered_metadata(objects: Objects) -> Attributes:
     """The root's copies of the metadata of every array and group: path -> content; empty where it has none."""
     metadata = json.loads(read_bytes(objects, METADATA) or b"{}")
     if not metadata.get("attributes", {}).get(SEAL):
@@ -104,7 +98,7 @@ def _metadata_damage(objects: Objects) -> list[Damage]:
     return found
 
 
-def _same_metadata(raw: bytes, expected: dict[str, Any]) -> bool:
+def _same_metadata(raw: bytes, expected: Attributes) -> bool:
     try:
         there = json.loads(raw)
     except ValueError:
@@ -141,7 +135,7 @@ def _points_with_results(group: PointGroup) -> np.ndarray | None:
         return None
 
 
-def _object_error(array: zarr.Array[Any], key: str, start: int, stop: int) -> str | None:
+def _object_error(array: Array, key: str, start: int, stop: int) -> str | None:
     """What is wrong with an object. The checksum of plain ones, their last four bytes, is compared without decoding."""
     path = f"{array.path}/{key}"
     if not sync(array.store.getsize(path)):

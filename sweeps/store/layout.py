@@ -8,8 +8,8 @@ batches to an object.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -52,10 +52,10 @@ class Variable:
 
     dims: tuple[str, ...]
     dtype: str
-    fill: Any
+    fill: float | str
     chunks: tuple[int, ...]
     shards: tuple[int, ...] | None
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Layout:
         }
         dims = ("point", "realization")
 
-        def variable(dtype: str, fill: Any, attributes: dict[str, Any]) -> Variable:
+        def variable(dtype: str, fill: float | str, attributes: Mapping[str, object]) -> Variable:
             return Variable(dims, dtype, fill, chunks, None, attributes)
 
         return {
@@ -144,7 +144,7 @@ class Layout:
     def _trust(self) -> dict[str, Variable]:
         """One value a sample."""
 
-        def variable(dtype: str, fill: Any, long_name: str) -> Variable:
+        def variable(dtype: str, fill: float | str, long_name: str) -> Variable:
             chunks = (self.batch, self.realizations)
             return Variable(("point", "realization"), dtype, fill, chunks, None, {"long_name": long_name, "units": "1"})
 

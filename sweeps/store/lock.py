@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from filelock import FileLock, Timeout, lock_descriptor
 
 from solvers.errors import InputError
-from sweeps.store.lease import LeaseHold, leased, read_lease
+from sweeps.store.lease import Lease, LeaseHold, leased, read_lease
 from sweeps.store.locations import cannot_write, local_path
 
 #: Longer than another process holds the lock to find out whether it is held (:func:`lock_holder`).
@@ -32,7 +32,7 @@ TRIES, TRY_SECONDS = 3, 0.05
 class Hold(Protocol):
     """A store that is held."""
 
-    def publish(self, facts: dict[str, Any]) -> None:
+    def publish(self, facts: Lease) -> None:
         """Add facts to what :func:`lock_holder` returns elsewhere."""
         ...
 
@@ -59,7 +59,7 @@ def store_lock(url: str) -> Iterator[Hold]:
         yield hold
 
 
-def lock_holder(url: str) -> dict[str, Any] | None:
+def lock_holder(url: str) -> Lease | None:
     """Who writes to a store now: ``{"owner", "since"}``, or None."""
     path = local_path(url)
     if path is None:
@@ -77,7 +77,7 @@ def _lock_file(path: Path) -> Path:
     return path.parent / f"{path.name}.lock"
 
 
-def _owner() -> dict[str, Any]:
+def _owner() -> Lease:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -86,7 +86,7 @@ def _owner() -> dict[str, Any]:
     return {"owner": f"{user}@{socket.gethostname()} process {os.getpid()}", "since": since}
 
 
-def _holder(lock: Path) -> dict[str, Any]:
+def _holder(lock: Path) -> Lease:
     for _ in range(TRIES):
         with contextlib.suppress(OSError, ValueError, TypeError):
             return dict(json.loads(lock.read_text()))
@@ -94,7 +94,7 @@ def _holder(lock: Path) -> dict[str, Any]:
     return {"owner": "another process", "since": "an unknown time"}
 
 
-def _busy(url: str, holder: dict[str, Any]) -> InputError:
+def _busy(url: str, holder: Lease) -> InputError:
     return InputError(
         f"{url}: {holder.get('owner')} has been writing to it since {holder.get('since')}; "
         "wait for it to end, or choose another output.path"
@@ -107,7 +107,7 @@ class _FileHold:
     def __init__(self, lock: Path, url: str) -> None:
         self._lock, self._url, self._owner = lock, url, _owner()
 
-    def publish(self, facts: dict[str, Any]) -> None:
+    def publish(self, facts: Lease) -> None:
         try:
             self._lock.write_text(json.dumps({**self._owner, **facts}))
         except OSError as error:

@@ -8,12 +8,11 @@ import subprocess
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 PACKAGES = ("phasetwin", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
 
 
-def provenance(device: str, weights_sha256: str) -> dict[str, Any]:
+def provenance(device: str, weights_sha256: str) -> dict[str, object]:
     """Root attributes of a store that say what made it.
 
     Args:

@@ -12,8 +12,8 @@ Only points whose numbers were damaged are computed again. The status table can 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
@@ -21,7 +21,7 @@ from zarr.abc.store import Store as Objects
 from zarr.core.sync import sync
 
 from solvers.errors import InputError
-from sweeps.store.group import PointGroup, dimension_names
+from sweeps.store.group import Attributes, PointGroup, dimension_names
 from sweeps.store.integrity import MISSING, Damage, gathered_metadata, root_damage
 from sweeps.store.layout import DIVERGED, DONE, PENDING, coordinate_variables, layout_of
 from sweeps.store.locations import object_store, read_bytes, write_bytes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sweeps.plan.plan import Plan
 
 
-def restore_root(url: str, plan: Plan, attributes: Mapping[str, Any]) -> list[Damage]:
+def restore_root(url: str, plan: Plan, attributes: Attributes) -> list[Damage]:
     """Write the root's metadata anew where they are damaged and the points below are the plan's.
 
     Args:

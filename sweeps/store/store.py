@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +21,7 @@ from zarr.errors import ContainsArrayError, GroupNotFoundError, ZarrUserWarning
 from solvers.errors import InputError
 from solvers.qois.registry import extra_axes
 from sweeps.inputs.paths import check_address, occupied
-from sweeps.store.group import PointGroup, Shard, dimension_names, object_shape
+from sweeps.store.group import Attributes, PointGroup, Shard, dimension_names, object_shape
 from sweeps.store.layout import Layout
 from sweeps.store.locations import anything_at, cannot_write, is_s3, local_path, location, read_bytes, write_bytes
 
@@ -77,7 +76,7 @@ class Store(PointGroup):
         return cls(url, root)
 
     @classmethod
-    def create(cls, url: str, plan: Plan, layout: Layout, attributes: Mapping[str, Any]) -> Self:
+    def create(cls, url: str, plan: Plan, layout: Layout, attributes: Attributes) -> Self:
         """Write a store without results: metadata and coordinates. An unfinished one is written anew.
 
         Raises:
@@ -139,7 +138,7 @@ class Store(PointGroup):
         """An empty group, in the place of one that may be there; :meth:`update_attributes` when it is filled."""
         return PointGroup(self.url, self.group.create_group(name, overwrite=True))
 
-    def update_attributes(self, attributes: Mapping[str, Any]) -> None:
+    def update_attributes(self, attributes: Attributes) -> None:
         """Set attributes and gather all metadata in the root's file.
 
         Gathered metadata opens the store with one request, and xarray does not warn about its absence.
@@ -182,7 +181,7 @@ def write_shard(url: str, start: int, shard: Shard, group: str = "") -> None:
     PointGroup(url, opened).write_rows(start, shard)
 
 
-def fixed_attributes(plan: Plan) -> dict[str, Any]:
+def fixed_attributes(plan: Plan) -> Attributes:
     """Root attributes that say what kind of store this is and what names its points."""
     return {
         "format": FORMAT,
@@ -193,7 +192,7 @@ def fixed_attributes(plan: Plan) -> dict[str, Any]:
     }
 
 
-def seal(metadata: Mapping[str, Any]) -> str:
+def seal(metadata: Attributes) -> str:
     """Checksum of a root's metadata, without the checksum itself: crc32c of its content, 8 hexadecimal digits."""
     attributes = {name: value for name, value in metadata.get("attributes", {}).items() if name != SEAL}
     text = json.dumps({**metadata, "attributes": attributes}, sort_keys=True, separators=(",", ":"))
