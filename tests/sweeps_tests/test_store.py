@@ -20,7 +20,8 @@ from sweeps.engines.registry import ENGINES
 from sweeps.engines.solver import SolverEngine
 from sweeps.monitoring.status import status
 from sweeps.plan.point_keys import realization_seeds
-from sweeps.store.layout import DIVERGED, DONE, FAILED
+from sweeps.store.dataset import finished_samples
+from sweeps.store.layout import DIVERGED, DONE, FAILED, layout_of
 from sweeps.store.store import Store, write_shard
 
 
@@ -164,11 +165,51 @@ def test_failed_and_diverged_points_spare_the_others(tiny, client, opened, monke
     assert (again.computed, again.diverged) == (3, 3)
 
 
+def test_finished_samples(tiny, client, stored) -> None:
+    """In storage order, without what is not done; fields object by object are the fields of the dataset."""
+    store = Store.open(stored.store, mode="r+")
+    store.array("status")[4, 1] = FAILED
+    store.array("status")[7] = 0
+    samples = finished_samples(stored.store)
+    pairs = list(zip(samples.point.tolist(), samples.realization.tolist(), strict=True))
+    assert pairs == [(p, r) for p in range(12) for r in range(2) if p != 7 and (p, r) != (4, 1)]
+    raw = xr.open_zarr(stored.store)
+    rows = xr.DataArray(samples.point, dims="sample"), xr.DataArray(samples.realization, dims="sample")
+    for name in ("field", "structure_factor"):
+        expected = raw[name].isel(point=rows[0], realization=rows[1])
+        found = samples.fields() if name == "field" else samples.quantity(name)
+        np.testing.assert_array_equal(found, expected.transpose("sample", ...))
+    np.testing.assert_array_equal(samples.fields(frame=0, dtype="float64"), samples.fields()[:, 0])
+    parameters = samples.parameters()
+    np.testing.assert_array_equal(parameters["kappa"], raw["kappa"].values[samples.point])
+    assert set(parameters["amplitude"]) == {0.05}
+    np.testing.assert_array_equal(samples.field_times, samples.times)
+    assert {"free_energy", "structure_factor"} < set(samples.quantities)
+    assert (samples.process, samples.engine, len(samples)) == ("cahn_hilliard", "solver", 21)
+
+
+def test_nothing_finished(tiny) -> None:
+    sweep = tiny()
+    plan = sweep.plan()
+    Store.create(sweep.store, plan, layout_of(plan), {"config": plan.config.model_dump_json()})
+    with pytest.raises(InputError, match="no finished sample; run the sweep first"):
+        finished_samples(sweep.store)
+
+
+@pytest.mark.parametrize("retain", ["fields", "qoi", {"fields_at": [10, 20]}])
+def test_the_layout_of_a_store_is_that_of_its_plan(tiny, retain) -> None:
+    plan = tiny(output={"retain": retain}, batch={"rollouts": 2}).plan()
+    made = Store.create(plan.config.output.path, plan, layout_of(plan), {"config": plan.config.model_dump_json()})
+    read, planned = Store.open(made.url).layout, layout_of(plan)
+    for name in ("times", "field_index"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(planned, name))
+    assert (read.sizes, read.batch, read.learned) == (planned.sizes, planned.batch, planned.learned)
+    assert read.results().keys() == planned.results().keys()
+
+
 def test_a_shard_is_written_whole_or_not_at_all(tiny) -> None:
     sweep = tiny(batch={"rollouts": 2})
     plan = sweep.plan()
-    from sweeps.store.layout import layout_of
-
     layout = layout_of(plan)
     Store.create(sweep.store, plan, layout, {"config": "{}"})
     part = {"mean": np.zeros((3, 2, 5))}
