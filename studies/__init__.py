@@ -12,6 +12,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from studies.inverse.samplers.registry import SamplerKind, register_sampler
     from studies.inverse.study import Study, StudyResult
+    from studies.twin.processes import TwinProcess, register_twin_process
     from studies.twin.twin import Twin
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -19,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "inverse.samplers.registry": ["SamplerKind", "register_sampler"],
         "inverse.study": ["Study", "StudyResult"],
+        "twin.processes": ["TwinProcess", "register_twin_process"],
         "twin.twin": ["Twin"],
     },
 )

@@ -101,6 +101,16 @@ class Threshold(StrictModel):
             raise problem("both or neither of `above` and `below`", "one of them", ("above",))
         return self
 
+    @property
+    def level(self) -> float:
+        """The level."""
+        return self.below if self.above is None else self.above  # type: ignore[return-value]
+
+    @property
+    def text(self) -> str:
+        """For stores and reports."""
+        return f"{self.qoi} {'below' if self.above is None else 'above'} {self.level:g}"
+
 
 class ForecastConfig(StrictModel):
     """Times of the forecast: from the last frame to ``until`` in steps of ``every``; and thresholds."""

@@ -156,17 +156,10 @@ def crossing_times(times: np.ndarray, values: np.ndarray, level: float, upward: 
 
     Linear between times; the first time where the level is passed from the beginning.
     """
-    sign = 1.0 if upward else -1.0
-    past = sign * (values - level) > 0
-    found = np.full(len(values), np.nan)
-    for i, row in enumerate(past):
-        hits = np.flatnonzero(row)
-        if not len(hits):
-            continue
-        k = int(hits[0])
-        if k == 0:
-            found[i] = times[0]
-            continue
-        a, b = values[i, k - 1], values[i, k]
-        found[i] = times[k - 1] + (level - a) / (b - a) * (times[k] - times[k - 1])
-    return found
+    past = values > level if upward else values < level
+    first = past.argmax(1)
+    rows, before = np.arange(len(values)), np.maximum(first - 1, 0)
+    a, b = values[rows, before], values[rows, first]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = times[before] + (level - a) / (b - a) * (times[first] - times[before])
+    return np.where(past.any(1), np.where(first == 0, times[0], between), np.nan)

@@ -1,4 +1,4 @@
-"""Bands of an ensemble that hold what they promise however few members it has."""
+"""Bands of an ensemble whose coverage does not depend on the number of members."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def quantiles(values: np.ndarray, levels: Sequence[float] = BAND, axis: int = 0)
     """Quantiles (level, ...) of members along an axis, such that one more member lies below level p with probability p.
 
     Member i of n in order stands for i / (n + 1) (Hyndman and Fan 1996, doi:10.1080/00031305.1996.10473566, type 6).
-    NumPy's default, (i - 1) / (n - 1), makes bands for the sample: of 32 members the 90 % band would hold 84.5 %.
-    Beyond the outermost members it has nothing to say: with fewer than 19 the ends are those members.
+    With NumPy's default, (i - 1) / (n - 1), the 90 % band of 32 members would hold 84.5 % of further draws.
+    With fewer than 19 members the ends of the band are the outermost members.
     """
     return np.asarray(np.quantile(values, levels, axis=axis, method="weibull"))

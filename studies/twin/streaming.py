@@ -1,4 +1,4 @@
-"""Batch and streaming runs: update as frames arrive, store after every one, go on after a kill."""
+"""Batch and streaming runs: update as frames arrive, store the state after every one, resume from it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def milestones(count: int) -> list[int]:
 
 
 def run_batch(twin: Twin) -> Path:
-    """All frames that the file names; a store that is there already is continued, a finished one is left as it is.
+    """All frames that the file names; an existing store is continued, a finished one left as it is.
 
     Raises:
         InputError: for frames or a store that do not fit.
@@ -41,7 +41,7 @@ def run_batch(twin: Twin) -> Path:
         raise InputError(f"output.path: found a twin of other frames at {folder}, allowed a new path")
     for count in milestones(len(frames.times)):
         if count > done:
-            twin.assimilate(ObservedFrames(frames.times[:count], frames.grey[:count]))
+            twin.assimilate(frames.first(count))
             save_state(twin, folder)
             logger.info(_line(twin))
     return folder
@@ -52,7 +52,7 @@ def run_watch(twin: Twin, source: Path, idle: float | None) -> Path:
 
     Args:
         source: folder with images and ``times.csv``.
-        idle: end after this many seconds without a new frame; None goes on until it is interrupted.
+        idle: end after this many seconds without a new frame; None waits until interrupted.
 
     Raises:
         InputError: for files or a store that do not fit.
@@ -87,14 +87,13 @@ def _next(twin: Twin, source: Path) -> tuple[np.ndarray, float] | None:
     if limit is not None and len(seen) >= limit:
         return None
     for name, time in read_times(source / TIMES_FILE):
-        if time in seen or not (source / name).exists():
-            continue
-        return _whole_image(source / name), time
+        if time not in seen and (source / name).exists():
+            return _whole_image(source / name), time
     return None
 
 
 def _whole_image(path: Path) -> np.ndarray:
-    """An image that may still be being written: read again until it stays the same size."""
+    """An image that may still be being written: read again until its size stays the same."""
     for _ in range(20):
         size = path.stat().st_size
         try:
@@ -107,11 +106,10 @@ def _whole_image(path: Path) -> np.ndarray:
 
 
 def _begins(frames: ObservedFrames, earlier: ObservedFrames) -> bool:
-    count = len(earlier.times)
-    if count > len(frames.times) or frames.grey.shape[1:] != earlier.grey.shape[1:]:
-        return False
-    same = np.array_equal(frames.grey[:count], earlier.grey, equal_nan=True)
-    return bool(np.array_equal(frames.times[:count], earlier.times) and same)
+    """Whether frames begin with the earlier ones."""
+    start = frames.first(len(earlier.times))
+    same = np.array_equal(start.grey, earlier.grey, equal_nan=True)
+    return same and np.array_equal(start.times, earlier.times)
 
 
 def _line(twin: Twin) -> str:

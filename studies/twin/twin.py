@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
-from studies.twin.config import Threshold, TwinConfig
+from studies.twin.config import TwinConfig
 from studies.twin.diagnostics.identifiability import Determined, identifiability
 from studies.twin.diagnostics.model_check import ModelCheck, check_model
 from studies.twin.forecast import crossing_times, forecast_members, states_of
@@ -176,13 +176,9 @@ class Twin:
 
         Levels and noise are estimated anew with every frame; the first guess of the start is kept.
         """
-        if self.frames is None or self.problem is None:
+        if self.frames is None or self.problem is None or problem.camera != self.problem.camera:
             return False
-        return (
-            frames.times[0] == self.frames.times[0]
-            and len(frames.times) > len(self.frames.times)
-            and problem.camera == self.problem.camera
-        )
+        return bool(frames.times[0] == self.frames.times[0]) and len(frames.times) > len(self.frames.times)
 
     def current(self) -> tuple[ObservedFrames, AssimilationProblem, TwinEstimate]:
         """The frames so far, the estimation problem, and the estimate.
@@ -250,7 +246,8 @@ class Twin:
         values = problem.values(torch.from_numpy(found.posterior.z[: len(made.field)]))
         grey = problem.to_grey(problem.camera.view(torch.from_numpy(made.field)), values).numpy()
         crossings = [
-            (_text(t), crossing_times(when, made.qois[t.qoi], *_level(t))) for t in self.config.forecast.thresholds
+            (t.text, crossing_times(when, made.qois[t.qoi], t.level, upward=t.above is not None))
+            for t in self.config.forecast.thresholds
         ]
         return Forecast(when, made.field, grey, made.qois, made.engine, crossings)
 
@@ -275,16 +272,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _level(threshold: Threshold) -> tuple[float, bool]:
-    """The level, and whether it is passed upwards."""
-    if threshold.above is not None:
-        return threshold.above, True
-    assert threshold.below is not None
-    return threshold.below, False
-
-
-def _text(threshold: Threshold) -> str:
-    level, upward = _level(threshold)
-    return f"{threshold.qoi} {'above' if upward else 'below'} {level:g}"

@@ -97,7 +97,7 @@ def test_diverging_members_do_not_spoil_the_others(monkeypatch: pytest.MonkeyPat
         return found
 
     monkeypatch.setattr(variational, "predict", predict)
-    posterior = ensemble.draw(variational, fit, around, 1.0, 16, 1, 0)
+    posterior = ensemble.draw(around, 16, 1, 0)
     assert 0 < posterior.lost < 16
     assert np.isfinite(posterior.z).all()
     assert bool(torch.isfinite(posterior.lasts).all())

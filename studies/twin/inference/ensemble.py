@@ -49,7 +49,7 @@ CHUNK = 16
 
 @dataclass
 class Posterior:
-    """Members and what is known of them.
+    """Members.
 
     Attributes:
         z: float64 (member, name).
@@ -57,7 +57,7 @@ class Posterior:
         lasts: float32 (member, component, F), states at the last frame.
         predicted: float32 (member, time, pixel y, pixel x), grey values without noise.
         covariance: float64 (name, name), of z, linearised.
-        lost: members whose runs diverged, and which were moved towards the fit until they did not.
+        lost: how many members diverged and were moved towards the fit until they did not.
     """
 
     z: np.ndarray
@@ -69,33 +69,66 @@ class Posterior:
 
 
 @dataclass
-class Linearised:
-    """Runs around the fit.
+class LinearisedFit:
+    """A fit and the runs around it.
 
     Attributes:
+        variational, fit: what was fitted, and the fit.
         information: (name, name) of the frames alone, the start adapting.
         adapted: (name, component, F) change of the increments for a unit change of z.
         sensitivity: (name, time, pixel y, pixel x) of the frames, likewise.
         deviations: (sample, component, F) of the increments at given z.
-        rest: (component, F) by which the fit's increments still miss the minimum at its z.
-        rest_seen: (time, pixel y, pixel x) what that changes in the frames.
+        rest: (component, F) from the fit's increments to the minimum at its z.
+        rest_seen: (time, pixel y, pixel x) its change of the frames.
+        inflation: factor of the noise's variance.
     """
 
+    variational: VariationalProblem
+    fit: VariationalFit
     information: np.ndarray
     adapted: torch.Tensor
     sensitivity: torch.Tensor
     deviations: torch.Tensor
     rest: torch.Tensor
     rest_seen: torch.Tensor
+    inflation: float = 1.0
 
-    def widened(self, inflation: float) -> Linearised:
-        """The same for a noise of this many times the variance; its inflation must be given to :func:`draw` too."""
-        return replace(self, information=self.information / inflation, deviations=self.deviations * inflation**0.5)
+    def widened(self, inflation: float) -> LinearisedFit:
+        """The same for a noise of this many times the variance."""
+        information, deviations = self.information / inflation, self.deviations * inflation**0.5
+        return replace(self, information=information, deviations=deviations, inflation=inflation)
+
+    def start_at(self, z: np.ndarray) -> torch.Tensor:
+        """Coefficients (member, component, F) of the fit's start, adapted to each z (member, name)."""
+        moved = torch.einsum("mn,ncf->mcf", torch.from_numpy(z - self.fit.z).float(), self.adapted)
+        return self.variational.begin(self.fit.increments + moved)
+
+    def polished(self) -> LinearisedFit:
+        """The fit after one Gauss-Newton step for the start and the material together.
+
+        L-BFGS settles the start within tens of iterations, but converges slowly where material and start trade off. The
+        step is taken only where it lowers the cost.
+        """
+        variational, fit = self.variational, self.fit
+        residual = torch.from_numpy(fit.predicted).float() - variational.data + self.rest_seen
+        weighted = (variational.weight * self.sensitivity).double()
+        slope = torch.einsum("ntyx,tyx->n", weighted, residual.double()).numpy()
+        at_rest = fit.increments + self.rest
+        slope += torch.einsum("ncf,cf->n", self.adapted.double(), at_rest.double()).numpy()
+        step = np.linalg.solve(np.eye(len(fit.z)) + self.information, -(slope + fit.z))
+        along = torch.einsum("n,ncf->cf", torch.from_numpy(step).float(), self.adapted) + self.rest
+        for share in (1.0, 0.5, 0.2):
+            z, w = variational.minimise(
+                torch.from_numpy(fit.z + share * step)[None], fit.increments[None] + share * along, 0
+            )
+            if float(variational.last_cost[0]) < fit.cost:
+                return replace(self, fit=variational.fit_at(z, w, fit.calls))
+        return self
 
 
 def linearise(
-    variational: VariationalProblem, fit: VariationalFit, rng: np.random.Generator, iterations: int
-) -> Linearised:
+    variational: VariationalProblem, fit: VariationalFit, rng: np.random.Generator, iterations: int = MOST_BLOCKS
+) -> LinearisedFit:
     """Perturb each parameter, and the frames, around a fit; let the start adapt.
 
     Args:
@@ -103,7 +136,7 @@ def linearise(
     """
     count = len(fit.z)
     z, w = torch.from_numpy(fit.z), fit.increments
-    change = slopes(variational, z, w)
+    change = _slopes(variational, z, w)
     tangent = Tangent(variational, z, w)
     residual = torch.from_numpy(fit.predicted).float() - variational.data
     noise = torch.from_numpy(rng.standard_normal((SAMPLES, *variational.data.shape)).astype(np.float32))
@@ -121,10 +154,12 @@ def linearise(
     weighted = (variational.weight * sensitivity).double()
     information = torch.einsum("ntyx,mtyx->nm", weighted, sensitivity.double())
     information += torch.einsum("ncf,mcf->nm", adapted.double(), adapted.double())
-    return Linearised(information.numpy(), adapted, sensitivity, found[1 + count :], found[0], shown[0])
+    return LinearisedFit(
+        variational, fit, information.numpy(), adapted, sensitivity, found[1 + count :], found[0], shown[0]
+    )
 
 
-def slopes(variational: VariationalProblem, z: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+def _slopes(variational: VariationalProblem, z: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     """Derivatives of the frames (name, time, pixel y, pixel x) with respect to z at a given start, by differences."""
     count = len(z)
     offsets = STEP * torch.cat([torch.eye(count, dtype=torch.float64), -torch.eye(count, dtype=torch.float64)])
@@ -133,34 +168,8 @@ def slopes(variational: VariationalProblem, z: torch.Tensor, w: torch.Tensor) ->
     return (predicted[:count] - predicted[count:]) / (2.0 * STEP)
 
 
-def polished(variational: VariationalProblem, fit: VariationalFit, around: Linearised) -> VariationalFit:
-    """One step of Gauss and Newton's, for the start and the material together.
-
-    L-BFGS settles the start within tens of iterations, but crawls where material and start trade off. The step is taken
-    only where it lowers the cost.
-    """
-    residual = torch.from_numpy(fit.predicted).float() - variational.data + around.rest_seen
-    slope = torch.einsum("ntyx,tyx->n", (variational.weight * around.sensitivity).double(), residual.double()).numpy()
-    at_rest = fit.increments + around.rest
-    slope += torch.einsum("ncf,cf->n", around.adapted.double(), at_rest.double()).numpy()
-    step = np.linalg.solve(np.eye(len(fit.z)) + around.information, -(slope + fit.z))
-    for share in (1.0, 0.5, 0.2):
-        z = torch.from_numpy(fit.z + share * step)[None]
-        along = torch.einsum("n,ncf->cf", torch.from_numpy(step).float(), around.adapted) + around.rest
-        z, w = variational.minimise(z, fit.increments[None] + share * along, 0)
-        if float(variational.last_cost[0]) < fit.cost:
-            with torch.no_grad():
-                predicted, _ = variational.predict(z, variational.begin(w))
-            cost = float(variational.last_cost[0])
-            return replace(fit, z=z[0].numpy(), increments=w[0], cost=cost, predicted=predicted[0].double().numpy())
-    return fit
-
-
 def draw(
-    variational: VariationalProblem,
-    fit: VariationalFit,
-    around: Linearised,
-    inflation: float,
+    around: LinearisedFit,
     members: int,
     steps: int,
     seed: int,
@@ -170,36 +179,33 @@ def draw(
     """The ensemble.
 
     Args:
-        inflation: residuals' variance over sigma^2, correlations counted; ``around`` is widened by it.
         members, steps: of the ensemble and of ES-MDA.
         seed: of all that is random here.
         doubt: deviation (name,) of z that the frames' noise does not explain.
         wider: factor of the deviations of z that the noise explains.
     """
     rng = np.random.default_rng(seed)
-    count = len(fit.z)
+    count = len(around.fit.z)
     eye = np.eye(count)
     apart = np.broadcast_to(doubt, (count,))
     covariance = wider**2 * np.linalg.inv(eye + around.information) + np.outer(apart, apart)
     # The linearised half: the prior and the likelihood to the power 1/2.
     half = np.linalg.inv(eye + 0.5 * around.information)
-    mean = half @ (0.5 * (eye + around.information) @ fit.z)
+    mean = half @ (0.5 * (eye + around.information) @ around.fit.z)
     z = mean + _standard(rng, members, count) @ np.linalg.cholesky(half).T
     if count:
-        z = _second_half(variational, fit, around, inflation, z, steps, rng)
+        z = _second_half(around, z, steps, rng)
         # Perturbations and gain of few members shift their mean by a third of a deviation (32 members; 128: an
         # eighth), always to the same side: the members give the spread, the fit the mean.
-        z = fit.z + wider * (z - z.mean(0))
+        z = around.fit.z + wider * (z - z.mean(0))
         z += _standard(rng, members, 1) * apart
-    starts = member_starts(variational, fit, around, z, rng)
-    return _finite(variational, fit, z, starts, covariance)
+    return _finite(around, z, _member_starts(around, z, rng), covariance)
 
 
-def _finite(
-    variational: VariationalProblem, fit: VariationalFit, z: np.ndarray, starts: torch.Tensor, covariance: np.ndarray
-) -> Posterior:
+def _finite(around: LinearisedFit, z: np.ndarray, starts: torch.Tensor, covariance: np.ndarray) -> Posterior:
     """Members and their runs; those that diverge are moved towards the fit until they do not."""
-    predicted, lasts = _run(variational, z, starts)
+    fit, fitted_start = around.fit, around.variational.begin(around.fit.increments[None])
+    predicted, lasts = _run(around.variational, z, starts)
     lost = ~torch.isfinite(lasts).flatten(1).all(1)
     count = int(lost.sum())
     for halving in range(HALVINGS):
@@ -208,8 +214,8 @@ def _finite(
         # The window's steps suit the fit: a member too far from it may leave their stable range.
         share = 0.5 if halving + 1 < HALVINGS else 1.0
         z[lost.numpy()] += share * (fit.z - z[lost.numpy()])
-        starts[lost] += share * (variational.begin(fit.increments[None]) - starts[lost])
-        predicted[lost], lasts[lost] = _run(variational, z[lost.numpy()], starts[lost])
+        starts[lost] += share * (fitted_start - starts[lost])
+        predicted[lost], lasts[lost] = _run(around.variational, z[lost.numpy()], starts[lost])
         lost = ~torch.isfinite(lasts).flatten(1).all(1)
     return Posterior(z, starts, lasts, predicted, covariance, count)
 
@@ -234,22 +240,15 @@ def _standard(rng: np.random.Generator, members: int, count: int) -> np.ndarray:
     return np.linalg.solve(factor, draws.T).T
 
 
-def _second_half(
-    variational: VariationalProblem,
-    fit: VariationalFit,
-    around: Linearised,
-    inflation: float,
-    z: np.ndarray,
-    steps: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
+def _second_half(around: LinearisedFit, z: np.ndarray, steps: int, rng: np.random.Generator) -> np.ndarray:
     """The other half of the likelihood by ES-MDA on compressed frames: z (member, name)."""
+    variational, fit = around.variational, around.fit
     values, vectors = np.linalg.eigh(around.information)
     informed = values > _LEAST_INFORMATION
     if not informed.any():
         return z
     project = vectors[:, informed].T / np.sqrt(values[informed])[:, None]
-    weighted = (variational.weight * around.sensitivity).double() / inflation
+    weighted = (variational.weight * around.sensitivity).double() / around.inflation
     centre = torch.from_numpy(fit.predicted)
 
     def compressed(frames: torch.Tensor) -> np.ndarray:
@@ -261,8 +260,7 @@ def _second_half(
         for part in range(0, members.shape[1], CHUNK):
             own = members[:, part : part + CHUNK].T
             with torch.no_grad():
-                starts = variational.begin(_adapted(fit, around, own))
-                predicted, _ = variational.predict(torch.from_numpy(own.copy()), starts)
+                predicted, _ = variational.predict(torch.from_numpy(own.copy()), around.start_at(own))
             scores = compressed(predicted)
             # A member that diverges gets its linearised frames: one NaN would spoil the gain of all.
             linear = (own - fit.z) @ (project @ around.information).T
@@ -299,38 +297,25 @@ def _esmda(
     return np.ascontiguousarray(update.m_posterior.T)
 
 
-def _adapted(fit: VariationalFit, around: Linearised, z: np.ndarray) -> torch.Tensor:
-    """The fit's increments, adapted to each z (member, name): (member, component, F)."""
-    return fit.increments + torch.einsum("mn,ncf->mcf", torch.from_numpy(z - fit.z).float(), around.adapted)
-
-
-def member_starts(
-    variational: VariationalProblem, fit: VariationalFit, around: Linearised, z: np.ndarray, rng: np.random.Generator
-) -> torch.Tensor:
+def _member_starts(around: LinearisedFit, z: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
     """Coefficients of the starts (member, component, F): the fit, adapted to each z, with deviations, inside bounds."""
-    basis, grid, process = variational.window.basis, variational.problem.camera.grid, variational.problem.process
+    variational = around.variational
+    basis, process = variational.window.basis, variational.problem.process
     fields = variational.where * basis.inverse(variational.spread * around.deviations)
     starts = []
     for part in range(0, len(z), CHUNK):
         own = z[part : part + CHUNK]
-        centre = basis.inverse(variational.begin(_adapted(fit, around, own)))
-        weights = mixing_weights(rng, len(own), len(fields), basis.shape, grid)
+        centre = basis.inverse(around.start_at(own))
+        weights = mixing_weights(rng, len(own), len(fields), basis.shape, variational.problem.camera.grid)
         deviation = torch.einsum("msyx,scyx->mcyx", weights, fields)
         if process.conserves_mean:
-            deviation = _with_likely_means(deviation, fields, rng)
+            # Local weights mix regions in different shares, which makes the mean far less certain than the samples'.
+            normal = torch.from_numpy(rng.standard_normal(len(own))).float()
+            mean = fields.mean((-3, -2, -1)).square().mean().sqrt() * normal
+            deviation = deviation - deviation.mean((-2, -1), keepdim=True) + mean[:, None, None, None]
         varied = process.model.unbiased(centre + deviation, centre, fields)
         starts.append(basis.forward(process.model.limited(varied)))
     return torch.cat(starts)
-
-
-def _with_likely_means(deviation: torch.Tensor, fields: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Deviations (member, component, *shape) whose means are as uncertain as the means of the samples ``fields``.
-
-    Local weights mix regions in different shares, which would make the mean far less certain than it is.
-    """
-    normal = torch.from_numpy(rng.standard_normal(len(deviation))).float()
-    mean = fields.mean((-3, -2, -1)).square().mean().sqrt() * normal
-    return deviation - deviation.mean((-2, -1), keepdim=True) + mean[:, None, None, None]
 
 
 def mixing_weights(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from solvers.grids.spectral_basis import basis_for
-from studies.twin.inference.ensemble import MOST_BLOCKS, Posterior, draw, linearise, polished
+from studies.twin.inference.ensemble import Posterior, draw, linearise
 from studies.twin.inference.residuals import Residuals, residuals_of
 from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
 from studies.twin.model.increments import rewhitened
@@ -69,80 +69,122 @@ def estimate(
         seed: of all that is random.
         before: the estimate without the last frame; its first frame must be the same.
     """
+    search = _Search(problem, frames, iterations)
     start = before.start if before is not None else first_start(problem, frames)
     count = len(frames.times)
     if before is None or count <= ALWAYS_SCAN or count & (count - 1) == 0:
-        fit, variational, start = _from_scratch(problem, frames, start, iterations, before)
-        fit, variational, start = _other_start(problem, frames, iterations, fit, variational, start)
+        found = search.from_scratch(start, before.fit if before else None)
+        fit, variational, doubt = search.with_other_start(*found)
     else:
-        share = max(8, round(WARM_SHARE * iterations))
-        fit, variational = _descend(problem, frames, start, before.fit, share)
-    rng = np.random.default_rng([seed, count, 1])
-    around = linearise(variational, fit, rng, MOST_BLOCKS)
-    fit = polished(variational, fit, around)
-    residuals = residuals_of(frames, fit.predicted, problem.sigma, problem.grey.span)
+        fit, variational = search.descend(start, before.fit, max(8, round(WARM_SHARE * iterations)))
+        doubt = start.doubt
+    around = linearise(variational, fit, np.random.default_rng([seed, count, 1])).polished()
+    residuals = residuals_of(frames, around.fit.predicted, problem.sigma, problem.grey.span)
     around = around.widened(residuals.inflation)
-    doubt = 0.0 if start.doubt is None else start.doubt
     member_seed = int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])
-    posterior = draw(
-        variational, fit, around, residuals.inflation, members, steps, member_seed, doubt, problem.process.widening
-    )
-    return TwinEstimate(fit, posterior, residuals, start, fit.calls + variational.calls)
+    apart = 0.0 if doubt is None else doubt
+    posterior = draw(around, members, steps, member_seed, apart, problem.process.widening)
+    calls = around.fit.calls + variational.calls
+    return TwinEstimate(around.fit, posterior, residuals, replace(variational.start, doubt=doubt), calls)
 
 
-def _from_scratch(
-    problem: AssimilationProblem,
-    frames: ObservedFrames,
-    start: FirstGuess,
-    iterations: int,
-    before: TwinEstimate | None,
-    shares: tuple[float, ...] = (1.0,),
-) -> tuple[VariationalFit, VariationalProblem, FirstGuess]:
-    """The fit from the best candidate; from a first guess with its grey levels where that costs less.
+class _Search:
+    """Searches for the most probable fit to frames; results are fits with the problems that they solve."""
 
-    Levels read off a histogram may be 6 % of the range off. A first guess with wrong levels is wrong in every cell at
-    once, which increments with the spectrum of moved interfaces explain at the expense of kappa.
-    """
-    if len(frames.times) == 1:
-        at = before.fit if before else _without_increments(problem, start, np.zeros(len(problem.names)))
-        return *_descend(problem, frames, start, at, iterations), start
-    best = _candidate(problem, frames, start, before)
-    if "level_low" in problem.names and len(frames.times) > 2:
-        values = problem.values(torch.from_numpy(best.z)[None])
-        low, high = float(values["level_low"][0]), float(values["level_high"][0])
-        fresh = first_start(replace(problem, grey=replace(problem.grey, low=low, high=high)), frames, shares)
-        at = _without_increments(problem, fresh, best.z, best.calls)
-        fit, variational = _descend(problem, frames, fresh, at, iterations)
-        if rank(fit) < rank(best):
-            return fit, variational, fresh
-        best.calls = fit.calls
-    return *_descend(problem, frames, start, best, iterations), start
+    def __init__(self, problem: AssimilationProblem, frames: ObservedFrames, iterations: int) -> None:
+        self.problem, self.frames, self.iterations = problem, frames, iterations
 
+    def from_scratch(
+        self, start: FirstGuess, before: VariationalFit | None, weights: tuple[float, ...] = (1.0,)
+    ) -> tuple[VariationalFit, VariationalProblem]:
+        """The fit from the best candidate; from a first guess with its grey levels where that costs less.
 
-def _other_start(
-    problem: AssimilationProblem,
-    frames: ObservedFrames,
-    iterations: int,
-    fit: VariationalFit,
-    variational: VariationalProblem,
-    start: FirstGuess,
-) -> tuple[VariationalFit, VariationalProblem, FirstGuess]:
-    """The fit from a start in the mean of the first frames, where it costs less.
+        Levels read off a histogram may be 6 % of the range off. A first guess with wrong levels is wrong in every cell
+        at once, which increments with the spectrum of moved interfaces explain at the expense of kappa.
 
-    In noise (never in clean frames) grains are missed or invented. The mean has less of it, but small grains vanish and
-    boundaries move meanwhile: the cost over all frames decides. The difference of the two fits is an error of the
-    material from grains that are cut wrongly, which the start keeps as ``doubt``.
-    """
-    if len(frames.times) < len(MEAN_OF) or noise_share(problem) < problem.process.doubtful_noise:
-        return fit, variational, start
-    mean = first_start(problem, frames, MEAN_OF)
-    again, its_variational, other = _from_scratch(problem, frames, mean, iterations, None, MEAN_OF)
-    doubt = doubt_of(fit, again, frames)
-    calls = fit.calls + again.calls
-    if rank(again) < rank(fit):
-        fit, variational, start = again, its_variational, other
-    fit.calls = calls
-    return fit, variational, replace(start, doubt=doubt)
+        Args:
+            before: a fit to begin from, beside those of a scan.
+            weights: of the first frames in the first guess.
+        """
+        problem = self.problem
+        if len(self.frames.times) == 1:
+            at = before or _without_increments(problem, start, np.zeros(len(problem.names)))
+            return self.descend(start, at, self.iterations)
+        best = self._candidate(start, before)
+        if "level_low" in problem.names and len(self.frames.times) > 2:
+            values = problem.values(torch.from_numpy(best.z)[None])
+            low, high = float(values["level_low"][0]), float(values["level_high"][0])
+            levelled = replace(problem, grey=replace(problem.grey, low=low, high=high))
+            fresh = first_start(levelled, self.frames, weights)
+            found = self.descend(fresh, _without_increments(problem, fresh, best.z, best.calls), self.iterations)
+            if rank(found[0]) < rank(best):
+                return found
+            best.calls = found[0].calls
+        return self.descend(start, best, self.iterations)
+
+    def with_other_start(
+        self, fit: VariationalFit, variational: VariationalProblem
+    ) -> tuple[VariationalFit, VariationalProblem, np.ndarray | None]:
+        """The fit from a start in the mean of the first frames, where it costs less; and the doubt of the start.
+
+        In noise (never in clean frames) grains are missed or invented. The mean has less of it, but small grains vanish
+        and boundaries move meanwhile: the cost over all frames decides. The difference of the two fits is an error of
+        the material from grains that are cut wrongly.
+        """
+        problem, frames = self.problem, self.frames
+        if len(frames.times) < len(MEAN_OF) or problem.noise_share < problem.process.doubtful_noise:
+            return fit, variational, variational.start.doubt
+        again, other = self.from_scratch(first_start(problem, frames, MEAN_OF), None, MEAN_OF)
+        doubt = doubt_of(fit, again, frames)
+        calls = fit.calls + again.calls
+        if rank(again) < rank(fit):
+            fit, variational = again, other
+        return replace(fit, calls=calls), variational, doubt
+
+    def _candidate(self, start: FirstGuess, before: VariationalFit | None) -> VariationalFit:
+        """From a coarse scan, and from the last fit if there is one: the better of them.
+
+        Further corners of the scan are tried only where the first does not come down to the noise.
+        """
+        at = _typical(self.problem, np.zeros(len(self.problem.names)))
+        rough = VariationalProblem(self.problem, self.frames, start, *at, coarse=True)
+        found = [] if before is None else [self.descend(start, before, FIRST_ITERATIONS)[0]]
+        count = len(self.frames.times)
+        # Cost of a right fit, and a standard deviation more: half a chi-square of as many pixels as are seen.
+        pixels = float(self.frames.seen.sum())
+        expected = 0.5 * pixels + (0.5 * pixels) ** 0.5
+        for z in rough.scan(CANDIDATES):
+            fit = _without_increments(self.problem, start, z)
+            for part in growing(count):
+                # A short window hardly determines mobility, which would drift to where nothing moves.
+                whole, window = part == count, _Search(self.problem, self.frames.first(part), self.iterations)
+                fit, _ = window.descend(start, fit, FIRST_ITERATIONS, material=whole)
+            found.append(fit)
+            if rank(fit) < expected:
+                break
+        best = min(found, key=rank)
+        best.calls = rough.calls + sum(fit.calls for fit in found)
+        return best
+
+    def descend(
+        self, start: FirstGuess, at: VariationalFit, iterations: int, material: bool = True
+    ) -> tuple[VariationalFit, VariationalProblem]:
+        """L-BFGS from a fit; again on another window where the material has moved far from the one that chose it."""
+        z, w, shape, old = torch.from_numpy(at.z)[None], at.increments[None], at.shape, at.kappa
+        calls, grid = at.calls, self.problem.camera.grid
+        for _ in range(3):
+            mobility, kappa = _typical(self.problem, z[0].numpy())
+            variational = VariationalProblem(self.problem, self.frames, start, mobility, kappa)
+            w = rewhitened(w, start.amplitude, grid, (shape, old), (variational.window.basis, kappa))
+            shape, old = variational.window.shape, kappa
+            z, w = variational.minimise(z, w, iterations, material=material)
+            new_mobility, new_kappa = _typical(self.problem, z[0].numpy())
+            calls += variational.calls
+            if max(new_mobility / mobility, mobility / new_mobility, new_kappa / kappa, kappa / new_kappa) < MOVED:
+                break
+        fit = variational.fit_at(z, w, calls)
+        variational.calls = 0
+        return fit, variational
 
 
 def doubt_of(one: VariationalFit, other: VariationalFit, frames: ObservedFrames) -> np.ndarray:
@@ -164,50 +206,15 @@ def rank(fit: VariationalFit) -> float:
     return fit.cost if np.abs(fit.z).max(initial=0.0) < PLAUSIBLE else math.inf
 
 
-def first_start(problem: AssimilationProblem, frames: ObservedFrames, shares: tuple[float, ...] = (1.0,)) -> FirstGuess:
+def first_start(
+    problem: AssimilationProblem, frames: ObservedFrames, weights: tuple[float, ...] = (1.0,)
+) -> FirstGuess:
     """The first guess, from a mean of the first frames with these weights."""
-    weights = np.array(shares) / sum(shares)
-    grey = sum(w * frames.filled(i) for i, w in enumerate(weights))
+    shares = np.array(weights) / sum(weights)
+    grey = sum(share * frames.filled(i) for i, share in enumerate(shares))
     image = problem.camera.spread(problem.from_grey(np.asarray(grey)))
-    noise = problem.process.contrast * noise_share(problem) * float(np.sqrt(np.square(weights).sum()))
+    noise = problem.process.contrast * problem.noise_share * float(np.sqrt(np.square(shares).sum()))
     return problem.process.model.first_guess(image, problem.camera.grid, noise)
-
-
-def noise_share(problem: AssimilationProblem) -> float:
-    """Standard deviation of the noise over the grey range."""
-    return problem.sigma / problem.grey.span
-
-
-def _candidate(
-    problem: AssimilationProblem, frames: ObservedFrames, start: FirstGuess, before: TwinEstimate | None
-) -> VariationalFit:
-    """From a coarse scan, and from the last fit if there is one: the better of them.
-
-    Further corners of the scan are tried only where the first does not come down to the noise.
-    """
-    names = problem.names
-    rough = VariationalProblem(problem, frames, start, *_typical(problem, np.zeros(len(names))), coarse=True)
-    found: list[VariationalFit] = []
-    if before is not None:
-        found.append(_descend(problem, frames, start, before.fit, FIRST_ITERATIONS)[0])
-    for z in rough.scan(CANDIDATES):
-        fit = _without_increments(problem, start, z)
-        for part in growing(len(frames.times)):
-            # A short window hardly determines mobility, which would drift to where nothing moves.
-            whole = part == len(frames.times)
-            fit, _ = _descend(problem, first(frames, part), start, fit, FIRST_ITERATIONS, material=whole)
-        found.append(fit)
-        if rank(fit) < _expected(frames):
-            break
-    best = min(found, key=rank)
-    best.calls = rough.calls + sum(fit.calls for fit in found)
-    return best
-
-
-def _expected(frames: ObservedFrames) -> float:
-    """Cost of a right fit, and a standard deviation more: half a chi-square of as many pixels as are seen."""
-    count = float(frames.seen.sum())
-    return 0.5 * count + (0.5 * count) ** 0.5
 
 
 def growing(count: int) -> list[int]:
@@ -222,11 +229,6 @@ def growing(count: int) -> list[int]:
     return lengths
 
 
-def first(frames: ObservedFrames, count: int) -> ObservedFrames:
-    """The first frames."""
-    return ObservedFrames(frames.times[:count], frames.grey[:count])
-
-
 def _without_increments(
     problem: AssimilationProblem, start: FirstGuess, z: np.ndarray, calls: int = 0
 ) -> VariationalFit:
@@ -237,34 +239,6 @@ def _without_increments(
 
 
 def _typical(problem: AssimilationProblem, z: np.ndarray) -> tuple[float, float]:
+    """Mobility and kappa at z (name,)."""
     values = problem.values(torch.from_numpy(z)[None])
     return float(values["mobility"][0]), float(values["kappa"][0])
-
-
-def _descend(
-    problem: AssimilationProblem,
-    frames: ObservedFrames,
-    start: FirstGuess,
-    at: VariationalFit,
-    iterations: int,
-    material: bool = True,
-) -> tuple[VariationalFit, VariationalProblem]:
-    """L-BFGS from a fit; again on another window where the material has moved far from the one that chose it."""
-    z, w, shape, old = torch.from_numpy(at.z)[None], at.increments[None], at.shape, at.kappa
-    calls = 0
-    for _ in range(3):
-        mobility, kappa = _typical(problem, z[0].numpy())
-        variational = VariationalProblem(problem, frames, start, mobility, kappa)
-        w = rewhitened(w, start.amplitude, problem.camera.grid, (shape, old), (variational.window.basis, kappa))
-        shape, old = variational.window.shape, kappa
-        z, w = variational.minimise(z, w, iterations, material=material)
-        new_mobility, new_kappa = _typical(problem, z[0].numpy())
-        calls += variational.calls
-        if max(new_mobility / mobility, mobility / new_mobility, new_kappa / kappa, kappa / new_kappa) < MOVED:
-            break
-    with torch.no_grad():
-        predicted, _ = variational.predict(z, variational.begin(w))
-    variational.calls = 0
-    cost = float(variational.last_cost[0])
-    fit = VariationalFit(z[0].numpy(), w[0], shape, old, cost, predicted[0].double().numpy(), at.calls + calls)
-    return fit, variational

@@ -54,8 +54,7 @@ class Tangent:
     def frames(self, change: torch.Tensor) -> torch.Tensor:
         """Change of the frames (batch, time, pixel y, pixel x), grey values, for changes (batch, component, F) of w."""
         variational = self._variational
-        basis = variational.window.basis
-        start = basis.forward(variational.where * basis.inverse(variational.spread * change))
+        start = variational.increments(change)
         seen, _ = variational.window.run(start, self._values, _Replaying(self._recorded))
         variational.calls += len(change)
         return self._gain * variational.problem.camera.view(seen)

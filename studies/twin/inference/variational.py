@@ -1,4 +1,4 @@
-"""Fits material, grey levels and start to all frames at once: strong-constraint 4D-Var through a differentiable window.
+"""Fits material, grey levels and start to all frames: strong-constraint 4D-Var through a differentiable window.
 
 Le Dimet and Talagrand (1986), doi:10.3402/tellusa.v38i2.11706. The cost is that of a Gaussian posterior,
 
@@ -59,6 +59,11 @@ class AssimilationProblem:
     def sigma(self) -> float:
         """Standard deviation that residuals are measured with, grey values."""
         return float(np.hypot(self.grey.noise, self.model_error * self.grey.span))
+
+    @property
+    def noise_share(self) -> float:
+        """The same over the grey range."""
+        return self.sigma / self.grey.span
 
     def values(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """Parameters and levels by name, (batch,) each, from z (batch, name)."""
@@ -141,8 +146,12 @@ class VariationalProblem:
 
     def begin(self, w: torch.Tensor) -> torch.Tensor:
         """Coefficients of the start (batch, component, F) from whitened increments."""
+        return self.base + self.increments(w)
+
+    def increments(self, w: torch.Tensor) -> torch.Tensor:
+        """Increments of the start (batch, component, F) from whitened ones."""
         basis = self.window.basis
-        return self.base + basis.forward(self.where * basis.inverse(self.spread * w))
+        return basis.forward(self.where * basis.inverse(self.spread * w))
 
     def predict(self, z: torch.Tensor, start: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames as grey values (batch, time, pixel y, pixel x), and the last state (batch, component, F)."""
@@ -150,6 +159,13 @@ class VariationalProblem:
         self.calls += len(z)
         frames, last = self.window.run(start, values)
         return self.problem.to_grey(self.problem.camera.view(frames), values), last
+
+    def fit_at(self, z: torch.Tensor, w: torch.Tensor, calls: int) -> VariationalFit:
+        """The fit of a batch of one, as :meth:`minimise` returns it."""
+        with torch.no_grad():
+            predicted, _ = self.predict(z, self.begin(w))
+        cost, seen = float(self.last_cost[0]), predicted[0].double().numpy()
+        return VariationalFit(z[0].numpy(), w[0], self.window.shape, self.kappa, cost, seen, calls)
 
     def with_best_levels(self, z: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
         """z with the grey levels that fit frames of the field (batch, time, pixel y, pixel x) best.
@@ -177,10 +193,10 @@ class VariationalProblem:
         return 0.5 * (self.weight * residual.square()).double().sum((1, 2, 3))
 
     def moving_misfit(self, predicted: torch.Tensor) -> torch.Tensor:
-        """As :meth:`misfit`, without what is the same in all frames after the first: (batch,) float64.
+        """As :meth:`misfit`, without the part that is the same in all frames after the first: (batch,) float64.
 
-        A first guess fits its frame badly once it has relaxed. That misfit stands still and would favour materials in
-        which nothing moves.
+        A first guess changes while it relaxes. The misfit that this leaves is constant in time and would favour
+        materials in which nothing moves.
         """
         if len(self.frames.times) < 3:
             return self.misfit(predicted)

@@ -35,6 +35,10 @@ class ObservedFrames:
         """bool (time, y, x), pixels that carry a value."""
         return np.isfinite(self.grey)
 
+    def first(self, count: int) -> ObservedFrames:
+        """The first frames."""
+        return ObservedFrames(self.times[:count], self.grey[:count])
+
     def filled(self, index: int) -> np.ndarray:
         """Frame (y, x) with unseen pixels taken from the nearest seen one, in time first and then in space."""
         frame = self.grey[index].copy()
