@@ -64,7 +64,7 @@ class Setting:
         """What :meth:`as_dict` gave, by way of JSON."""
         return cls(**{**data, "shape": tuple(int(n) for n in data["shape"])})
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
 

@@ -60,7 +60,7 @@ class QoiFit:
     error: float
     seed_spread: float
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """All but the arrays, for JSON."""
         return {
             "form": asdict(self.smoother.form),

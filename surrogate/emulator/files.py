@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 ARRAYS, SUMMARY = "emulator.npz", "emulator.json"
 
 
-def write_files(folder: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+def write_files(folder: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, object]) -> None:
     """Write arrays and a description of them.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -71,7 +72,7 @@ def load_rollout_surrogate(name_or_path: str | Path, device: str = "cpu") -> Rol
     return cast("RolloutSurrogate", model)
 
 
-def save_model(folder: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+def save_model(folder: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, object]) -> None:
     """Writes a model; ``about`` is completed by format and sha256."""
     from safetensors.torch import save as save_bytes
 
@@ -81,7 +82,7 @@ def save_model(folder: Path, tensors: dict[str, torch.Tensor], about: dict[str, 
     write_text(folder / MODEL, json.dumps(complete, indent=1) + "\n")
 
 
-def update_model(folder: Path, **changes: Any) -> None:
+def update_model(folder: Path, **changes: object) -> None:
     """Replaces entries of ``model.json`` (calibration, domain)."""
     about = read_about(folder) | changes
     write_text(folder / MODEL, json.dumps(about, indent=1) + "\n")
@@ -118,7 +119,7 @@ def fingerprint(name_or_path: str | Path) -> str:
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def read_tensors(folder: Path, about: dict[str, Any]) -> dict[str, torch.Tensor]:
+def read_tensors(folder: Path, about: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The weights, after their checksum has been compared; nothing is ever unpickled.
 
     Raises:

@@ -80,14 +80,21 @@ class _Depthwise(torch.autograd.Function):
     """field (b, y, x, c), weight (ky, kx, c), bias (c,), gain and shift (b, c), all contiguous."""
 
     @staticmethod
-    def forward(ctx: Any, field: Any, weight: Any, bias: Any, gain: Any, shift: Any) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        field: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        gain: torch.Tensor,
+        shift: torch.Tensor,
+    ) -> torch.Tensor:
         out = _run(field, weight, bias.expand_as(gain), gain)
         out += shift[:, None, None]
         ctx.save_for_backward(field, weight, bias, gain)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Any) -> Any:
+    def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         field, weight, bias, gain = ctx.saved_tensors
         slope = slopes[0].contiguous()
         sums = torch.zeros(len(field), *weight.shape, dtype=field.dtype)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -112,12 +113,14 @@ class Trainable:
     Attributes:
         network: initialised.
         task: what it learns.
-        about: entries of ``model.json``, ``settings`` among them; part of the identity of a training.
+        settings: shape of the network.
+        about: further entries of ``model.json``; part of the identity of a training, like the settings.
     """
 
     network: nn.Module
     task: Task
-    about: dict[str, Any]
+    settings: dict[str, float]
+    about: Mapping[str, object]
 
 
 class NetworkBlock(StrictModel):
@@ -138,7 +141,7 @@ class NetworkBlock(StrictModel):
         """
 
     def adapted(
-        self, weights: dict[str, torch.Tensor], found: dict[str, Any], own: dict[str, Any]
+        self, weights: dict[str, torch.Tensor], found: dict[str, float], own: dict[str, float]
     ) -> dict[str, torch.Tensor] | None:
         """Weights of a network of settings ``found`` for one of ``own``; None where they cannot serve."""
         return weights if found == own else None

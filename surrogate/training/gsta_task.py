@@ -154,4 +154,4 @@ class GstaNetwork(NetworkBlock):
             bfloat16=chosen.precision == "bfloat16",
             lean=clips.lean,
         )
-        return Trainable(GstaNet(settings), task, {"settings": asdict(settings), "clips": clips.model_dump()})
+        return Trainable(GstaNet(settings), task, asdict(settings), {"clips": clips.model_dump()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -223,11 +223,11 @@ class JumpNetwork(NetworkBlock):
             bfloat16=chosen.precision == "bfloat16",
             validation_start=chosen.validation_start,
         )
-        about = {"settings": asdict(settings), "schedule": asdict(schedule), "validation_sha256": validation.digest}
-        return Trainable(JumpNet(settings), task, about)
+        about = {"schedule": asdict(schedule), "validation_sha256": validation.digest}
+        return Trainable(JumpNet(settings), task, asdict(settings), about)
 
     def adapted(
-        self, weights: dict[str, torch.Tensor], found: dict[str, Any], own: dict[str, Any]
+        self, weights: dict[str, torch.Tensor], found: dict[str, float], own: dict[str, float]
     ) -> dict[str, torch.Tensor] | None:
         """The reach may differ."""
         if {**found, "reach": 0.0} != {**own, "reach": 0.0}:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -56,7 +55,7 @@ def train_recipe(recipe: Recipe, minutes: float | None, target: Path, threads: i
         seed=chosen.seed,
         threads=threads,
     )
-    identity = json.dumps([made.about, data.digest, chosen.optimiser], sort_keys=True)
+    identity = json.dumps([{"settings": made.settings, **made.about}, data.digest, chosen.optimiser], sort_keys=True)
     folder = CHECKPOINTS / recipe.name
     logger.info(f"{recipe.name}: {len(data.fields)} trajectories, checkpoints in {folder}")
     progress = train(network, made.task, settings, folder, hashlib.sha256(identity.encode()).hexdigest())
@@ -67,14 +66,13 @@ def train_recipe(recipe: Recipe, minutes: float | None, target: Path, threads: i
     return f"{target}: score {progress.best:.4f} after {progress.elapsed / 60:.1f} min, {progress.step} steps"
 
 
-def _begin_with(recipe: Recipe, made: Trainable, model: str) -> dict[str, Any]:
+def _begin_with(recipe: Recipe, made: Trainable, model: str) -> dict[str, object]:
     """Take over the weights of a model; returns what the new model's file says of it."""
     folder = folder_of(model)
     about = read_about(folder)
     weights = None
     if about["kind"] == recipe.network.kind:
-        found, own = dict(about["settings"]), dict(made.about["settings"])
-        weights = recipe.network.adapted(read_tensors(folder, about), found, own)
+        weights = recipe.network.adapted(read_tensors(folder, about), dict(about["settings"]), made.settings)
     if weights is None:
         raise InputError(f"--start: found a model of another network, {folder}, allowed one of the recipe's")
     made.network.load_state_dict(weights)
@@ -82,12 +80,13 @@ def _begin_with(recipe: Recipe, made: Trainable, model: str) -> dict[str, Any]:
     return {"started_from": {"sha256": about["weights_sha256"], "minutes": minutes}}
 
 
-def _about(recipe: Recipe, made: Trainable, data: TrajectorySet) -> dict[str, Any]:
+def _about(recipe: Recipe, made: Trainable, data: TrajectorySet) -> dict[str, object]:
     """What ``model.json`` says of the making of a model."""
     return {
         "name": recipe.name,
         "process": recipe.process,
         "kind": recipe.network.kind,
+        "settings": made.settings,
         **made.about,
         **({"handover": recipe.handover.model_dump()} if recipe.handover else {}),
         "recipe": recipe.model_dump(),

@@ -160,7 +160,7 @@ class Domain:
             raise InputError(f"domain: features of shape {(batch, len(self.frames.names))}, but got {rows.shape}")
         return rows
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
 
@@ -199,8 +199,8 @@ def read_domain(process: str, data: Mapping[str, Any]) -> Domain:
     return domain
 
 
-def _tuples(table: np.ndarray) -> Any:
-    return tuple(_tuples(row) for row in table) if table.ndim > 1 else tuple(float(v) for v in table)
+def _tuples(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in table.tolist())
 
 
 def fit_domain(
@@ -277,7 +277,7 @@ def _references(
     white = (rows - centre) @ whitening
     # Rounding keeps model files small.
     references = white[_spread_out(white, draw)].round(4)
-    return FrameDomain(names, _tuples(centre), _tuples(whitening), _tuples(references), np.inf)
+    return FrameDomain(names, tuple(centre.tolist()), _tuples(whitening), _tuples(references), np.inf)
 
 
 def _spread_out(points: np.ndarray, draw: np.random.Generator) -> np.ndarray:
