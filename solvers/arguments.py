@@ -1,4 +1,4 @@
-"""Checks of what users hand to the solvers: one clear line each."""
+"""Checks of the arguments of the solvers; each error is one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does an answer keep its tolerance? Measured by refining everything and looking at what changes."""
+"""Audits: the error of an answer, estimated by solving again with finer steps and a finer grid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Audit:
     """Outcome of :func:`audit`.
 
     Attributes:
-        tolerance: what was promised.
+        tolerance: of the answer.
         error: (batch, time) relative L2 difference from the refined solution: an estimate of the error against the
             converged PDE, too low by at most the refined solution's own error, about a fifth of it.
         states: the refined answer, the better one to keep.
@@ -45,7 +45,7 @@ def audit(
 
     Args:
         problem, initial, times, tolerance, dtype, device: as for :func:`solvers.simulate`.
-        answer: what ``simulate`` gave for them, if at hand; computed otherwise.
+        answer: what ``simulate`` gave for them, computed where it is not given.
 
     Raises:
         InputError: as :func:`solvers.simulate`.

@@ -1,4 +1,4 @@
-"""What a rollout gives back: fields at the requested times, with the free energy of the resolved solution."""
+"""Frames: fields at the requested times, with the free energy of the resolved solution."""
 
 from __future__ import annotations
 

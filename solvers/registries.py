@@ -90,7 +90,7 @@ class Registry(Generic[T]):
         return item
 
     def registered(self) -> dict[str, T]:
-        """Those that were added by a call, which other processes do not know by themselves."""
+        """Those that were added by a call, which other Python processes do not have yet."""
         return dict(self._extra)
 
     def unregister(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""``simulate``: the answer to a tolerance, whatever that takes."""
+"""Solves problems to a tolerance: chooses steps and internal grid, and samples the answer on the user's grid."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def solve(
     """As :func:`simulate`, with the free energy and the cost.
 
     Args:
-        refine: halve the steps and refine the internal grid by 5/4 this many times beyond what the tolerance asks
-            for; what an audit compares with.
+        refine: halve the steps and refine the internal grid by 5/4 this many times beyond what the tolerance
+            needs; what an audit compares with.
     """
     initial = check_fields(initial, problem.grid, problem.state_axes).to(device, dtype)
     rows = check_times(times, len(initial))
@@ -110,7 +110,7 @@ def solve(
 
 
 def internal_shapes(problem: Problem, batch: int, tolerance: float, refine: int = 0) -> list[tuple[int, ...]]:
-    """Per sample, the cells of the internal grid that the tolerance asks for."""
+    """Per sample, the cells of the internal grid that the tolerance needs."""
     model = process_named(problem.process).accuracy
     lengths = problem.reduced_kappa(batch).sqrt().tolist()
     return [internal_shape(problem.grid, model.spacing(tolerance, xi) / 1.25**refine) for xi in lengths]

@@ -197,8 +197,8 @@ def check_labels(labels: torch.Tensor, grid: Grid) -> torch.Tensor:
 def order_parameters(labels: torch.Tensor, grid: Grid, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """The dense start: one order parameter for each grain.
 
-    The indicator of each grain, convolved with a Gaussian of standard deviation one cell as the boundary asks
-    (band-limited: its spectrum has fallen to exp(-pi^2 / 2) at the grid's Nyquist wavenumber).
+    The indicator of each grain, convolved with a Gaussian of standard deviation one cell that is periodic or
+    mirrored as the grid (band-limited: its spectrum has fallen to exp(-pi^2 / 2) at the grid's Nyquist wavenumber).
 
     Args:
         labels: (batch, *shape) non-negative integers, every sample with the same labels.

@@ -4,7 +4,7 @@ Grains that are far apart use one field: its value is the sum of theirs, and the
 exp(-distance sqrt((2 gamma - 1) / kappa)), overlap too little to matter. The tracker keeps one map of owners. At
 checks it finds where each field's grains have gone, moves a grain to another field before two grains of one field
 come close (all levels of the integrator's history alike, so that the dynamics goes on undisturbed), adds a field when
-none has room, and gives fields up as grains vanish. Krill and Chen (2002), doi:10.1016/S1359-6454(02)00084-8, and
+none has room, and drops fields as grains vanish. Krill and Chen (2002), doi:10.1016/S1359-6454(02)00084-8, and
 Permann et al. (2016), doi:10.1016/j.commatsci.2015.12.042, share fields on this principle.
 """
 
@@ -32,10 +32,10 @@ Index = tuple[slice | torch.Tensor, ...]
 _OVERLAP = 3000.0
 # A grain enters a field only where it has this many decay lengths more than that.
 _MARGIN = 2.5
-# Approach between checks, in decay lengths, and the speed of approach it is reckoned with, in kappa / interface length.
+# Approach between checks, in decay lengths, and the speed of approach assumed, in kappa / interface length.
 _APPROACH = 1.0
 _SPEED = 0.7
-# Giving up a field is tried when the number of grains has fallen to this share since the last attempt.
+# Emptying a field is tried when the number of grains has fallen to this share since the last attempt.
 _FEWER = 0.95
 # The initial profile is one cell wide whatever kappa is: at this many cells its tail is below 1e-4.
 _INITIAL_CELLS = 5.0
@@ -230,7 +230,7 @@ class GrainTracker:
         return (slice(None), *(torch.from_numpy(i) for i in index)), weight
 
     def _drop_empty(self, stepper: AdaptiveMultistep, values: torch.Tensor) -> None:
-        """Gives up fields without grains whose remnants have decayed."""
+        """Drops fields without grains whose remnants have decayed."""
         used = np.unique(self.field_of[np.unique(self.owner)])
         heights = values.abs().flatten(1).amax(1).cpu().numpy()
         keep = [k for k in range(self.fields) if k in used or heights[k] > self._negligible]

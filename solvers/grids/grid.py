@@ -1,4 +1,4 @@
-"""The grid on which users give and receive fields."""
+"""The user's grid."""
 
 from __future__ import annotations
 

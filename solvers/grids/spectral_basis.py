@@ -132,7 +132,7 @@ class PeriodicBasis:
 
 
 def _folded(spectrum: torch.Tensor, axis: int, m: int) -> torch.Tensor:
-    """Modes of one complex axis of n entries onto those that m <= n <= 2 m points tell apart."""
+    """Modes of one complex axis of n entries onto those that m <= n <= 2 m points distinguish."""
     n = spectrum.shape[axis]
     if n == m:
         return spectrum
@@ -286,7 +286,7 @@ def _cached_basis(
     shape: tuple[int, ...], lengths: tuple[float, ...], boundary: str, dtype: torch.dtype, device: str
 ) -> Basis:
     kind = PeriodicBasis if boundary == "periodic" else CosineBasis
-    with torch.inference_mode(False):  # cached: whoever asks next may want gradients
+    with torch.inference_mode(False):  # a cached basis may be used with gradients next
         return kind(shape, lengths, dtype, torch.device(device))
 
 

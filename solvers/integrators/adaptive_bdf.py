@@ -69,8 +69,8 @@ class AdaptiveMultistep:
         self._newest = 0
         self._count = np.ones(batch, dtype=np.int64)
         self._rejections = np.zeros(batch, dtype=np.int64)
-        # What rounding alone makes of a step: no error below it can be asked for, though what errors are measured
-        # against may die out (noise outside the spinodal) while the mean stays.
+        # Rounding alone makes this error in a step, so no smaller one is demanded: what errors are measured against may
+        # decay to nothing (noise outside the spinodal) while the mean stays.
         self._attainable = (_ROUNDING * torch.finfo(initial.dtype).eps / step_tolerance) ** 2
         self._magnitude = np.zeros(batch)
         explicit, largest = equation.explicit(initial)
@@ -83,7 +83,7 @@ class AdaptiveMultistep:
         self.step_size = self._first_step(initial, explicit)
 
     def _prepare(self) -> None:
-        """Work arrays that depend on who is in the batch."""
+        """Work arrays that depend on the samples of the batch."""
         batch = len(self.time)
         self._order = np.broadcast_to(self.equation.order, batch).copy()
         kind = np.float32 if self._history.dtype == torch.float32 else np.float64
@@ -144,14 +144,14 @@ class AdaptiveMultistep:
         """Cleans up after rejected steps."""
         self.diverged_now = bool((self._rejections == _GIVE_UP + 1).any())
         overflown = np.flatnonzero(~np.isfinite(square))
-        if len(overflown):  # a weight of zero does not silence infinity
+        if len(overflown):  # infinity times a weight of zero is NaN
             for kind in self._slots:
                 kind[slot][torch.from_numpy(overflown).to(self._history.device)] = 0.0
         if self._accepted.any():
             self._keep_history_of(np.flatnonzero(~self._accepted), slot)
 
     def _restabilise(self, wanted: np.ndarray) -> None:
-        """Takes up a new stabilisation where it has moved: rarely, as the history must be told."""
+        """Changes the stabilisation where the wanted one has moved far: rarely, as the stored terms change with it."""
         if kernels.stabilisation_change(wanted, self._stabiliser, self._accepted, _LAG, _SLACK, self._change):
             self._passes.stabilise(self._stabiliser, self._change)
 
@@ -181,7 +181,7 @@ class AdaptiveMultistep:
         return self._history[:, self._newest].reshape(-1, *self._shape)
 
     def keep(self, samples: np.ndarray) -> None:
-        """Goes on with these samples alone (indices)."""
+        """Drops all samples but these (indices)."""
         index = torch.from_numpy(samples).to(self._history.device)
         self._history = self._history[index]
         self._predictions = self._predictions[index]

@@ -2,7 +2,7 @@
 
 The same sums in plain torch (:mod:`solvers.integrators.predictor_corrector`) take a dozen passes, and several
 microseconds for each call, which at 64 x 64 cells is most of the time. Loops over modes write one array each: with more
-outputs the compiler gives up on proving that arrays do not overlap, and does not vectorise.
+outputs the compiler cannot prove that arrays do not overlap, and does not vectorise.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def restabilise(history: np.ndarray, predictions: np.ndarray, damping: np.ndarra
 def stabilisation_change(
     wanted: np.ndarray, stabiliser: np.ndarray, accepted: np.ndarray, lag: float, slack: float, change: np.ndarray
 ) -> bool:
-    """Moves ``stabiliser`` (batch,) to what is wanted where it is off, ``change`` says by how much; whether any did.
+    """Moves ``stabiliser`` (batch,) to ``wanted`` where it is off, by ``change``; returns whether any moved.
 
     Too little costs stability at once, too much a little accuracy: up without delay, down with hysteresis.
     """

@@ -17,7 +17,7 @@ class Passes(Protocol):
     """What a step does to memory. Arrays are those of :class:`AdaptiveMultistep`, changed in place."""
 
     def stabilise(self, stabiliser: np.ndarray, change: np.ndarray | None = None) -> None:
-        """Takes up s (batch,); with ``change`` (batch,) from the one before, tells the stored explicit terms."""
+        """Sets s (batch,); with its ``change`` (batch,) the stored explicit terms are changed too."""
 
     def predict(self, weights: np.ndarray, beta_h: np.ndarray, slot: int) -> torch.Tensor:
         """The prediction u* (batch, component, F), in its slot."""

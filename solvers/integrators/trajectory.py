@@ -1,4 +1,4 @@
-"""Runs a batch to every requested time and hands the states over, whoever observes them."""
+"""Integrates a batch and yields its states at the requested times."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rollout(
         step_tolerance: see :class:`~solvers.integrators.AdaptiveMultistep`.
         after_step: called after each step (re-assignment of order parameters).
 
-    States of a sample that diverged are simply never yielded.
+    No states are yielded of a sample after it has diverged.
     """
     batch = len(times)
     samples = np.arange(batch)
@@ -125,7 +125,7 @@ def _collect(
 
 @compiled
 def passed(time: np.ndarray, samples: np.ndarray, times: np.ndarray, reached: np.ndarray, due: np.ndarray) -> int:
-    """How many requested times the samples at positions ``due`` have passed since they were last looked at."""
+    """How many requested times, not yet listed, the samples at positions ``due`` have passed."""
     count = 0
     for position in due:
         row = times[samples[position]]

@@ -1,4 +1,4 @@
-"""Cahn-Hilliard as a registered process: what sweeps, reports and studies need to know of it. Loads no torch."""
+"""Cahn-Hilliard as a registered process. Loads no torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PROCESS = Process(
     accuracy=AccuracyModel(linear=1.0, square=3100.0, time_factor=0.01),
     appearance=Appearance(
         title="Cahn-Hilliard: phase separation",
-        # Blue to red through light grey: told apart with every common kind of colour blindness.
+        # Blue to red through light grey: distinguishable with every common kind of colour blindness.
         colours="RdBu_r",
         field_label="composition c",
         legend="Blue is the phase at the lower composition, red the other.",

@@ -1,4 +1,4 @@
-"""Grain growth as a registered process: what sweeps, reports and studies need to know of it. Loads no torch."""
+"""Grain growth as a registered process. Loads no torch."""
 
 from __future__ import annotations
 

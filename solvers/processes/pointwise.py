@@ -1,4 +1,4 @@
-"""What the physics does at each cell, compiled for the CPU in one pass; on other devices the callers use torch."""
+"""Pointwise terms of the equations, compiled for the CPU in one pass; on other devices the callers use torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from solvers.compiled import compiled, compiled_sums
 
 
 def compilable(field: torch.Tensor) -> bool:
-    """Whether the compiled forces apply: on the CPU, where no gradient is asked for."""
+    """Whether the compiled forces apply: on the CPU, where no gradient is needed."""
     return field.device.type == "cpu" and not field.requires_grad
 
 

@@ -1,4 +1,4 @@
-"""The processes that can be solved, swept and reported: one object each, with all that others need to know of it.
+"""The processes that can be solved, swept and reported: one object each.
 
 To add one, write its equation and register it, here Allen-Cahn in a module ``allen_cahn``::
 
@@ -218,7 +218,7 @@ class Process:
         interface_scale: options -> W, the height of its bulk free energy: lengths scale with sqrt(kappa / W), rates
             with W.
         finest: quantity that is largest where resolution errors show first; spot checks look there.
-        fingerprint: changes when the numbers that it gives change; empty for those of this project, whose changes
+        fingerprint: changes when its numbers change; empty for those of this project, whose changes
             are counted in ``sweeps.plan.point_keys.NUMBERS_VERSION``. :func:`register_process` fills it with the hash
             of the defining file where it is None.
     """

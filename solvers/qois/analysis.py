@@ -12,7 +12,7 @@ from solvers.grains.segmentation import boundary_threshold, label_grains
 from solvers.grids.grid import Grid
 from solvers.processes.base import Problem
 from solvers.processes.registry import process_named
-from solvers.qois.grains import boundary_density, grain_statistics
+from solvers.qois.grains import boundary_density, count_of, grain_areas, mean_of, quantiles_of
 from solvers.qois.interfaces import domain_size_interface, interface_density_of
 from solvers.qois.registry import qois_of
 from solvers.qois.spectra import Spectrum, mean, spectrum
@@ -65,9 +65,9 @@ class FrameAnalysis:
         return label_grains(self.field, self.grid, boundary_threshold(self.problem.gamma))  # type: ignore[attr-defined]
 
     @cached_property
-    def grains(self) -> dict[str, torch.Tensor]:
-        """Count, mean area and area quantiles."""
-        return grain_statistics(self.grain_id, self.grid)
+    def grain_areas(self) -> torch.Tensor:
+        """(batch, time, grain), see :func:`solvers.qois.grains.grain_areas`."""
+        return grain_areas(self.grain_id, self.grid)
 
     def where_finite(self, values: torch.Tensor) -> torch.Tensor:
         """``values`` (batch, time, ...), NaN for frames that are not finite."""
@@ -130,14 +130,14 @@ def grain_boundary_density(analysis: FrameAnalysis) -> torch.Tensor:
 
 def grain_count(analysis: FrameAnalysis) -> torch.Tensor:
     """Number of grains."""
-    return analysis.where_finite(analysis.grains["grain_count"])
+    return analysis.where_finite(count_of(analysis.grain_areas))
 
 
 def mean_grain_area(analysis: FrameAnalysis) -> torch.Tensor:
     """Area covered by grains over their number."""
-    return analysis.where_finite(analysis.grains["mean_grain_area"])
+    return analysis.where_finite(mean_of(analysis.grain_areas))
 
 
 def grain_area_quantile(analysis: FrameAnalysis) -> torch.Tensor:
     """Quantiles of the grain area (batch, time, quantile)."""
-    return analysis.where_finite(analysis.grains["grain_area_quantile"])
+    return analysis.where_finite(quantiles_of(analysis.grain_areas))

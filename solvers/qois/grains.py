@@ -65,7 +65,7 @@ def grain_count(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
     Raises:
         InputError: if the map does not fit the grid or is not of integers.
     """
-    return (grain_areas(grain_id, grid) > 0).sum(-1).to(torch.float64)
+    return count_of(grain_areas(grain_id, grid))
 
 
 def mean_grain_area(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
@@ -75,8 +75,7 @@ def mean_grain_area(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
     Raises:
         InputError: if the map does not fit the grid or is not of integers.
     """
-    areas = grain_areas(grain_id, grid)
-    return areas.sum(-1) / (areas > 0).sum(-1)
+    return mean_of(grain_areas(grain_id, grid))
 
 
 def grain_area_quantile(grain_id: torch.Tensor, grid: Grid, levels: Sequence[float] = QUANTILE_LEVELS) -> torch.Tensor:
@@ -93,11 +92,21 @@ def grain_area_quantile(grain_id: torch.Tensor, grid: Grid, levels: Sequence[flo
     Raises:
         InputError: if the map does not fit the grid or is not of integers.
     """
-    return _area_quantile(grain_areas(grain_id, grid), levels)
+    return quantiles_of(grain_areas(grain_id, grid), levels)
 
 
-def _area_quantile(areas: torch.Tensor, levels: Sequence[float]) -> torch.Tensor:
-    """(..., grain) areas, 0 for absent -> (..., quantile)."""
+def count_of(areas: torch.Tensor) -> torch.Tensor:
+    """Areas (..., grain), 0 for a grain that is absent, to the number of grains (...)."""
+    return (areas > 0).sum(-1).to(torch.float64)
+
+
+def mean_of(areas: torch.Tensor) -> torch.Tensor:
+    """Areas (..., grain) to their mean (...)."""
+    return areas.sum(-1) / count_of(areas)
+
+
+def quantiles_of(areas: torch.Tensor, levels: Sequence[float] = QUANTILE_LEVELS) -> torch.Tensor:
+    """Areas (..., grain) to their quantiles (..., quantile)."""
     present = torch.where(areas > 0, areas, torch.nan)
     quantiles = torch.nanquantile(present, torch.tensor(levels, dtype=areas.dtype), dim=-1)
     return quantiles.movedim(0, -1)
@@ -106,17 +115,6 @@ def _area_quantile(areas: torch.Tensor, levels: Sequence[float]) -> torch.Tensor
 def quantile_levels(_grid: Grid) -> torch.Tensor:
     """The levels of ``grain_area_quantile``, float64 (quantile,)."""
     return torch.tensor(QUANTILE_LEVELS, dtype=torch.float64)
-
-
-def grain_statistics(grain_id: torch.Tensor, grid: Grid) -> dict[str, torch.Tensor]:
-    """Count, mean area and area quantiles from one pass over the map (see the functions of those names)."""
-    areas = grain_areas(grain_id, grid)
-    count = (areas > 0).sum(-1).to(torch.float64)
-    return {
-        "grain_count": count,
-        "mean_grain_area": areas.sum(-1) / count,
-        "grain_area_quantile": _area_quantile(areas, QUANTILE_LEVELS),
-    }
 
 
 def boundary_density(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -16,11 +16,6 @@ from solvers.qois.spectra import chunks, flat_frames, spectrum
 GRADIENT_PER_INTERFACE = 2 * math.sqrt(2) / 3
 
 
-def interface_width(kappa: Parameter, well_scale: Parameter = 1.0) -> torch.Tensor:
-    """sqrt(kappa/W), the length that sets the width of an interface; a number or (batch,), float64."""
-    return torch.sqrt(torch.as_tensor(kappa, dtype=torch.float64) / torch.as_tensor(well_scale, dtype=torch.float64))
-
-
 def interface_density_of(gradient_square: torch.Tensor, width: Parameter) -> torch.Tensor:
     """Interface length per area from <|grad u|^2>, u scaled to [-1, 1].
 
@@ -64,7 +59,8 @@ def interface_density(
     """
     gradient_square = spectrum(c, grid).gradient_square
     scaled = gradient_square / trailing(half_width, gradient_square) ** 2
-    return interface_density_of(scaled, interface_width(kappa, well_scale))
+    square = torch.as_tensor(kappa, dtype=torch.float64) / torch.as_tensor(well_scale, dtype=torch.float64)
+    return interface_density_of(scaled, square.sqrt())
 
 
 def domain_size_interface(density: torch.Tensor) -> torch.Tensor:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from solvers.processes.registry import Process
+from solvers.processes.registry import Options, Process
 from solvers.qois.registry import ExtraAxis, Qoi
 
 if TYPE_CHECKING:
     from solvers.grids.grid import Grid
 
-#: Levels of ``grain_area_quantile``: the spread of grain sizes in five numbers.
+#: Levels of ``grain_area_quantile``: the distribution of grain sizes in five numbers.
 QUANTILE_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 WAVENUMBERS = ExtraAxis(
@@ -34,21 +33,21 @@ QUANTILES = ExtraAxis(
 _ANALYSIS = "solvers.qois.analysis"
 
 
-def _mean_limits(process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:  # noqa: ARG001
+def _mean_limits(process: Process, grid: Grid, blocks: Options) -> tuple[float, float]:  # noqa: ARG001
     field = process.fields[0]
     return process.phase_values(blocks) if process.phases is not None else (field.low, field.high)
 
 
-def _within_box(process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:  # noqa: ARG001
+def _within_box(process: Process, grid: Grid, blocks: Options) -> tuple[float, float]:  # noqa: ARG001
     # A box with no-flux faces is half a period of its even extension.
     return 0.0, max(grid.lengths) * (1 if grid.boundary == "periodic" else 2)
 
 
-def _at_most_all_grains(process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:  # noqa: ARG001
+def _at_most_all_grains(process: Process, grid: Grid, blocks: Options) -> tuple[float, float]:  # noqa: ARG001
     return 0.0, float((blocks.get("initial") or {}).get("grains", math.inf))
 
 
-def _within_area(process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:  # noqa: ARG001
+def _within_area(process: Process, grid: Grid, blocks: Options) -> tuple[float, float]:  # noqa: ARG001
     return 0.0, grid.cells * grid.cell_volume
 
 

@@ -7,11 +7,11 @@ the group ``phasetwin.qois``. Nothing here loads torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from solvers.processes.registry import Process, process_named
+from solvers.processes.registry import Options, Process, process_named
 from solvers.registries import Reference, Registry, resolve
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ExtraAxis:
 class Limits(Protocol):
     """The range of a quantity where it depends on the sweep."""
 
-    def __call__(self, process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:
+    def __call__(self, process: Process, grid: Grid, blocks: Options) -> tuple[float, float]:
         """Lowest and highest possible value; ``blocks`` are those of the sweep's file by name, such as ``initial``."""
         ...
 
@@ -86,7 +86,7 @@ class Qoi:
     judged_by_bands: bool = False
     fingerprint: str | None = None
 
-    def range(self, process: Process, grid: Grid, blocks: Mapping[str, Any]) -> tuple[float, float]:
+    def range(self, process: Process, grid: Grid, blocks: Options) -> tuple[float, float]:
         """Lowest and highest possible value in a sweep; arguments as of :class:`Limits`."""
         return self.limits(process, grid, blocks) if self.limits else (self.low, self.high)
 
