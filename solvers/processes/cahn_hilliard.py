@@ -16,7 +16,7 @@ from solvers.grids.spectral_basis import Basis, PeriodicBasis, basis_for
 from solvers.integrators.protocol import STABILISER_SHARE, resolved_scale
 from solvers.processes.free_energies import DoubleWell
 from solvers.processes.parameters import Parameter, checked, per_sample, taken, trailing
-from solvers.processes.pointwise import compilable, double_well_force
+from solvers.processes.pointwise import compilable, double_well_force, double_well_mean
 from solvers.processes.registry import Options
 
 
@@ -95,7 +95,7 @@ class CahnHilliard:
         """
         grid = self.grid
         shape = tuple(composition.shape[-grid.ndim :])
-        bulk = self.well.mean_energy(composition, grid.ndim)
+        bulk = _mean_energy(self.well, composition, grid.ndim)
         if gradient is None:
             basis = basis_for(grid, composition.dtype, composition.device, shape)
             gradient = basis.forward(composition).square() @ (basis.weights * basis.k2)
@@ -138,6 +138,17 @@ def build(grid: Grid, parameters: Mapping[str, torch.Tensor], options: Options) 
         well=DoubleWell(**(options.get("well") or {})),
         mobility_contrast=parameters.get("mobility_contrast", 0.0),
     )
+
+
+def _mean_energy(well: DoubleWell, composition: torch.Tensor, ndim: int) -> torch.Tensor:
+    """Mean of f(c) over the last ``ndim`` axes (energy / volume)."""
+    if not compilable(composition):
+        return well.energy_density(composition).flatten(-ndim).mean(-1)
+    rows = composition.flatten(-ndim)
+    mean = rows.new_empty(rows.shape[:-1])
+    flat = rows.reshape(-1, rows.shape[-1])
+    double_well_mean(flat.numpy(), well.rho, well.ca, well.cb, mean.view(-1).numpy())
+    return mean
 
 
 class CahnHilliardEquation:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from solvers.errors import InputError
-from solvers.processes.pointwise import compilable, double_well_mean
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,3 @@ class DoubleWell:
     def energy_density(self, composition: torch.Tensor) -> torch.Tensor:
         """f(c), pointwise (energy / volume)."""
         return self.rho * ((composition - self.ca) * (self.cb - composition)) ** 2
-
-    def mean_energy(self, composition: torch.Tensor, ndim: int) -> torch.Tensor:
-        """Mean of f(c) over the last ``ndim`` axes (energy / volume)."""
-        if not compilable(composition):
-            return self.energy_density(composition).flatten(-ndim).mean(-1)
-        rows = composition.flatten(-ndim)
-        mean = rows.new_empty(rows.shape[:-1])
-        flat = rows.reshape(-1, rows.shape[-1])
-        double_well_mean(flat.numpy(), self.rho, self.ca, self.cb, mean.view(-1).numpy())
-        return mean

@@ -119,15 +119,12 @@ def fingerprint(name_or_path: str | Path) -> str:
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def read_tensors(folder: Path, about: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights, after their checksum has been compared; nothing is ever unpickled.
+def read_weights(folder: Path, about: Mapping[str, Any]) -> bytes:
+    """The file of weights, after its checksum has been compared.
 
     Raises:
-        InputError: for a missing, truncated, changed or foreign file.
+        InputError: for a missing, truncated or changed file.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load as load_bytes
-
     path = folder / WEIGHTS
     try:
         content = path.read_bytes()
@@ -139,7 +136,20 @@ def read_tensors(folder: Path, about: Mapping[str, Any]) -> dict[str, torch.Tens
             f"{path}: corrupted or of another model: found sha256 {found[:12]}..., "
             f"{MODEL} says {about['weights_sha256'][:12]}..."
         )
+    return content
+
+
+def read_tensors(folder: Path, about: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights; nothing is ever unpickled.
+
+    Raises:
+        InputError: as :func:`read_weights`, and for a foreign file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_bytes
+
+    content = read_weights(folder, about)
     try:
         return load_bytes(content)
     except SafetensorError as error:
-        raise InputError(f"{path}: not a safetensors file ({error})") from None
+        raise InputError(f"{folder / WEIGHTS}: not a safetensors file ({error})") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from solvers.grids.even_extension import extend, extended, own_cells
 from solvers.processes.base import Problem
 from solvers.qois import structure_factor_wavenumbers
 from solvers.qois.energy import energy_rises
+from surrogate.models.checks import check_cells
 from surrogate.models.protocol import check_process, filled
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.processes import FirstFrames, FirstStage, kappa_in_cells, learned_process
@@ -58,14 +60,7 @@ class JumpSurrogate:
     def check(self, problem: Problem) -> None:
         """See :class:`surrogate.models.protocol.Surrogate`."""
         check_process(self, problem)
-        sides = extended(problem.grid).shape
-        patch = self.settings.patch
-        least = patch * max(1, self.settings.kernel // 2)
-        if len(sides) != 2 or any(n % patch or n < least for n in sides):
-            raise InputError(
-                f"model {self.name}: found a grid of {' x '.join(map(str, problem.grid.shape))} cells, "
-                f"allowed two axes with multiples of {patch}, {least} or more"
-            )
+        check_cells(self.name, asdict(self.settings), problem.grid.shape, problem.grid.boundary)
 
     def forecast(
         self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
