@@ -17,7 +17,7 @@ from sweeps.config.sweep import FieldsAt, OutputConfig, Retain, SweepConfig, tab
 from sweeps.engines.reference import reference_tolerance
 from sweeps.engines.registry import ENGINES, engine_kind
 from sweeps.engines.solver_kind import SolverBlock
-from sweeps.inputs.yaml_source import Source, apply_override, check, from_mapping, read_source
+from sweeps.inputs.yaml_source import Source, check, from_mapping, read_source
 
 #: Of the solver for points outside a learned engine's domain, where the sweep names no tolerance.
 FALLBACK_TOLERANCE = 1e-2
@@ -52,9 +52,7 @@ def read_study(path: str | Path, overrides: Iterable[str] = ()) -> tuple[StudyCo
     Raises:
         InputError: naming file, line and key.
     """
-    source = read_source(path)
-    for override in overrides:
-        apply_override(source, override)
+    source = read_source(path, tuple(overrides))
     study = check(source, StudyConfig)
     return study, read_sweep(study, source)
 
@@ -94,11 +92,6 @@ def _in_the_study(message: str, source: Source | None) -> str:
     parts = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
     place = source.where(("changes", *parts))[0]
     return message.replace(key, place, 1) if place == f"--set changes.{key}" else f"{place}: changes.{message}"
-
-
-def study_from(config: StudyConfig | dict[str, object]) -> StudyConfig:
-    """From a configuration, or the dictionary a file would hold."""
-    return config if isinstance(config, StudyConfig) else from_mapping(config, StudyConfig, label="configuration")
 
 
 def design_problem(study: StudyConfig, sweep: SweepConfig) -> DesignProblem:

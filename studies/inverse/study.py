@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from solvers.errors import InputError
 from studies.inverse.config import StudyConfig
-from studies.inverse.problem import DesignProblem, design_problem, read_study, read_sweep, study_from
+from studies.inverse.problem import DesignProblem, design_problem, read_study, read_sweep
 from studies.inverse.search.fidelity import SearchState
 from studies.inverse.search.runner import LazyClient, StudyRunner
 from studies.inverse.search.warm_start import start_runner
@@ -21,6 +21,7 @@ from sweeps.config.sweep import SweepConfig
 from sweeps.execution.prepare import differences
 from sweeps.files import partial_pattern, write_json
 from sweeps.inputs.paths import occupied
+from sweeps.inputs.yaml_source import from_mapping
 from sweeps.monitoring.progress import lines_on_stderr
 from sweeps.store.lock import store_lock
 
@@ -95,7 +96,9 @@ class Study:
     @classmethod
     def from_config(cls, config: StudyConfig | dict[str, Any]) -> Study:
         """From a configuration, or the dictionary that a file would hold."""
-        return cls(study_from(config))
+        if not isinstance(config, StudyConfig):
+            config = from_mapping(config, StudyConfig, label="configuration")
+        return cls(config)
 
     @property
     def folder(self) -> Path:

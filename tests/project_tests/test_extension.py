@@ -173,6 +173,7 @@ from phasetwin import main  # noqa: E402
 from solvers import register_process, register_qoi  # noqa: E402
 from solvers.processes.registry import PROCESSES  # noqa: E402
 from solvers.qois.registry import QOIS  # noqa: E402
+from studies import Study  # noqa: E402
 from sweeps import Sweep, open_sweep, register_engine, register_sampler  # noqa: E402
 from sweeps.config.samplers import SAMPLERS  # noqa: E402
 from sweeps.engines.registry import unregister_engine  # noqa: E402
@@ -243,6 +244,43 @@ def test_from_yaml_to_report(engine: str, tmp_path: Path, capsys: pytest.Capture
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Swift-Hohenberg: rolls" in page
     assert "roll wavenumber" in page.lower()
+
+
+STUDY = """
+schema_version: 1
+name: rolls
+sweep: rolls.yaml
+changes:
+  parameters: {mobility: 1.0, drive: 0.3}
+  engine: {kind: solver, tolerance: 0.01}
+  times: [0, 20]
+variables: {drive: {low: 0.1, high: 0.6}, mobility: {low: 0.5, high: 2.0}}
+objectives: [{qoi: free_energy, target: -2.0, tolerance: 0.02}]
+constraints: [{qoi: roll_wavenumber, max: 2.0}]
+trials: 32
+batch: 8
+verify: {top: 1, random: 0, equivalents: 0}
+output: {path: OUTPUT}
+"""
+
+
+@pytest.mark.usefixtures("extended")
+def test_a_study(tmp_path: Path) -> None:
+    """A quantity of one's own as a constraint, and points taken from shared trajectories of one's own process."""
+    from distributed import Client
+
+    sweep_file(tmp_path, "{kind: solver, tolerance: 0.01}")
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY.replace("OUTPUT", str(tmp_path / "study")))
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0") as client:
+        result = Study.from_yaml(path).run(client, progress=False)
+    best = result.best[0]
+    assert best["met"]
+    # The study's tolerance of the target.
+    assert abs(best["qois"]["free_energy"] + 2.0) <= 0.02 * 2.0
+    assert best["qois"]["roll_wavenumber"] < 2.0
+    assert result.report is not None
+    assert "Swift-Hohenberg: rolls, inverse design" in result.report.read_text()
 
 
 @pytest.mark.usefixtures("extended")
