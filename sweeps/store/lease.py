@@ -13,7 +13,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import fsspec
@@ -30,16 +30,18 @@ LOST_SECONDS = 45.0
 FREE = "free"
 
 Lease = dict[str, Any]
+#: What a later write is conditional on.
+Version = Mapping[str, str] | bytes
 
 
 class LeaseObject(Protocol):
     """The object beside a store that says who holds it."""
 
-    def read(self) -> tuple[Lease | None, Any]:
+    def read(self) -> tuple[Lease | None, Version | None]:
         """The lease and its version; None where there is none or it cannot be understood."""
         ...
 
-    def write(self, lease: Lease, version: Any) -> Any:
+    def write(self, lease: Lease, version: Version | None) -> Version | None:
         """Replace the version last read (None: nothing was there); the new version, None if another was faster."""
         ...
 
@@ -51,7 +53,7 @@ class _S3Lease:
         folder, _, name = url.rstrip("/").rpartition("/")
         self._store, self._name = bucket(folder), f"{name}.lease"
 
-    def read(self) -> tuple[Lease | None, Any]:
+    def read(self) -> tuple[Lease | None, Version | None]:
         import obstore
 
         try:
@@ -62,7 +64,7 @@ class _S3Lease:
             return None, None
         return _parsed(text), _version(about)
 
-    def write(self, lease: Lease, version: Any) -> Any:
+    def write(self, lease: Lease, version: Version | None) -> Version | None:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -75,8 +77,7 @@ class _S3Lease:
         return _version(done)
 
 
-def _version(about: Any) -> dict[str, str]:
-    """What a later write is conditional on."""
+def _version(about: Mapping[str, Any]) -> Version:
     return {name: about[name] for name in ("e_tag", "version") if about[name] is not None}
 
 
@@ -86,7 +87,7 @@ class _FsspecLease:
     def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}.lease"
 
-    def read(self) -> tuple[Lease | None, Any]:
+    def read(self) -> tuple[Lease | None, Version | None]:
         try:
             with fsspec.open(self._url, "rb") as file:
                 text = file.read()
@@ -94,7 +95,7 @@ class _FsspecLease:
             return None, None
         return _parsed(text), text
 
-    def write(self, lease: Lease, version: Any) -> Any:
+    def write(self, lease: Lease, version: Version | None) -> Version | None:
         if version is not None and self.read()[1] != version:
             return None
         content = json.dumps(lease).encode()
@@ -128,11 +129,11 @@ def _is_fresh(lease: Lease) -> bool:
 class LeaseHold:
     """A lease that is held and renewed."""
 
-    def __init__(self, at: LeaseObject, mine: Lease, version: Any) -> None:
+    def __init__(self, at: LeaseObject, mine: Lease, version: Version) -> None:
         self._object, self._mine, self._version = at, mine, version
         self._renewed, self._taken = time.monotonic(), False
 
-    def publish(self, facts: dict[str, Any]) -> None:
+    def publish(self, facts: Lease) -> None:
         """Add facts to the lease, written when it is next renewed."""
         self._mine.update(facts)
 
@@ -166,19 +167,24 @@ class LeaseHold:
             self._object.write({**self._mine, FREE: True}, self._version)
 
 
+def in_use(url: str, holder: Lease) -> InputError:
+    """The line for a store that another driver holds."""
+    return InputError(
+        f"{url}: {holder.get('owner')} has been writing to it since {holder.get('since')}; "
+        "wait for it to end, or choose another output.path"
+    )
+
+
 @contextlib.contextmanager
-def leased(url: str, owner: Lease) -> Iterator[LeaseHold | Lease]:
+def leased(url: str, owner: Lease) -> Iterator[LeaseHold]:
     """Hold a store while the block runs.
 
     Args:
         url: of the store.
         owner: ``owner`` and ``since``, what :func:`read_lease` returns elsewhere.
 
-    Yields:
-        The hold; or, where another has the store, its lease.
-
     Raises:
-        InputError: if the lease cannot be written.
+        InputError: if another driver holds it, or the lease cannot be written.
     """
     mine = {**owner, "token": uuid.uuid4().hex}
     try:
@@ -186,10 +192,14 @@ def leased(url: str, owner: Lease) -> Iterator[LeaseHold | Lease]:
     except (OSError, ImportError, ValueError) as error:
         raise InputError(f"{url}: cannot be written: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(hold, LeaseHold):
-        yield hold
-        return
+        raise in_use(url, hold)
     stop = threading.Event()
-    thread = threading.Thread(target=_keep, args=(hold, stop), daemon=True, name="store-lease")
+
+    def renew() -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            hold.beat()
+
+    thread = threading.Thread(target=renew, daemon=True, name="store-lease")
     thread.start()
     try:
         yield hold
@@ -200,7 +210,7 @@ def leased(url: str, owner: Lease) -> Iterator[LeaseHold | Lease]:
 
 
 def _take(at: LeaseObject, mine: Lease) -> LeaseHold | Lease:
-    """Write the lease; another's if it is another's."""
+    """Write the lease; the lease of another driver where that holds the store."""
     held, version = at.read()
     if held and _is_fresh(held):
         return held
@@ -215,8 +225,3 @@ def _take(at: LeaseObject, mine: Lease) -> LeaseHold | Lease:
     if written is None:
         return at.read()[0] or {"owner": "another driver", "since": "this moment"}
     return LeaseHold(at, mine, written)
-
-
-def _keep(hold: LeaseHold, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_SECONDS):
-        hold.beat()

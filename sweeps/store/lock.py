@@ -19,8 +19,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout, lock_descriptor
 
-from solvers.errors import InputError
-from sweeps.store.lease import Lease, LeaseHold, leased, read_lease
+from sweeps.store.lease import Lease, in_use, leased, read_lease
 from sweeps.store.locations import cannot_write, local_path
 
 #: Longer than another process holds the lock to find out whether it is held (:func:`lock_holder`).
@@ -49,13 +48,7 @@ def store_lock(url: str) -> Iterator[Hold]:
         InputError: if another driver holds it, naming who and since when; nothing is touched then.
     """
     path = local_path(url)
-    if path is not None:
-        with _file_lock(_lock_file(path), url) as file_hold:
-            yield file_hold
-        return
-    with leased(url, _owner()) as hold:
-        if not isinstance(hold, LeaseHold):
-            raise _busy(url, hold)
+    with _file_lock(_lock_file(path), url) if path is not None else leased(url, _owner()) as hold:
         yield hold
 
 
@@ -94,13 +87,6 @@ def _holder(lock: Path) -> Lease:
     return {"owner": "another process", "since": "an unknown time"}
 
 
-def _busy(url: str, holder: Lease) -> InputError:
-    return InputError(
-        f"{url}: {holder.get('owner')} has been writing to it since {holder.get('since')}; "
-        "wait for it to end, or choose another output.path"
-    )
-
-
 class _FileHold:
     """The lock is kept by the operating system until this process ends."""
 
@@ -124,7 +110,7 @@ def _file_lock(path: Path, url: str) -> Iterator[Hold]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise _busy(url, _holder(path)) from None
+        raise in_use(url, _holder(path)) from None
     except OSError as error:
         raise cannot_write(url, error) from None
     try:
