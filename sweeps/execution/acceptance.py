@@ -14,7 +14,7 @@ INSIDE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SpotCheckResult:
     """What the checks say.
 
     Attributes:
@@ -34,7 +34,7 @@ class Verdict:
     inside: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def by_tolerance(tolerance: float, errors: dict[str, np.ndarray]) -> Verdict:
+def by_tolerance(tolerance: float, errors: dict[str, np.ndarray]) -> SpotCheckResult:
     """Of the solver: is the error within its tolerance?
 
     Args:
@@ -47,10 +47,12 @@ def by_tolerance(tolerance: float, errors: dict[str, np.ndarray]) -> Verdict:
     largest = np.max([errors[name].reshape(*errors[name].shape[:2], -1).max(axis=-1) for name in judged], axis=0)
     why = [f"error {worst:.2g}, tolerance {tolerance:g}" for worst in largest.max(axis=1)]
     good = largest <= tolerance
-    return Verdict("within_tolerance", "whether the error is within the engine's tolerance", good, good.all(1), why)
+    return SpotCheckResult(
+        "within_tolerance", "whether the error is within the engine's tolerance", good, good.all(1), why
+    )
 
 
-def by_bands(inside: dict[str, np.ndarray]) -> Verdict:
+def by_bands(inside: dict[str, np.ndarray]) -> SpotCheckResult:
     """Of a learned engine: is the reference inside the bands?
 
     A point passes by the values of all its realizations together, for bands are promised for a share of them.
@@ -69,7 +71,7 @@ def by_bands(inside: dict[str, np.ndarray]) -> Verdict:
         worst = int(together[:, i].argmin())
         why.append(f"{judged[worst]} inside its band at {100 * together[worst, i]:.0f} % of the values, asked for 50 %")
     meaning = "whether the judged quantities are inside their bands at half of their values or more"
-    return Verdict("inside_band", meaning, good, (together >= INSIDE_SHARE).all(axis=0), why, inside)
+    return SpotCheckResult("inside_band", meaning, good, (together >= INSIDE_SHARE).all(axis=0), why, inside)
 
 
 def share_inside(low: np.ndarray, high: np.ndarray, truth: np.ndarray) -> np.ndarray:

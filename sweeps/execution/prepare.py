@@ -18,7 +18,7 @@ from sweeps.plan.plan import Plan
 from sweeps.plan.point_keys import EXECUTION_ONLY
 from sweeps.store.group import Attributes, object_name, object_names
 from sweeps.store.integrity import Damage, find_damage
-from sweeps.store.layout import finished, layout_of, usable
+from sweeps.store.layout import Layout, finished, layout_of, usable
 from sweeps.store.locations import absolute, cannot_write
 from sweeps.store.provenance import provenance
 from sweeps.store.repair import repair, restore_root
@@ -178,21 +178,27 @@ def make_tasks(prepared: Prepared) -> list[BatchTask]:
         copied = np.zeros(len(pending), dtype=bool)
         for part in reuse:
             copied[part.target] = True
-        tasks.append(
-            BatchTask(
-                url=absolute(prepared.store.url),
-                config=plan.config,
-                layout=layout,
-                number=number,
-                start=rows.start,
-                stop=rows.stop,
-                parameters={n: v[rows] for n, v in plan.parameters.items()},
-                rollout=plan.rollout[rows],
-                compute=pending & ~copied,
-                reuse=reuse,
-            )
-        )
+        tasks.append(batch_task(prepared.store, plan, layout, number, compute=pending & ~copied, reuse=reuse))
     return tasks
+
+
+def batch_task(
+    store: Store, plan: Plan, layout: Layout, number: int, compute: np.ndarray, reuse: tuple[Reuse, ...] = ()
+) -> BatchTask:
+    """The task of one batch of a plan."""
+    start, stop = map(int, layout.batches[number])
+    return BatchTask(
+        url=absolute(store.url),
+        config=plan.config,
+        layout=layout,
+        number=number,
+        start=start,
+        stop=stop,
+        parameters={name: values[start:stop] for name, values in plan.parameters.items()},
+        rollout=plan.rollout[start:stop],
+        compute=compute,
+        reuse=reuse,
+    )
 
 
 @dataclass(frozen=True)

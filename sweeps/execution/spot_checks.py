@@ -15,14 +15,13 @@ import numpy as np
 from solvers.errors import InputError
 from solvers.processes.registry import process_named
 from sweeps.engines.reference import reference_engine, stated_tolerance
-from sweeps.execution.acceptance import Verdict, by_bands, by_tolerance, relative_error, share_inside
+from sweeps.execution.acceptance import SpotCheckResult, by_bands, by_tolerance, relative_error, share_inside
 from sweeps.execution.batch_report import BatchOutcome
-from sweeps.execution.prepare import Prepared
+from sweeps.execution.prepare import Prepared, batch_task
 from sweeps.execution.task import BatchTask
 from sweeps.plan.plan import Plan
 from sweeps.store.group import PointGroup
 from sweeps.store.layout import DONE, VERIFIED, Layout, Variable
-from sweeps.store.locations import absolute
 from sweeps.store.status_table import point_name
 from sweeps.store.store import REFERENCE, VERIFICATION
 
@@ -62,7 +61,11 @@ def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = N
     plan, layout = _part(prepared.plan, prepared.store.layout, rows)
     reference = _reference_group(prepared, plan, layout)
     table = reference.table
-    tasks = [_task(prepared, plan, layout, int(i)) for i in np.flatnonzero((table.status != DONE).any(axis=1))]
+    unsolved = np.flatnonzero((table.status != DONE).any(axis=1)).tolist()
+    compute = np.ones(1, dtype=bool)
+    tasks = [
+        replace(batch_task(prepared.store, plan, layout, i, compute), group=REFERENCE, reference=True) for i in unsolved
+    ]
     try:
         run_tasks(tasks, table.record)
     finally:
@@ -134,23 +137,6 @@ def _same_checks(group: PointGroup, plan: Plan, tolerance: float) -> bool:
     return bool(np.array_equal(group.keys, plan.keys))
 
 
-def _task(prepared: Prepared, plan: Plan, layout: Layout, i: int) -> BatchTask:
-    row = slice(i, i + 1)
-    return BatchTask(
-        url=absolute(prepared.store.url),
-        config=plan.config,
-        layout=layout,
-        number=i,
-        start=i,
-        stop=i + 1,
-        parameters={name: values[row] for name, values in plan.parameters.items()},
-        rollout=plan.rollout[row],
-        compute=np.ones(1, dtype=bool),
-        group=REFERENCE,
-        reference=True,
-    )
-
-
 def _judge(prepared: Prepared, rows: np.ndarray, reference: PointGroup, solved: np.ndarray) -> list[str]:
     """Compare, write ``verification``, set the status of points that passed."""
     store = prepared.store
@@ -161,16 +147,15 @@ def _judge(prepared: Prepared, rows: np.ndarray, reference: PointGroup, solved: 
         for name in names:
             errors[name][i] = relative_error(name, store.read(name, int(rows[i])), reference.read(name, int(i)))
     if store.layout.learned:
-        verdict = by_bands(_inside(prepared, rows, reference, names, solved))
+        result = by_bands(_inside(prepared, rows, reference, names, solved))
     else:
-        verdict = by_tolerance(stated_tolerance(prepared.plan.config), errors)
-    _write_verification(prepared, rows, errors, verdict, solved)
-    passed = solved & verdict.passed
+        result = by_tolerance(stated_tolerance(prepared.plan.config), errors)
+    _write_verification(prepared, rows, errors, result, solved)
+    passed = solved & result.passed
     store.table.mark(rows[passed], VERIFIED)
     store.table.mark(rows[~passed], DONE)
     return [
-        f"{point_name(prepared.plan, int(rows[i]))}: {verdict.why[i]}"
-        for i in np.flatnonzero(solved & ~passed).tolist()
+        f"{point_name(prepared.plan, int(rows[i]))}: {result.why[i]}" for i in np.flatnonzero(solved & ~passed).tolist()
     ]
 
 
@@ -196,7 +181,7 @@ def _write_verification(
     prepared: Prepared,
     rows: np.ndarray,
     errors: dict[str, np.ndarray],
-    verdict: Verdict,
+    result: SpotCheckResult,
     solved: np.ndarray,
 ) -> None:
     store, (plan, layout) = prepared.store, _part(prepared.plan, prepared.store.layout, rows)
@@ -211,19 +196,19 @@ def _write_verification(
     for name, values in errors.items():
         over = (*dims, layout.time_field_dim) if name == "field" else dims
         write(name, over, values, {"long_name": f"relative error of {name} against the reference"})
-    for name, values in verdict.inside.items():
+    for name, values in result.inside.items():
         write(f"{name}_inside", dims, values, {"long_name": f"share of the reference's {name} inside the bands"})
     flags = {"flag_values": [-1, 0, 1], "flag_meanings": "not_solved missed within"}
-    passed = np.where(solved, verdict.passed, -1).astype(np.int8)
+    passed = np.where(solved, result.passed, -1).astype(np.int8)
     about_passed = {"long_name": "whether the point passed, all its realizations together", **flags}
     write("passed", ("point",), passed, about_passed)
-    good = np.where(solved[:, None], verdict.good, -1).astype(np.int8)
-    write(verdict.name, dims, good, {"long_name": verdict.meaning, **flags})
+    good = np.where(solved[:, None], result.good, -1).astype(np.int8)
+    write(result.name, dims, good, {"long_name": result.meaning, **flags})
     group.write_coordinates(plan, layout)
     tolerance = getattr(plan.config.engine, "tolerance", None)
     about_group: dict[str, object] = {"long_name": "errors found by the spot checks", "tolerance": tolerance}
-    if verdict.inside and solved.any():
-        about_group["inside"] = {name: float(np.mean(shares[solved])) for name, shares in verdict.inside.items()}
+    if result.inside and solved.any():
+        about_group["inside"] = {name: float(np.mean(shares[solved])) for name, shares in result.inside.items()}
     group.group.update_attributes({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})
     store.update_attributes({})
 

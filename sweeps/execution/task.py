@@ -19,9 +19,8 @@ from sweeps.execution.batch_report import BatchOutcome
 from sweeps.execution.extensions import dumps_by_value, register_packed
 from sweeps.execution.trajectories import Filling, compute_rows
 from sweeps.execution.worker_environment import check_here
-from sweeps.store.dataset import UNREADABLE
 from sweeps.store.layout import DONE, PENDING, Layout, empty_shard
-from sweeps.store.store import Store, write_shard
+from sweeps.store.store import UNREADABLE, Store, write_shard
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,10 @@ from sweeps.monitoring.facts import (
     point_states,
     verification_facts,
 )
-from sweeps.store.dataset import UNREADABLE
 from sweeps.store.integrity import find_damage
 from sweeps.store.layout import DIVERGED, FAILED, PENDING
 from sweeps.store.lock import lock_holder
-from sweeps.store.store import Store
+from sweeps.store.store import UNREADABLE, Store
 
 FAILURES_SHOWN = 20
 REASONS_LISTED, REASONS_SHOWN = 100, 5

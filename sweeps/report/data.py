@@ -21,7 +21,7 @@ from sweeps.store.store import REFERENCE, VERIFICATION, Store
 GROUPS = (REFERENCE, VERIFICATION)
 USABLE = ("done", "verified")
 #: Of the solver, which is judged by its tolerance; of a learned engine, by its bands.
-VERDICTS = ("within_tolerance", "inside_band")
+RESULT_FLAGS = ("within_tolerance", "inside_band")
 #: After the name of a quantity: the ends of its band.
 BAND = ("_low", "_high")
 
@@ -118,30 +118,30 @@ class SweepData:
         return np.isin(self.status, [self.flags[f] for f in USABLE if f in self.flags])
 
     @property
-    def verdicts(self) -> xr.DataArray | None:
-        """Verdicts of the spot checks (point, realization), int8: -1 not solved, 0 missed, 1 within; or None."""
+    def sample_flags(self) -> xr.DataArray | None:
+        """Results of the spot checks (point, realization), int8: -1 not solved, 0 missed, 1 within; or None."""
         if self.verification is None:
             return None
-        return next((self.verification[n] for n in VERDICTS if n in self.verification), None)
+        return next((self.verification[n] for n in RESULT_FLAGS if n in self.verification), None)
 
     @cached_property
-    def point_verdicts(self) -> np.ndarray:
+    def point_flags(self) -> np.ndarray:
         """(checked point,) int8: -1 not solved, 0 missed, 1 passed."""
-        if self.verification is None or self.verdicts is None:
+        if self.verification is None or self.sample_flags is None:
             return np.zeros(0, dtype=np.int8)
         if "passed" in self.verification:
             return np.asarray(self.verification["passed"].values)
-        return np.asarray(self.verdicts.values).min(axis=1)
+        return np.asarray(self.sample_flags.values).min(axis=1)
 
     @property
     def checked(self) -> int:
         """Points that were solved again."""
-        return int((self.point_verdicts >= 0).sum())
+        return int((self.point_flags >= 0).sum())
 
     @property
     def passed(self) -> int:
         """Of them, those that passed."""
-        return int((self.point_verdicts == 1).sum())
+        return int((self.point_flags == 1).sum())
 
     @property
     def inside(self) -> dict[str, float]:

@@ -60,7 +60,7 @@ def warnings(data: SweepData) -> list[str]:
     lost = data.count("failed", "diverged")
     if lost:
         found.append(f"{lost} of {total} samples failed or diverged and are left out; they are listed below.")
-    if data.verdicts is not None:
+    if data.sample_flags is not None:
         missed = data.checked - data.passed
         if missed:
             found.append(f"{missed} of the spot checks missed the {'bands' if data.learned else 'tolerance'}.")
@@ -129,7 +129,7 @@ def _grid_fact(grid: dict[str, Any], data: SweepData) -> Fact:
 
 
 def _check_fact(data: SweepData) -> Fact:
-    if data.verdicts is None:
+    if data.sample_flags is None:
         return Fact("Spot checks", "none")
     where = "inside the bands" if data.learned else "within the tolerance"
     return Fact("Spot checks", f"{data.passed} of {data.checked} {where}", "against the reference solver")

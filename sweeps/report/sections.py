@@ -203,12 +203,12 @@ def distributions(data: SweepData, points: list[int]) -> list[Section]:
 
 def checks(data: SweepData) -> Section:
     """The spot checks: error per quantity against the tolerance."""
-    found, verdicts = data.verification, data.verdicts
-    if found is None or verdicts is None:
+    found, flags = data.verification, data.sample_flags
+    if found is None or flags is None:
         return Section("checks", "Spot checks", ["No point has been solved again to check the engine."])
     over = [str(n) for n, v in found.data_vars.items() if v.dims[:2] == ("point", "realization")]
-    names = [n for n in over if n != verdicts.name and not n.endswith("_inside")]
-    rows = [_check_row(data, found, verdicts, names, row) for row in range(found.sizes["point"])]
+    names = [n for n in over if n != flags.name and not n.endswith("_inside")]
+    rows = [_check_row(data, found, flags, names, row) for row in range(found.sizes["point"])]
     head = [Head("Point"), *(Head(_short(n), numeric=True) for n in names), Head("Verdict")]
     note = (
         "Errors are relative L2 errors, of the field at its worst time, of the other quantities over all "
@@ -242,12 +242,12 @@ def _judged(data: SweepData) -> list[str]:
     return [_short(name).lower() for name, qoi in known.items() if qoi.judged]
 
 
-def _check_row(data: SweepData, found: xr.Dataset, verdicts: xr.DataArray, names: list[str], row: int) -> list[Cell]:
+def _check_row(data: SweepData, found: xr.Dataset, flags: xr.DataArray, names: list[str], row: int) -> list[Cell]:
     known = [n for n in data.varied if n in found.variables]
     where = ", ".join(f"{data.symbol(n)} = {number(float(found[n][row]))}" for n in known)
     errors = [Cell(_percent(np.asarray(found[n][row].values)), "n") for n in names]
-    verdict = _verdict(np.asarray(verdicts[row].values), int(data.point_verdicts[row]))
-    return [Cell(where or f"point {int(found['point'][row])}", "wrap"), *errors, verdict]
+    result = _result_cell(np.asarray(flags[row].values), int(data.point_flags[row]))
+    return [Cell(where or f"point {int(found['point'][row])}", "wrap"), *errors, result]
 
 
 def _short(name: str) -> str:
@@ -259,7 +259,7 @@ def _percent(errors: np.ndarray) -> str:
     return f"{100 * float(finite.max()):.2g} %" if finite.size else "–"
 
 
-def _verdict(within: np.ndarray, passed: int) -> Cell:
+def _result_cell(within: np.ndarray, passed: int) -> Cell:
     """Of a point; ``within`` of its realizations, which may differ from it where bands judge."""
     if passed < 0:
         return Cell("not solved")

@@ -14,12 +14,10 @@ from solvers.qois.registry import qois_of
 from sweeps.store.group import Array, object_shape
 from sweeps.store.layout import usable
 from sweeps.store.locations import location
-from sweeps.store.store import Store
+from sweeps.store.store import UNREADABLE, Store
 
 # Bytes to a dask chunk, about: many small batches make many small tasks.
 CHUNK_BYTES = 64 * 2**20
-#: What opening and reading a damaged or vanished store raises.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 def open_sweep(path: str, unstack: bool = False) -> xr.Dataset:
@@ -48,7 +46,7 @@ def open_sweep(path: str, unstack: bool = False) -> xr.Dataset:
         ds = ds.assign(
             {name: _ordered(ds[name], store.array(str(name)), order) for name in ds.data_vars}
         ).assign_coords({name: ds[name].variable.load()[order] for name in ds.coords if ds[name].dims == ("point",)})
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: the store is damaged: {error}") from None
     return _unstacked(ds, {str(n): int(c) for n, c in axes.items()}) if unstack else ds
 

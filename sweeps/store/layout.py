@@ -114,22 +114,12 @@ class Layout:
         """The variables that the driver writes while points finish."""
         rows = self.batch * max(1, STATUS_POINTS // self.batch)
         chunks = (min(rows, self.points), self.realizations)
-        flags = {
-            "long_name": "state of the sample",
-            "units": "1",
-            "flag_values": list(STATUS_FLAGS.values()),
-            "flag_meanings": " ".join(STATUS_FLAGS),
-        }
-        dims = ("point", "realization")
-
-        def variable(dtype: str, fill: float | str, attributes: Mapping[str, object]) -> Variable:
-            return Variable(dims, dtype, fill, chunks, None, attributes)
-
+        flags = {"flag_values": list(STATUS_FLAGS.values()), "flag_meanings": " ".join(STATUS_FLAGS)}
         return {
-            "status": variable("int8", PENDING, flags),
-            "error": variable("str", "", {"long_name": "why the sample failed, or is not to be trusted", "units": "1"}),
-            "wall_s": variable("float32", np.nan, {"long_name": "computing time of the sample", "units": "s"}),
-            "engine": variable("str", "", {"long_name": "engine that computed the sample", "units": "1"}),
+            "status": _of_samples(chunks, "int8", PENDING, "state of the sample", flags=flags),
+            "error": _of_samples(chunks, "str", "", "why the sample failed, or is not to be trusted"),
+            "wall_s": _of_samples(chunks, "float32", np.nan, "computing time of the sample", units="s"),
+            "engine": _of_samples(chunks, "str", "", "engine that computed the sample"),
         }
 
     def _qois(self) -> dict[str, Variable]:
@@ -142,19 +132,15 @@ class Layout:
         return found
 
     def _trust(self) -> dict[str, Variable]:
-        """One value a sample."""
-
-        def variable(dtype: str, fill: float | str, long_name: str) -> Variable:
-            chunks = (self.batch, self.realizations)
-            return Variable(("point", "realization"), dtype, fill, chunks, None, {"long_name": long_name, "units": "1"})
-
+        chunks = (self.batch, self.realizations)
+        rises = "frames at which the free energy is above that of the one before"
         found = {
-            "trust": variable("float32", np.nan, "1 inside the model's domain, 0 outside"),
-            "energy_rises": variable("int32", -1, "frames at which the free energy is above that of the one before"),
+            "trust": _of_samples(chunks, "float32", np.nan, "1 inside the model's domain, 0 outside"),
+            "energy_rises": _of_samples(chunks, "int32", -1, rises),
         }
         if process_named(self.process).conserves_mean:
             what = "largest change of the mean from its first value, over half the distance of the two phases"
-            found["mass_drift"] = variable("float64", np.nan, what)
+            found["mass_drift"] = _of_samples(chunks, "float64", np.nan, what)
         return found
 
     def _fields(self) -> dict[str, Variable]:
@@ -183,6 +169,19 @@ class Layout:
         rest = (self.realizations, slab, *self.shape)
         padded = slab * math.ceil(frames / slab)
         return (points, *rest), (self.batch, self.realizations, padded, *self.shape)
+
+
+def _of_samples(
+    chunks: tuple[int, ...],
+    dtype: str,
+    fill: float | str,
+    long_name: str,
+    units: str = "1",
+    flags: Mapping[str, object] | None = None,
+) -> Variable:
+    """A variable of one value a sample."""
+    attributes = {"long_name": long_name, "units": units, **(flags or {})}
+    return Variable(("point", "realization"), dtype, fill, chunks, None, attributes)
 
 
 def layout_of(plan: Plan) -> Layout:

@@ -31,17 +31,17 @@ FREE = "free"
 
 Lease = dict[str, Any]
 #: What a later write is conditional on.
-Version = Mapping[str, str] | bytes
+Version = Any
 
 
 class LeaseObject(Protocol):
     """The object beside a store that says who holds it."""
 
-    def read(self) -> tuple[Lease | None, Version | None]:
+    def read(self) -> tuple[Lease | None, Version]:
         """The lease and its version; None where there is none or it cannot be understood."""
         ...
 
-    def write(self, lease: Lease, version: Version | None) -> Version | None:
+    def write(self, lease: Lease, version: Version) -> Version:
         """Replace the version last read (None: nothing was there); the new version, None if another was faster."""
         ...
 
@@ -53,7 +53,7 @@ class _S3Lease:
         folder, _, name = url.rstrip("/").rpartition("/")
         self._store, self._name = bucket(folder), f"{name}.lease"
 
-    def read(self) -> tuple[Lease | None, Version | None]:
+    def read(self) -> tuple[Lease | None, Version]:
         import obstore
 
         try:
@@ -64,7 +64,7 @@ class _S3Lease:
             return None, None
         return _parsed(text), _version(about)
 
-    def write(self, lease: Lease, version: Version | None) -> Version | None:
+    def write(self, lease: Lease, version: Version) -> Version:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -87,7 +87,7 @@ class _FsspecLease:
     def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}.lease"
 
-    def read(self) -> tuple[Lease | None, Version | None]:
+    def read(self) -> tuple[Lease | None, Version]:
         try:
             with fsspec.open(self._url, "rb") as file:
                 text = file.read()
@@ -95,7 +95,7 @@ class _FsspecLease:
             return None, None
         return _parsed(text), text
 
-    def write(self, lease: Lease, version: Version | None) -> Version | None:
+    def write(self, lease: Lease, version: Version) -> Version:
         if version is not None and self.read()[1] != version:
             return None
         content = json.dumps(lease).encode()

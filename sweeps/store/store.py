@@ -38,6 +38,8 @@ METADATA = "zarr.json"
 #: The groups of the spot checks: their solutions, and the errors found.
 REFERENCE, VERIFICATION = "reference", "verification"
 REQUIRED = ("status", "error", "wall_s", "engine", "key", "point")
+#: What opening and reading a damaged or vanished store raises.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 #: The temporary name under which Zarr begins a group's metadata.
 FIRST_PARTIAL = r"zarr\.[0-9a-f]{32}\.partial"
 
