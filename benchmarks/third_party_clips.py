@@ -23,7 +23,7 @@ from studies.twin.diagnostics.model_check import ModelCheck
 from studies.twin.observations.frames import make_frames
 from studies.twin.observations.segmentation import segment
 from studies.twin.twin import Forecast
-from surrogate.evaluation.metrics import ssim
+from surrogate.evaluation.image_metrics import ssim
 from sweeps.report.style import new_figure, png
 
 SHARED_PRIORS: dict[str, object] = {

@@ -12,6 +12,7 @@ from typing import Any
 
 from solvers.errors import InputError
 from surrogate.engine_kinds import AutoBlock, SurrogateBlock
+from surrogate.evaluation.frontier.choice import auto_choice
 from sweeps.config.parameters import extremes
 from sweeps.config.sweep import SweepConfig
 from sweeps.engines.registry import EngineChoice
@@ -48,8 +49,6 @@ def _stored(config: SweepConfig, requested: dict[str, Any]) -> EngineChoice | No
 
 
 def _measured(config: SweepConfig, block: AutoBlock, requested: dict[str, Any]) -> EngineChoice:
-    from surrogate.evaluation.frontier import auto_choice
-
     found = auto_choice(
         config.process,
         config.grid.shape,

@@ -87,6 +87,11 @@ class LearnedProcess(ABC, Generic[P]):
         start_parameter: number of the random start that is a group of emulators.
         random_start: kind of the random start.
         group_limits: values that a group can have at all.
+        start_field: variable of a store whose first frame is a start.
+        horizons: numbers of forecast frames that evaluations report.
+        image_quantities: quantities read off images, with what tables call them.
+        growing_length_name: of the length that grows in time.
+        measurement_limits: sentences for model cards on what images do not show.
     """
 
     name: ClassVar[str]
@@ -102,6 +107,11 @@ class LearnedProcess(ABC, Generic[P]):
     start_parameter: ClassVar[str]
     random_start: ClassVar[str]
     group_limits: ClassVar[Mapping[str, Limits]] = {}
+    start_field: ClassVar[str] = "field"
+    horizons: ClassVar[tuple[int, ...]]
+    image_quantities: ClassVar[Mapping[str, str]]
+    growing_length_name: ClassVar[str]
+    measurement_limits: ClassVar[tuple[str, ...]] = ()
 
     @property
     def parameter_groups(self) -> dict[str, str]:
@@ -155,6 +165,21 @@ class LearnedProcess(ABC, Generic[P]):
     @abstractmethod
     def from_image(self, images: torch.Tensor) -> torch.Tensor:
         """The inverse of :meth:`to_image`; where that clips, the image itself."""
+
+    @abstractmethod
+    def measure(
+        self, problem: P, fields: torch.Tensor
+    ) -> tuple[Mapping[str, torch.Tensor], list[list[np.ndarray]] | None]:
+        """What evaluations read off fields (batch, time, y, x) in the user's units.
+
+        Returns:
+            ``image_quantities``, (batch, time) each; and the areas of the grains of each sample at each time, None for
+            a process without grains.
+        """
+
+    @abstractmethod
+    def growing_length(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The length that grows in time, shaped as each of ``image_quantities``."""
 
     @abstractmethod
     def first_frames(self, problem: P, initial: torch.Tensor, times: torch.Tensor, stage: FirstStage) -> FirstFrames:

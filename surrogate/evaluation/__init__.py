@@ -1,7 +1,7 @@
-"""The fixed evaluation of learned models: one protocol, one set of measures, one card for every model.
+"""One harness for everything that is measured on learned models, under model cards and the frontier.
 
-``metrics``: measures of images and of statistics. ``physics``: what is measured on the fields of a process.
-``protocol``: which trajectories, which frames. ``references``: the solver's trajectories, computed once.
-``forecasters``: what is evaluated, and the baselines. ``score``: a model's figures. ``clips``: the same for clips of
-others. ``tables``, ``pictures``, ``card``: how they are written down. ``cli``: ``phasetwin evaluate``.
+``cases``: what is computed. ``references``: its truth, kept on disk. ``candidates``: what answers, and what that costs.
+``image_metrics``, ``statistics``: how far an answer is off. ``tables``, ``pictures``: how that is written down. On top
+of these the card: ``protocol`` and ``clips`` (cases), ``scores``, ``card``, ``cli`` (``phasetwin evaluate``); and in
+``frontier`` error against cost.
 """

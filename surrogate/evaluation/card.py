@@ -6,66 +6,48 @@ import json
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from surrogate.evaluation import physics, tables
-from surrogate.evaluation.engine import EngineScores
+from surrogate.evaluation import statistics
 from surrogate.evaluation.pictures import pictures
-from surrogate.evaluation.score import Scores
-from surrogate.evaluation.tables import Table
+from surrogate.evaluation.scores import CaseReport, ForecastScores
+from surrogate.evaluation.tables import coverage_tables, exponents, label, tables
+from surrogate.processes import learned_process
+from surrogate.training.curve import loss_curve
 
-_PROCESSES = {"cahn_hilliard": "phase separation (Cahn-Hilliard)", "grain_growth": "grain growth"}
-
-
-@dataclass(frozen=True)
-class Report:
-    """A model's figures in one case.
-
-    Attributes:
-        scores: of its forecasts.
-        engine: of its rollouts from the start; None where the model or the case has none.
-    """
-
-    scores: Scores
-    engine: EngineScores | None = None
-
-    def tables(self) -> list[Table]:
-        """All tables."""
-        return tables.tables(self.scores, self.engine)
-
-    def hard_enough(self) -> bool | None:
-        """Whether persistence is as bad as the protocol asks for; None where it asks for nothing."""
-        case = self.scores.case
-        return self.persistence() >= case.persistence if case.persistence else None
-
-    def persistence(self) -> float:
-        """RMSE of persistence over the first horizon."""
-        return float(self.scores.persistence.until(self.scores.case.horizons[0]).rmse.mean())
-
-    def results(self) -> dict[str, Any]:
-        """Every figure, for ``results.json``; missing ones are null."""
-        case = self.scores.case
-        found: dict[str, Any] = {
-            "case": case.name,
-            "description": case.description,
-            "films": case.count,
-            "persistence_rmse": self.persistence(),
-            "persistence_required": case.persistence or None,
-            "growth_exponents": {str(h): e for h, e in tables.exponents(self.scores).items()},
-            "mass_drift": float(self.scores.mass_drift.max()),
-            "ms_per_frame": self.scores.ms_per_frame,
-            "threads": self.scores.threads,
-            "tables": {t.name: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for t in self.tables()},
-        }
-        return dict(_plain(found))
+About = Mapping[str, Any]
 
 
-def _plain(value: Any) -> Any:
+class NamedModel(Protocol):
+    """What a card needs of a model."""
+
+    name: str
+    process: str
+
+
+def case_results(report: CaseReport) -> dict[str, object]:
+    """Every figure of a case, for ``results.json``; missing ones are null."""
+    scores = report.scores
+    found: dict[str, object] = {
+        "case": report.name,
+        "description": scores.case.description,
+        "films": scores.case.count,
+        "persistence_rmse": report.persistence(),
+        "persistence_required": scores.case.persistence or None,
+        "growth_exponents": {str(h): e for h, e in exponents(scores).items()},
+        "mass_drift": float(scores.mass_drift.max()),
+        "ms_per_frame": scores.ms_per_frame,
+        "threads": scores.threads,
+        "tables": {t.name: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for t in tables(report)},
+    }
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _plain(value: object) -> object:
     """``value`` as JSON has it: NaN and infinity are null."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
@@ -77,13 +59,13 @@ def _plain(value: Any) -> Any:
 
 
 def write_reports(
-    folder: Path, model: object, reports: Sequence[Report], command: str, about: Mapping[str, Any] | None = None
+    folder: Path, model: NamedModel, reports: Sequence[CaseReport], command: str, about: About | None = None
 ) -> Path:
     """Writes ``card.md``, ``results.json``, ``CASE-TABLE.csv`` and the pictures.
 
     Args:
         folder: made where it is missing; files of the same names are replaced.
-        model: its ``name`` and ``process`` are used.
+        model: its name and process are used.
         reports: of the cases, at least one.
         command: the command that made it all.
         about: the model's description (``model.json``), where it has one.
@@ -95,65 +77,50 @@ def write_reports(
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for report in reports:
-        name = report.scores.case.name
-        files[name] = pictures(report.scores, folder)
-        for table in report.tables():
-            (folder / f"{name}-{table.name}.csv").write_text(table.csv())
+        files[report.name] = pictures(report, folder)
+        for table in tables(report):
+            (folder / f"{report.name}-{table.name}.csv").write_text(table.csv())
     history = about.get("training", {}).get("curve")
     if history:
-        from surrogate.training.curve import loss_curve
-
         loss_curve(history, str(about.get("name", "")), folder / "loss.png")
     results = {
-        "model": getattr(model, "name", ""),
-        "process": getattr(model, "process", ""),
+        "model": model.name,
+        "process": model.process,
         "weights_sha256": about.get("weights_sha256"),
         "data_sha256": about.get("data_sha256"),
         "command": command,
         "machine": {"processor": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()},
-        "cases": [report.results() for report in reports],
+        "cases": [case_results(report) for report in reports],
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     card = folder / "card.md"
-    card.write_text(_card(model, reports, command, about, files, bool(history)))
+    title = learned_process(model.process).title
+    parts = [f"# Model card: {model.name}", f"Continues clips of {title}. Made by `{command}`."]
+    parts += ["## Domain of validity", _domain(about), "## Accuracy"]
+    for report in reports:
+        parts += _accuracy(report, files[report.name])
+    parts += ["## Calibration", _calibration(about), "## Limits", _limits(reports)]
+    parts += ["## Training", _training(about, bool(history))]
+    card.write_text("\n\n".join(part.rstrip("\n") for part in parts) + "\n")
     return card
 
 
-def _card(
-    model: object,
-    reports: Sequence[Report],
-    command: str,
-    about: dict[str, Any],
-    files: dict[str, dict[str, Path]],
-    has_loss: bool,
-) -> str:
-    name, process = getattr(model, "name", ""), getattr(model, "process", "")
-    parts = [f"# Model card: {name}", f"Continues films of {_PROCESSES.get(process, process)}. Made by `{command}`."]
-    parts += ["## Domain of validity", _domain(about)]
-    parts += ["## Accuracy"]
-    for report in reports:
-        parts += _accuracy(report, files[report.scores.case.name])
-    parts += ["## Calibration", _calibration(about), "## Limits", _limits(process, reports)]
-    parts += ["## Training", _training(about, has_loss)]
-    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
-
-
-def _accuracy(report: Report, files: dict[str, Path]) -> list[str]:
+def _accuracy(report: CaseReport, files: Mapping[str, Path]) -> list[str]:
     case = report.scores.case
-    parts = [f"### {case.name}", case.description]
+    parts = [f"### {report.name}", case.description]
     enough = report.hard_enough()
     if enough is not None:
-        verdict = "as required" if enough else "LESS than required: this case is too easy"
+        met = "as required" if enough else "LESS than required: this case is too easy"
         parts.append(
             f"Persistence has an RMSE of {report.persistence():.3f} over {case.n_in} -> {case.horizons[0]} "
-            f"(at least {case.persistence:g} {verdict})."
+            f"(at least {case.persistence:g} {met})."
         )
-    parts += [table.markdown() for table in report.tables()]
+    parts += [table.markdown() for table in tables(report)]
     parts += [f"![{kind.replace('_', ' ')}]({path.name})" for kind, path in files.items()]
     return parts
 
 
-def _domain(about: Mapping[str, Any]) -> str:
+def _domain(about: About) -> str:
     domain = about.get("domain")
     if not domain:
         return "Not stated."
@@ -173,7 +140,7 @@ def _domain(about: Mapping[str, Any]) -> str:
     return "\n".join(["| group | range |", "| --- | --- |", *rows, "", note])
 
 
-def _flags(coverage: Mapping[str, Any]) -> str:
+def _flags(coverage: About) -> str:
     parts = []
     for key, what in (("inside", "of the training's kind, false alarms"), ("outside", "with groups beyond the box")):
         part = coverage[key]
@@ -184,13 +151,13 @@ def _flags(coverage: Mapping[str, Any]) -> str:
     return f"Flagged among fresh trajectories: {'; '.join(parts)}."
 
 
-def _range(limits: Any) -> str:
+def _range(limits: object) -> str:
     if isinstance(limits, list | tuple) and len(limits) == 2:
         return f"{limits[0]:.4g} to {limits[1]:.4g}"
     return str(limits)
 
 
-def _calibration(about: Mapping[str, Any]) -> str:
+def _calibration(about: About) -> str:
     calibration = about.get("calibration")
     if not isinstance(calibration, Mapping):
         return "None: this model's results carry no bands."
@@ -208,13 +175,13 @@ def _calibration(about: Mapping[str, Any]) -> str:
     fresh = ", ".join(coverage["inside"]["stores"])
     lines = [text, f"Calibrated on the trajectories of {stores}; coverage is measured on those of {fresh}."]
     process = str(about.get("process"))
-    return "\n\n".join([*lines, *(table.markdown() for table in tables.coverage_tables(process, coverage))])
+    return "\n\n".join([*lines, *(table.markdown() for table in coverage_tables(process, coverage))])
 
 
 _RENEWED = {"## Domain of validity": _domain, "## Calibration": _calibration}
 
 
-def renew_card(card: Path, about: Mapping[str, Any]) -> None:
+def renew_card(card: Path, about: About) -> None:
     """Writes the sections of a card anew that a calibration changes, and leaves the others.
 
     Args:
@@ -229,34 +196,33 @@ def renew_card(card: Path, about: Mapping[str, Any]) -> None:
     card.write_text("".join(kept).rstrip("\n") + "\n")
 
 
-def _limits(process: str, reports: Sequence[Report]) -> str:
+def _limits(reports: Sequence[CaseReport]) -> str:
     """What is known not to hold: in general, and in the figures above."""
     lines = [
         "Image metrics say little about statistics over long times; read both tables.",
         "Periodic boxes; no-flux boxes are run as the quarter of their even extension.",
+        *reports[0].scores.process.measurement_limits,
     ]
-    if process == "grain_growth":
-        lines.append("Grains are found in phi: counts are a few per cent below what a solver that tracks them reports.")
     for report in reports:
         lines += _above_floor(report.scores)
         if report.hard_enough() is False:
-            lines.append(f"{report.scores.case.name}: persistence is better than the protocol asks for.")
+            lines.append(f"{report.name}: persistence is better than the protocol asks for.")
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _above_floor(scores: Scores) -> list[str]:
+def _above_floor(scores: ForecastScores) -> list[str]:
     """The statistics whose error over the longest horizon is above the seed-to-seed floor."""
-    error, floor = physics.errors(scores.forecast, scores.reference), physics.floor(scores.reference)
+    error, floor = statistics.errors(scores.forecast, scores.reference), statistics.floor(scores.reference)
+    case = scores.case
     above = [
-        f"{tables.label(scores.case.process, name)} {100 * values.mean():.3g} % "
-        f"(floor {100 * floor[name].mean():.3g} %)"
+        f"{label(case.process, name)} {100 * values.mean():.3g} % (floor {100 * floor[name].mean():.3g} %)"
         for name, values in error.ensemble.items()
         if values.mean() > floor[name].mean()
     ]
-    return [f"{scores.case.name}: errors above the seed-to-seed floor: {'; '.join(above)}."] if above else []
+    return [f"{case.name}: errors above the seed-to-seed floor: {'; '.join(above)}."] if above else []
 
 
-def _training(about: Mapping[str, Any], has_loss: bool) -> str:
+def _training(about: About, has_loss: bool) -> str:
     if not about:
         return "None: a baseline."
     training = about.get("training", {})

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from solvers.errors import InputError
+from solvers.processes.registry import PROCESSES
 
 if TYPE_CHECKING:
-    from surrogate.evaluation.card import Report
-    from surrogate.evaluation.forecasters import Forecaster
+    from surrogate.evaluation.candidates import Forecaster
 
-_BASELINES = ("persistence:cahn_hilliard", "persistence:grain_growth", "solver:cahn_hilliard")
+_RESTARTABLE = [process.name for process in PROCESSES.values() if len(process.fields) == 1]
+_BASELINES = [*(f"persistence:{name}" for name in PROCESSES), *(f"solver:{name}" for name in _RESTARTABLE)]
 
 Model = Annotated[
     str,
@@ -104,8 +106,6 @@ def evaluate_command(
     """
     import torch
 
-    from surrogate.evaluation.card import write_reports
-
     _check_options(clips, protocol, trajectories if rollouts is None else rollouts, spacing, kappa, boundary)
     stores = [tuple(part or ()) for part in (calibration_store, coverage_store, outside_store)]
     if threads is not None:
@@ -113,37 +113,42 @@ def evaluate_command(
     if calibrate:
         if clips is not None or protocol or out is not None or (trajectories, rollouts) != (None, None):
             raise InputError("--calibrate: not allowed with --clips, --protocol, --trajectories, --rollouts or --out")
-        return _calibrate(model, *stores)
+        return _calibrate(model, stores)
     if any(stores):
         raise InputError("--calibration-store, --coverage-store, --outside-store: allowed with --calibrate")
+    from surrogate.evaluation import card, scores, tables
+    from surrogate.evaluation import clips as of_clips
+    from surrogate.evaluation import protocol as protocols
+
     chosen = forecaster(model)
     if clips is not None:
-        reports = [_on_clips(chosen, clips, boundary, spacing, kappa, age)]
+        kind: Literal["no_flux", "periodic"] = "no_flux" if boundary == "no_flux" else "periodic"
+        reports = [of_clips.evaluate_clips(chosen, clips, kind, spacing, kappa, age)]
     else:
-        reports = _on_protocol(chosen, protocol, trajectories, rollouts, references)
+        parts = protocols.protocols_for(chosen.process, protocol)
+        reports = [scores.evaluate(chosen, part, trajectories, references, rollouts) for part in parts]
     folder = out or Path("runs") / "evaluation" / _folder_name(model, clips)
-    card = write_reports(folder, chosen, reports, _command(), getattr(chosen, "about", None))
+    path = card.write_reports(folder, chosen, reports, command_line(), getattr(chosen, "about", None))
     for report in reports:
-        for table in report.tables():
-            typer.echo(f"\n{report.scores.case.name}")
+        for table in tables.tables(report):
+            typer.echo(f"\n{report.name}")
             typer.echo(table.markdown())
-    typer.echo(str(card))
+    typer.echo(str(path))
     return 0
 
 
-def _calibrate(model: str, calibration: tuple[Path, ...], coverage: tuple[Path, ...], outside: tuple[Path, ...]) -> int:
-    from surrogate.evaluation.card import renew_card
-    from surrogate.evaluation.tables import coverage_tables
+def _calibrate(model: str, stores: Sequence[tuple[Path, ...]]) -> int:
+    from surrogate.evaluation import card, tables
     from surrogate.models.files import MODEL, read_about
-    from surrogate.uncertainty.calibration.run import Stores, calibrate_model
+    from surrogate.uncertainty.calibration.run import CalibrationStores, calibrate_model
 
     if model in _BASELINES:
         raise InputError(f"model: found {model!r}, allowed a learned model: a baseline has no bands")
-    folder, entries = calibrate_model(model, Stores(calibration, coverage, outside))
+    folder, entries = calibrate_model(model, CalibrationStores(*stores))
     about = read_about(folder)
     if (folder / "card.md").is_file():
-        renew_card(folder / "card.md", about)
-    for table in coverage_tables(about["process"], entries["coverage"]):
+        card.renew_card(folder / "card.md", about)
+    for table in tables.coverage_tables(about["process"], entries["coverage"]):
         typer.echo(f"\n{table.markdown()}")
     for key, what in (("inside", "false alarms"), ("outside", "flagged beyond the domain")):
         part = entries["coverage"][key]
@@ -168,41 +173,19 @@ def _check_options(
         raise InputError(f"--boundary: no_flux or periodic, but got {boundary!r}")
 
 
-def forecaster(name: str) -> Any:
+def forecaster(name: str) -> Forecaster:
     """A model by name or folder, or a baseline.
 
     Raises:
         InputError: for a name that is neither.
     """
-    from surrogate.evaluation.forecasters import Persistence, SolverBaseline
-
-    if name in _BASELINES:
-        kind, process = name.split(":")
-        return SolverBaseline() if kind == "solver" else Persistence(process)
+    from surrogate.evaluation import candidates
     from surrogate.models.files import load_surrogate
 
-    return load_surrogate(name)
-
-
-def _on_protocol(
-    model: Forecaster, names: list[str] | None, trajectories: int | None, rollouts: int | None, references: Path
-) -> list[Report]:
-    from surrogate.evaluation.protocol import protocols_for
-    from surrogate.evaluation.run import evaluate
-
-    return [
-        evaluate(model, protocol, trajectories, references, rollouts=rollouts)
-        for protocol in protocols_for(model.process, names)
-    ]
-
-
-def _on_clips(
-    model: Forecaster, path: Path, boundary: str, spacing: float | None, kappa: float | None, age: float
-) -> Report:
-    from surrogate.evaluation.run import evaluate_clips
-
-    kind: Literal["no_flux", "periodic"] = "no_flux" if boundary == "no_flux" else "periodic"
-    return evaluate_clips(model, path, kind, spacing, kappa, age)
+    if name not in _BASELINES:
+        return load_surrogate(name)
+    kind, process = name.split(":")
+    return candidates.SolverForecaster(process) if kind == "solver" else candidates.Persistence(process)
 
 
 def _folder_name(model: str, clips: Path | None) -> str:
@@ -210,6 +193,6 @@ def _folder_name(model: str, clips: Path | None) -> str:
     return f"{base}-{clips.stem}" if clips is not None else base
 
 
-def _command() -> str:
+def command_line() -> str:
     """The command line as typed, the program by its name alone."""
     return shlex.join(["phasetwin", *sys.argv[1:]])

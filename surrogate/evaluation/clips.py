@@ -1,9 +1,9 @@
-"""Clips of others: ``evaluate MODEL --clips FILE.npy`` makes the same tables from films that nobody here simulated."""
+"""Clips from elsewhere: ``evaluate MODEL --clips FILE.npy`` makes the same tables from clips of unknown scale."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,24 +14,23 @@ import torch
 from solvers.errors import InputError
 from solvers.frame_readers import read_npy
 from solvers.grids.grid import Boundary, Grid
-from solvers.processes.cahn_hilliard import CahnHilliard
-from solvers.processes.grain_growth import GrainGrowth
-from surrogate.evaluation import metrics
-from surrogate.evaluation.cases import Case
-from surrogate.evaluation.forecasters import Forecaster, Mirrored, Persistence
-from surrogate.evaluation.physics import Problem
+from solvers.processes.base import Problem
+from solvers.processes.registry import process_named
+from surrogate.evaluation.candidates import EvenlyExtended, Forecaster, Persistence
+from surrogate.evaluation.cases import ForecastCase, unit_mobility
+from surrogate.evaluation.scores import CaseReport, score
+from surrogate.processes import learned_process
 
 logger = logging.getLogger("phasetwin")
 
 N_IN = 10
-HORIZONS = {"cahn_hilliard": (90, 200), "grain_growth": (90, 190)}
-# Third-party images overshoot their phases a little; more than this is another scale.
+# Images from elsewhere overshoot their phases a little; more than this is another scale.
 _SLACK = 0.1
-# The scan: first over these, then twice around the best, each time at a finer ratio.
+# The scan: first over these, then three times around the best, each time at a finer ratio.
 _KAPPAS = np.geomspace(0.25, 2.0, 4)
 _SPACINGS = np.geomspace(0.0625, 64.0, 11)
 _REFINEMENTS = 3
-_FITTED_FILMS = 4
+_FITTED_CLIPS = 4
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,17 @@ class ClipScales:
         spacing: scaled age between frames.
         kappa: kappa / (W dx^2).
         age: scaled age of the first frame, assumed; models choose their step lengths by it.
-        story: how they were found, for the report.
+        origin: how they were found, for the report.
     """
 
     spacing: float
     kappa: float
     age: float
-    story: str
+    origin: str
 
 
 def read_clips(path: Path | str) -> torch.Tensor:
-    """Films from a ``.npy`` file.
+    """Clips from a ``.npy`` file.
 
     Args:
         path: (samples, frames, y, x) or (frames, y, x), values in [0, 1].
@@ -72,15 +71,15 @@ def read_clips(path: Path | str) -> torch.Tensor:
         raise InputError(
             f"{path}: numbers (samples, frames, y, x) or (frames, y, x) expected, but found {values.shape}"
         )
-    films = values.astype(np.float32).reshape(-1, *values.shape[-3:])
-    if films.shape[0] == 0 or films.shape[1] <= N_IN or min(films.shape[2:]) < 16:
+    clips = values.astype(np.float32).reshape(-1, *values.shape[-3:])
+    if clips.shape[0] == 0 or clips.shape[1] <= N_IN or min(clips.shape[2:]) < 16:
         raise InputError(
             f"{path}: more than {N_IN} frames of at least 16 x 16 cells expected, but found {values.shape}"
         )
-    if not np.isfinite(films).all() or films.min() < -_SLACK or films.max() > 1.0 + _SLACK:
-        found = f"{np.nanmin(films):g} to {np.nanmax(films):g}" if np.isfinite(films).any() else "no number at all"
+    if not np.isfinite(clips).all() or clips.min() < -_SLACK or clips.max() > 1.0 + _SLACK:
+        found = f"{np.nanmin(clips):g} to {np.nanmax(clips):g}" if np.isfinite(clips).any() else "no number at all"
         raise InputError(f"{path}: finite values in [0, 1] expected, but found {found}; scale the clips first")
-    return torch.from_numpy(films)
+    return torch.from_numpy(clips)
 
 
 def clip_case(
@@ -90,11 +89,11 @@ def clip_case(
     spacing: float | None = None,
     kappa: float | None = None,
     age: float = 20.0,
-) -> Case:
-    """The case of a file of clips. Score :class:`~surrogate.evaluation.forecasters.Mirrored` models on it.
+) -> ForecastCase:
+    """The case of a file of clips, for models that are :class:`~surrogate.evaluation.candidates.EvenlyExtended`.
 
-    What is not given of ``spacing`` and ``kappa`` is fitted to the first ten frames by :func:`fit_scales`. Images are
-    read as compositions 2 x - 1, or as phi. The SSIM leaves out the cells at the edges, as scikit-image does.
+    What is not given of ``spacing`` and ``kappa`` is fitted to the first ten frames by :func:`fit_scales`. The SSIM
+    leaves out the cells at the edges, as scikit-image does.
 
     Raises:
         InputError: see :func:`read_clips`; also for a spacing, kappa or age that is not positive.
@@ -102,39 +101,57 @@ def clip_case(
     for name, value in (("--spacing", spacing), ("--kappa", kappa), ("--age", age)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise InputError(f"{name}: a positive number, but got {value:g}")
-    films = read_clips(path)
-    process = model.process
-    grid = Grid(tuple(films.shape[-2:]), 1.0, boundary)
-    fields = metrics.from_image(films, process)
+    clips = read_clips(path)
+    process = learned_process(model.process)
+    grid = Grid(tuple(clips.shape[-2:]), 1.0, boundary)
+    fields = process.from_image(clips)
     scales = fit_scales(model, fields[:, :N_IN], grid, spacing, kappa, age)
-    logger.info(scales.story)
-    most = min(films.shape[1] - N_IN, HORIZONS[process][-1])
-    horizons = (*(h for h in HORIZONS[process] if h < most), most)
-    return Case(
+    logger.info(scales.origin)
+    most = min(clips.shape[1] - N_IN, process.horizons[-1])
+    return ForecastCase(
         name=Path(path).stem,
-        process=process,
-        description=(
-            f"{len(films)} clip(s) of {grid.shape[0]} x {grid.shape[1]} cells from {Path(path).name}, "
-            f"{boundary.replace('_', '-')} boundaries{' by even extension' if boundary == 'no_flux' else ''}. "
-            f"{scales.story}"
-        ),
+        process=model.process,
+        grid=grid,
+        count=len(clips),
         times=age + scales.spacing * np.arange(N_IN + most),
+        parameters=_parameters(model.process, scales.kappa, len(clips)),
+        starts=lambda indices: fields[list(indices), 0],
+        description=(
+            f"{len(clips)} clip(s) of {grid.shape[0]} x {grid.shape[1]} cells from {Path(path).name}, "
+            f"{boundary.replace('_', '-')} boundaries{' by even extension' if boundary == 'no_flux' else ''}. "
+            f"{scales.origin}"
+        ),
         n_in=N_IN,
-        horizons=horizons,
-        count=len(films),
-        problem=lambda indices: problem_of(process, grid, scales.kappa, len(indices)),
-        fields=lambda indices: fields[indices, : N_IN + most],
+        horizons=(*(h for h in process.horizons if h < most), most),
+        fields=lambda indices: fields[list(indices), : N_IN + most],
         edges="interior",
         time_name="fitted age" if spacing is None else "scaled age",
     )
 
 
-def problem_of(process: str, grid: Grid, kappa: float, batch: int) -> Problem:
+def evaluate_clips(
+    model: Forecaster,
+    path: Path | str,
+    boundary: Boundary = "no_flux",
+    spacing: float | None = None,
+    kappa: float | None = None,
+    age: float = 20.0,
+) -> CaseReport:
+    """The forecast figures of a protocol on a file of clips; see :func:`clip_case`."""
+    case = clip_case(model, path, boundary, spacing, kappa, age)
+    return CaseReport(score(EvenlyExtended(model), case))
+
+
+def _parameters(process: str, kappa: float, batch: int) -> dict[str, np.ndarray]:
+    """Those at which times are scaled ages, for a batch of equal materials."""
+    rows = np.full(batch, kappa)
+    return {"mobility": unit_mobility(process, rows), "kappa": rows}
+
+
+def clip_problem(process: str, grid: Grid, kappa: float, batch: int) -> Problem:
     """The problem whose time is the scaled age, for a batch of equal materials."""
-    rows = torch.full((batch,), kappa, dtype=torch.float64)
-    if process == "grain_growth":
-        return GrainGrowth(grid, mobility=1.0 / rows, kappa=rows)
-    return CahnHilliard(grid, mobility=rows**-0.5, kappa=rows)
+    values = {name: torch.from_numpy(rows) for name, rows in _parameters(process, kappa, batch).items()}
+    return process_named(process).build(grid, values)
 
 
 def fit_scales(
@@ -152,20 +169,33 @@ def fit_scales(
     take what is given, or spacing 1 and kappa 1.
 
     Args:
-        fields: (film, 10, y, x); the first few films are used.
+        fields: (clip, 10, y, x); the first few clips are used.
     """
     needs_all = getattr(model, "kind", None) == "gsta"
     given = [f"{name} {value:g} as given" for name, value in (("spacing", spacing), ("kappa", kappa)) if value]
     if needs_all or (spacing and kappa):
-        found = (spacing or 1.0, kappa or 1.0)
         why = ", ".join(given) if given else "the model knows neither frame spacing nor kappa"
-        return ClipScales(*found, age, f"Scales: {why}.")
-    films = fields[:_FITTED_FILMS]
-    mirrored = Mirrored(model)
+        return ClipScales(spacing or 1.0, kappa or 1.0, age, f"Scales: {why}.")
+    clips, extended = fields[:_FITTED_CLIPS], EvenlyExtended(model)
 
     def misfit(pair: tuple[float, float]) -> float:
-        return misfit_of(mirrored, films, grid, pair[0], pair[1], age)
+        return misfit_of(extended, clips, grid, pair[0], pair[1], age)
 
+    best = _scanned(misfit, spacing, kappa)
+    persistence = misfit_of(Persistence(model.process), clips, grid, 1.0, 1.0, age)
+    what = " and ".join(n for n, v in (("spacing", spacing), ("kappa", kappa)) if not v)
+    origin = (
+        f"Scales: {what} fitted to the first {fields.shape[1]} frames by a scan of the model's own error: scaled age "
+        f"{best[0]:.3g} a frame, kappa {best[1]:.3g}, RMSE {misfit(best):.3g} (persistence {persistence:.3g})"
+        f"{', ' + given[0] if given else ''}; the first frame's age taken as {age:g}."
+    )
+    return ClipScales(*best, age, origin)
+
+
+def _scanned(
+    misfit: Callable[[tuple[float, float]], float], spacing: float | None, kappa: float | None
+) -> tuple[float, float]:
+    """The spacing and kappa of least misfit; what is given is kept."""
     spacings = [spacing] if spacing else list(_SPACINGS)
     kappas = [kappa] if kappa else list(_KAPPAS)
     best = min(((s, k) for s in spacings for k in kappas), key=misfit)
@@ -175,37 +205,30 @@ def fit_scales(
         near_s = [best[0]] if spacing else [best[0] * r for r in (1 / ratio_s, 1.0, ratio_s)]
         near_k = [best[1]] if kappa else _inside([best[1] * r for r in (1 / ratio_k, 1.0, ratio_k)])
         best = min(((s, k) for s in near_s for k in near_k), key=misfit)
-    still = misfit_of(Persistence(model.process), films, grid, 1.0, 1.0, age)
-    what = " and ".join(n for n, v in (("spacing", spacing), ("kappa", kappa)) if not v)
-    story = (
-        f"Scales: {what} fitted to the first {fields.shape[1]} frames by a scan of the model's own error: scaled age "
-        f"{best[0]:.3g} a frame, kappa {best[1]:.3g}, RMSE {misfit(best):.3g} (persistence {still:.3g})"
-        f"{', ' + given[0] if given else ''}; the first frame's age taken as {age:g}."
-    )
-    return ClipScales(*best, age, story)
+    return best
 
 
 def _inside(kappas: Sequence[float]) -> list[float]:
-    """Values within the scan's range: beyond it models know nothing."""
+    """Values within the scan's range: models were trained on none beyond it."""
     return [k for k in kappas if _KAPPAS[0] * 0.999 <= k <= _KAPPAS[-1] * 1.001]
 
 
-def misfit_of(model: Forecaster, films: torch.Tensor, grid: Grid, spacing: float, kappa: float, age: float) -> float:
+def misfit_of(model: Forecaster, clips: torch.Tensor, grid: Grid, spacing: float, kappa: float, age: float) -> float:
     """RMSE, as images, of a model's forecasts from frame 0 and from the middle frame to those that follow.
 
     Args:
-        films: (film, frame, y, x) fields.
+        clips: (clip, frame, y, x) fields.
 
     Returns:
         Infinity where a forecast is not finite.
     """
-    times = age + spacing * np.arange(films.shape[1])
-    problem = problem_of(model.process, grid, kappa, len(films))
+    times = age + spacing * np.arange(clips.shape[1])
+    problem, to_image = clip_problem(model.process, grid, kappa, len(clips)), learned_process(model.process).to_image
     squares, count = 0.0, 0
-    for first in (0, films.shape[1] // 2):
-        later = films[:, first + 1 :]
-        found = model.forecast(problem, films[:, first : first + 1], times[first : first + 1], times[first + 1 :])
-        difference = metrics.to_image(found, model.process) - metrics.to_image(later, model.process)
+    for first in (0, clips.shape[1] // 2):
+        later = clips[:, first + 1 :]
+        found = model.forecast(problem, clips[:, first : first + 1], times[first : first + 1], times[first + 1 :])
+        difference = to_image(found) - to_image(later)
         squares += float(difference.square().sum())
         count += later.numel()
     error = (squares / count) ** 0.5

@@ -1,112 +1,109 @@
-"""The evaluation's pictures. Nothing here touches matplotlib's global state."""
+"""The evaluation's pictures, in the style of the reports of sweeps."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 from solvers.qois import structure_factor_wavenumbers
-from surrogate.evaluation.score import Scores
-
-_INK, _MUTED, _RULE = "#22272e", "#6b7480", "#d5dae0"
-# Dark to light: the model, no change, another seed. Told apart in grey and by the dashes too.
-_LINES: list[dict[str, Any]] = [
-    {"color": "#30123b", "lw": 1.8},
-    {"color": "#1f7a8c", "lw": 1.4, "ls": "--"},
-    {"color": "#9aa5b1", "lw": 1.4, "ls": ":"},
-]
-_DPI = 140
+from surrogate.evaluation.scores import CaseReport, ForecastScores
+from surrogate.evaluation.statistics import ImageStatistics
+from sweeps.report.style import RULE, new_figure, png, tidy
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08), facecolor="white", dpi=_DPI)
-    FigureCanvasAgg(figure)
-    return figure
+class LineStyle(TypedDict, total=False):
+    """Of a curve."""
+
+    color: str
+    lw: float
+    ls: str
 
 
-def _tidy(axes: Axes) -> Axes:
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_MUTED)
-    axes.tick_params(colors=_MUTED, labelcolor=_INK, labelsize=8)
-    axes.grid(color=_RULE, lw=0.5)
+# Dark to light: the model, no change, another seed. They differ in grey and by the dashes too.
+_MODEL: LineStyle = {"color": "#30123b", "lw": 1.8}
+_PERSISTENCE: LineStyle = {"color": "#1f7a8c", "lw": 1.4, "ls": "--"}
+_SEED: LineStyle = {"color": "#9aa5b1", "lw": 1.4, "ls": ":"}
+_TRUTH: LineStyle = {"color": "#d1495b", "lw": 1.2, "ls": "-."}
+
+
+def with_grid(axes: Axes) -> Axes:
+    """Axes in the style of all pictures, with a thin grid."""
+    tidy(axes).grid(color=RULE, lw=0.5)
     return axes
 
 
-def pictures(scores: Scores, folder: Path) -> dict[str, Path]:
+def save_small(figure: Figure, path: Path) -> None:
+    """A PNG of 256 colours, a third of the bytes: pictures travel with the weights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(io.BytesIO(png(figure))) as picture:
+        small = picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
+
+
+def pictures(report: CaseReport, folder: Path) -> dict[str, Path]:
     """Draws a case's pictures.
 
     Returns:
-        What it shows -> file: ``curves``, ``montage``, and ``structure_factor`` or ``areas``.
+        What it shows -> file: ``curves``, ``montage``, and ``areas`` for grains or else ``structure_factor``.
     """
-    name = scores.case.name
+    scores = report.scores
     drawn = {"curves": curves(scores), "montage": montage(scores)}
-    if scores.case.process == "cahn_hilliard":
-        drawn["structure_factor"] = structure_factors(scores)
-    else:
+    if any(scores.reference.areas):
         drawn["areas"] = area_distributions(scores)
-    files = {}
+    else:
+        drawn["structure_factor"] = structure_factors(scores)
+    files = {kind: folder / f"{report.name}-{kind.replace('_', '-')}.png" for kind in drawn}
     for kind, figure in drawn.items():
-        files[kind] = folder / f"{name}-{kind.replace('_', '-')}.png"
-        # No date or version in the file: the same scores give the same bytes.
-        figure.savefig(files[kind], dpi=_DPI, metadata={"Software": None})
-        _shrink(files[kind])
+        save_small(figure, files[kind])
     return files
 
 
-def curves(scores: Scores) -> Figure:
-    """RMSE and SSIM against frame, beside persistence and another seed; the shade spans the films."""
-    figure = _figure(9.2, 3.4)
+def curves(scores: ForecastScores) -> Figure:
+    """RMSE and SSIM against frame, beside persistence and another seed; the shade spans the clips."""
+    figure = new_figure(3.4, 9.2)
     panels = figure.subplots(1, 2)
     ahead = np.arange(1, scores.images.rmse.shape[1] + 1)
     for axes, key, label in zip(panels, ("rmse", "ssim"), ("RMSE (images in [0, 1])", "SSIM"), strict=True):
-        _tidy(axes)
+        with_grid(axes)
         values = getattr(scores.images, key)
-        axes.fill_between(ahead, values.min(0), values.max(0), color=_LINES[0]["color"], alpha=0.15, lw=0)
-        axes.plot(ahead, values.mean(0), label=scores.model, **_LINES[0])
-        axes.plot(ahead, getattr(scores.persistence, key).mean(0), label="persistence", **_LINES[1])
-        axes.plot(scores.sampled + 1, getattr(scores.other_seed, key).mean(0), label="another seed", **_LINES[2])
+        axes.fill_between(ahead, values.min(0), values.max(0), color=_MODEL["color"], alpha=0.15, lw=0)
+        axes.plot(ahead, values.mean(0), label=scores.model, **_MODEL)
+        axes.plot(ahead, getattr(scores.persistence, key).mean(0), label="persistence", **_PERSISTENCE)
+        axes.plot(scores.sampled + 1, getattr(scores.other_seed, key).mean(0), label="another seed", **_SEED)
         axes.set_xlabel("frame after the last one seen", fontsize=9)
         axes.set_ylabel(label, fontsize=9)
         axes.set_xlim(0, ahead[-1])
     panels[0].set_ylim(bottom=0)
     panels[1].set_ylim(top=1)
     panels[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{scores.case.name}: mean over {scores.case.count} film(s), shade from best to worst", fontsize=9)
+    case = scores.case
+    figure.suptitle(f"{case.name}: mean over {case.count} clip(s), shade from best to worst", fontsize=9)
     return figure
 
 
-def _shrink(path: Path) -> None:
-    """256 colours: a third of the bytes, and pictures travel with the weights."""
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
-
-
-def montage(scores: Scores) -> Figure:
-    """Truth, forecast and difference of the first film."""
+def montage(scores: ForecastScores) -> Figure:
+    """Truth, forecast and difference of the first clip."""
     sample = scores.sample
     columns = len(sample.frames)
-    figure = _figure(1.9 * columns + 1.2, 5.9)
+    figure = new_figure(5.9, 1.9 * columns + 1.2)
     panels = figure.subplots(3, columns, squeeze=False)
     difference = sample.forecast - sample.truth
     bound = float(np.nanmax(np.abs(difference), initial=0.0)) or 1.0
     rows = [
-        ("truth", sample.truth, {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}),
-        (scores.model, sample.forecast, {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}),
-        ("difference", difference, {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}),
+        ("truth", sample.truth, "viridis", (0.0, 1.0)),
+        (scores.model, sample.forecast, "viridis", (0.0, 1.0)),
+        ("difference", difference, "RdBu_r", (-bound, bound)),
     ]
-    for row, (label, images, style) in zip(panels, rows, strict=True):
+    for row, (label, images, colours, (low, high)) in zip(panels, rows, strict=True):
         for axes, image, frame in zip(row, images, sample.frames, strict=True):
-            shown = axes.imshow(image, origin="lower", interpolation="nearest", **style)
+            shown = axes.imshow(image, origin="lower", interpolation="nearest", cmap=colours, vmin=low, vmax=high)
             axes.set(xticks=[], yticks=[])
             if label == "truth":
                 axes.set_title(f"frame +{frame}", fontsize=9)
@@ -117,46 +114,43 @@ def montage(scores: Scores) -> Figure:
     return figure
 
 
-def structure_factors(scores: Scores) -> Figure:
-    """S(k) of the mean over films at the end of each horizon."""
-    ends = [int(np.flatnonzero(scores.sampled == h - 1)[0]) for h in scores.case.horizons]
-    figure = _figure(4.6 * len(ends), 3.4)
-    k = structure_factor_wavenumbers(scores.case.problem([0]).grid).numpy()
-    for axes, end, horizon in zip(figure.subplots(1, len(ends), squeeze=False)[0], ends, scores.case.horizons,
-                                  strict=True):  # fmt: skip
-        _tidy(axes)
-        for measures, label, style in (
-            (scores.forecast, scores.model, _LINES[0]),
-            (scores.unchanged, "persistence", _LINES[1]),
-            (scores.reference, "truth", {"color": "#d1495b", "lw": 1.2, "ls": "-."}),
-        ):
-            axes.plot(k, measures.structure_factor[:, end].mean(0), label=label, **style)
-        axes.set(xscale="log", yscale="log")
-        axes.set_ylim(bottom=1e-7 * float(scores.reference.structure_factor[:, end].mean(0).max()))
-        axes.set_xlabel("wavenumber k (rad / length)", fontsize=9)
+def structure_factors(scores: ForecastScores) -> Figure:
+    """S(k) of the mean over clips at the end of each horizon."""
+    k = structure_factor_wavenumbers(scores.case.grid).numpy()
+
+    def draw(axes: Axes, found: ImageStatistics, frame: int, label: str, style: LineStyle) -> None:
+        axes.plot(k, found.structure_factor[:, frame].mean(0), label=label, **style)
+        highest = float(scores.reference.structure_factor[:, frame].mean(0).max())
+        axes.set(xscale="log", yscale="log", xlabel="wavenumber k (rad / length)")
+        axes.set_ylim(bottom=1e-7 * highest)
         axes.set_ylabel("structure factor S (length$^2$)", fontsize=9)
-        axes.set_title(f"frame +{horizon}", fontsize=9)
-        axes.legend(frameon=False, fontsize=8)
-    return figure
+
+    return _at_horizons(scores, draw)
 
 
-def area_distributions(scores: Scores) -> Figure:
-    """Share of grains below an area, over all films, at the end of each horizon."""
-    ends = [int(np.flatnonzero(scores.sampled == h - 1)[0]) for h in scores.case.horizons]
-    figure = _figure(4.6 * len(ends), 3.4)
-    for axes, end, horizon in zip(figure.subplots(1, len(ends), squeeze=False)[0], ends, scores.case.horizons,
-                                  strict=True):  # fmt: skip
-        _tidy(axes)
-        for measures, label, style in (
-            (scores.forecast, scores.model, _LINES[0]),
-            (scores.unchanged, "persistence", _LINES[1]),
-            (scores.reference, "truth", {"color": "#d1495b", "lw": 1.2, "ls": "-."}),
-        ):
-            areas = np.sort(np.concatenate([row[end] for row in measures.areas]))
-            axes.step(areas, np.arange(1, len(areas) + 1) / max(len(areas), 1), where="post", label=label, **style)
-        axes.set_xscale("log")
-        axes.set_xlabel("grain area (length$^2$)", fontsize=9)
+def area_distributions(scores: ForecastScores) -> Figure:
+    """Share of grains below an area, over all clips, at the end of each horizon."""
+
+    def draw(axes: Axes, found: ImageStatistics, frame: int, label: str, style: LineStyle) -> None:
+        areas = np.sort(found.pooled_areas(frame))
+        axes.step(areas, np.arange(1, len(areas) + 1) / max(len(areas), 1), where="post", label=label, **style)
+        axes.set(xscale="log", xlabel="grain area (length$^2$)")
         axes.set_ylabel("share of grains with a smaller area", fontsize=9)
+
+    return _at_horizons(scores, draw)
+
+
+def _at_horizons(scores: ForecastScores, draw: Callable[[Axes, ImageStatistics, int, str, LineStyle], None]) -> Figure:
+    """A panel for the end of each horizon: model, persistence and truth."""
+    horizons = scores.case.horizons
+    figure = new_figure(3.4, 4.6 * len(horizons))
+    for axes, horizon in zip(figure.subplots(1, len(horizons), squeeze=False)[0], horizons, strict=True):
+        with_grid(axes)
+        frame = int(np.flatnonzero(scores.sampled == horizon - 1)[0])
+        draw(axes, scores.forecast, frame, scores.model, _MODEL)
+        draw(axes, scores.unchanged, frame, "persistence", _PERSISTENCE)
+        draw(axes, scores.reference, frame, "truth", _TRUTH)
+        axes.xaxis.label.set_fontsize(9)
         axes.set_title(f"frame +{horizon}", fontsize=9)
         axes.legend(frameon=False, fontsize=8)
     return figure

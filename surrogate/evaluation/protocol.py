@@ -2,10 +2,9 @@
 
 All ages are scaled ages: mobility is kappa^-1/2 (Cahn-Hilliard) or 1/kappa (grains), so that one unit of time moves
 interfaces about as far at every kappa and a table can average over them. Ten frames go in; what follows is forecast.
-Start ages and spacings are chosen such that the task is hard enough: with images in [0, 1] (see
-:func:`~surrogate.evaluation.metrics.to_image`) doing nothing at all, persistence, has an RMSE of at least 0.17
-(spinodal decomposition) and 0.25 (grain growth) over the 90 frames after the tenth. The figures as measured are in
-every report, beside the model's.
+Start ages and spacings are chosen such that the task is hard enough: with images in [0, 1] persistence has an RMSE of
+at least 0.17 (spinodal decomposition) and 0.25 (grain growth) over the 90 frames after the tenth. The figures as
+measured are in every report, beside the model's.
 
 Parameters are Sobol points with their own seeds and starts are drawn from hashes of the protocol's name, so neither
 occurs in any training or validation table.
@@ -16,19 +15,29 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import qmc
 
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
-from solvers.initial import noise, voronoi
-from solvers.processes.cahn_hilliard import CahnHilliard
-from solvers.processes.grain_growth import GrainGrowth
-from surrogate.evaluation.physics import Problem
+from solvers.processes.registry import process_named
+from surrogate.evaluation.cases import (
+    ForecastCase,
+    Indices,
+    ReferenceCase,
+    grains_in,
+    random_starts,
+    start_seed,
+    unit_mobility,
+)
+from surrogate.evaluation.references import CACHE, References, TruthSettings
+from surrogate.processes import LEARNED_PROCESSES
 
 Range = tuple[float, float]
 # Part of every key: raise it when the solver's answers or the layout of the files change.
@@ -41,7 +50,7 @@ class Protocol:
 
     Attributes:
         name: what it is called in tables and on the command line.
-        process: ``"cahn_hilliard"`` or ``"grain_growth"``.
+        process: name of the process.
         shape: cells a side; spacing 1, periodic.
         start: scaled age of the first frame.
         spacing: scaled age between frames.
@@ -51,10 +60,10 @@ class Protocol:
         n_in: frames that a model is given.
         trajectories: how many.
         kappa: range of kappa / (W dx^2), spread evenly in its logarithm.
-        composition, contrast, gamma: ranges of mean composition, mobility contrast (both Cahn-Hilliard) and gamma
-            (grains).
-        amplitude: standard deviation of the initial noise (Cahn-Hilliard).
-        cells_per_grain: cells for each grain of the initial Voronoi map.
+        composition, contrast, gamma: ranges of mean composition, mobility contrast and gamma, where the process has
+            them.
+        amplitude: standard deviation of the initial noise, where the start is noise.
+        cells_per_grain: cells for each grain, where it is a tessellation.
         tolerance: of the reference solver, relative L2 against the converged PDE, float32.
     """
 
@@ -76,8 +85,8 @@ class Protocol:
     tolerance: float = 1e-2
 
     def __post_init__(self) -> None:
-        if self.process not in ("cahn_hilliard", "grain_growth"):
-            raise InputError(f"Protocol.process: cahn_hilliard or grain_growth, but got {self.process!r}")
+        if self.process not in LEARNED_PROCESSES:
+            raise InputError(f"Protocol.process: {' or '.join(LEARNED_PROCESSES)}, but got {self.process!r}")
         if not self.horizons or list(self.horizons) != sorted(set(self.horizons)) or self.horizons[0] < 1:
             raise InputError(f"Protocol.horizons: increasing numbers of frames, but got {self.horizons}")
         if not (self.start > 0 and self.spacing > 0 and self.n_in >= 1 and self.trajectories >= 1):
@@ -96,7 +105,7 @@ class Protocol:
     @cached_property
     def key(self) -> str:
         """What the reference trajectories depend on, hashed. Not how many of them are used."""
-        content: dict[str, Any] = asdict(self)
+        content = asdict(self)
         for irrelevant in ("trajectories", "persistence", "n_in"):
             del content[irrelevant]
         content["horizons"] = len(self.times)
@@ -104,65 +113,108 @@ class Protocol:
         return f"{self.name}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
 
     def seed(self, trajectory: int) -> int:
-        """Of a trajectory's start (63 bits)."""
-        digest = hashlib.blake2b(f"evaluation:{self.name}:{trajectory}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") >> 1
+        """Of a trajectory's start."""
+        return start_seed("evaluation", self.name, trajectory)
 
-    def parameters(self, trajectories: list[int]) -> dict[str, np.ndarray]:
+    def ranges(self) -> dict[str, Range]:
+        """Ranges of the parameters that the process has, beside kappa."""
+        found = {"composition": self.composition, "mobility_contrast": self.contrast, "gamma": self.gamma}
+        return {name: limits for name, limits in found.items() if name in process_named(self.process).parameter_names}
+
+    def parameters(self, trajectories: Indices) -> dict[str, np.ndarray]:
         """Parameters of some trajectories, name -> (n,). Every block of 2^m trajectories covers the ranges evenly."""
-        from scipy.stats import qmc
-
         salt = int(hashlib.blake2b(f"evaluation:{self.name}".encode(), digest_size=4).hexdigest(), 16)
         count = 2 ** math.ceil(math.log2(max(trajectories) + 1))
-        shares = qmc.Sobol(4, seed=salt).random(count)[trajectories]
+        shares = qmc.Sobol(4, seed=salt).random(count)[list(trajectories)]
         low, high = self.kappa
         found = {"kappa": low * (high / low) ** shares[:, 0]}
-        if self.process == "cahn_hilliard":
-            found["composition"] = _between(self.composition, shares[:, 1])
-            found["mobility_contrast"] = _between(self.contrast, shares[:, 2])
-        else:
-            found["gamma"] = _between(self.gamma, shares[:, 3])
+        for name, limits in self.ranges().items():
+            found[name] = limits[0] + (limits[1] - limits[0]) * shares[:, _SOBOL_AXIS[name]]
         # Six digits, as in the training tables: what is printed is what was computed.
         return {name: np.array([float(f"{v:.6g}") for v in values]) for name, values in found.items()}
 
-    def problem(self, trajectories: list[int]) -> Problem:
-        """The problem of some trajectories, a batch."""
-        p = {name: torch.from_numpy(values) for name, values in self.parameters(trajectories).items()}
-        kappa = p["kappa"]
-        if self.process == "grain_growth":
-            return GrainGrowth(self.grid, mobility=1.0 / kappa, kappa=kappa, gamma=p["gamma"])
-        return CahnHilliard(self.grid, mobility=kappa**-0.5, kappa=kappa, mobility_contrast=p["mobility_contrast"])
+    def case(self, trajectories: int | None = None) -> ReferenceCase:
+        """Its first trajectories, of the protocol's number if None."""
+        count = self.trajectories if trajectories is None else trajectories
+        drawn = self.parameters(range(count))
+        start = {"amplitude": self.amplitude, "grains": grains_in(self.grid, self.cells_per_grain)}
+        parameters: Mapping[str, np.ndarray | float] = {
+            "mobility": unit_mobility(self.process, drawn["kappa"]),
+            **drawn,
+            **start,
+        }
+        starts = random_starts(self.process, self.grid, parameters, self.seed)
+        return ReferenceCase(self.name, self.process, self.grid, count, self.times, parameters, starts)
 
-    def initial(self, trajectories: list[int]) -> torch.Tensor:
-        """Starts at time 0: (n, y, x) compositions float32, or labels int32."""
-        seeds = [self.seed(i) for i in trajectories]
-        if self.process == "grain_growth":
-            return voronoi(self.grid, max(1, round(self.grid.cells / self.cells_per_grain)), seeds)
-        composition = torch.from_numpy(self.parameters(trajectories)["composition"])
-        return noise(self.grid, composition, self.amplitude, seeds, torch.float32)
+    def references(self, folder: Path | str = CACHE, trajectories: int | None = None) -> References:
+        """The truth of its first trajectories."""
+        settings = TruthSettings(Path(folder) / self.key, self.tolerance, torch.float32)
+        return References(self.case(trajectories), settings)
+
+    def forecast_case(self, trajectories: int | None = None, folder: Path | str = CACHE) -> ForecastCase:
+        """What is forecast; the truth is computed where it is missing.
+
+        Raises:
+            InputError: for a number of trajectories that is not positive.
+        """
+        if trajectories is not None and trajectories < 1:
+            raise InputError(f"--trajectories: at least 1, but got {trajectories}")
+        references = self.references(folder, trajectories)
+        references.compute()
+        return ForecastCase(
+            **vars(references.case),
+            description=self._description(references.case.count),
+            n_in=self.n_in,
+            horizons=self.horizons,
+            fields=lambda indices: references.load(indices)[0].field,
+            persistence=self.persistence,
+        )
+
+    def _description(self, count: int) -> str:
+        size = " x ".join(str(n) for n in self.shape)
+        parts = [f"{_NAMES[name]} {_text(limits)}" for name, limits in {"kappa": self.kappa, **self.ranges()}.items()]
+        starts = {
+            "noise": f"noise {self.amplitude:g}",
+            "voronoi": f"{self.cells_per_grain:g} cells a grain at the start",
+        }
+        parts.append(starts[process_named(self.process).starts[0]])
+        first, last = self.times[self.n_in], self.times[-1]
+        return (
+            f"{count} unseen trajectories of {size} cells, {', '.join(parts)}; {self.n_in} frames from scaled age "
+            f"{self.start:g} on, {self.spacing:g} apart; forecast from {first:g} to {last:g}. Truth: the solver at "
+            f"tolerance {self.tolerance:g} against the converged PDE, float32."
+        )
 
 
-def _between(limits: Range, share: np.ndarray) -> np.ndarray:
-    return limits[0] + (limits[1] - limits[0]) * share
+_SOBOL_AXIS = {"composition": 1, "mobility_contrast": 2, "gamma": 3}
+_NAMES = {
+    "kappa": "kappa",
+    "composition": "mean composition",
+    "mobility_contrast": "mobility contrast",
+    "gamma": "gamma",
+}
 
 
-# Spinodal: 10 -> 90 covers ages 170 to 348, 10 -> 200 up to 568. Grains, 100 at the start in 64 x 64 cells: 10 -> 90
-# covers 27.5 to 250, 10 -> 190 up to 500.
-_SPINODAL: dict[str, Any] = {
-    "process": "cahn_hilliard", "start": 150.0, "spacing": 2.0, "horizons": (90, 200)
-}  # fmt: skip
-_GRAINS: dict[str, Any] = {"process": "grain_growth", "start": 2.5, "spacing": 2.5, "horizons": (90, 190)}
+def _text(limits: Range) -> str:
+    low, high = limits
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+# 10 -> 90 covers scaled ages 170 to 348, 10 -> 200 up to 568.
+_SPINODAL = Protocol("spinodal-64", "cahn_hilliard", (64, 64), 150.0, 2.0, (90, 200), persistence=0.17)
+# 100 grains at the start; 10 -> 90 covers 27.5 to 250, 10 -> 190 up to 500.
+_GRAINS = Protocol("grains-64", "grain_growth", (64, 64), 2.5, 2.5, (90, 190), persistence=0.25)
 
 #: The fixed protocols by name. The last two are ours: the rest of a Cahn-Hilliard model's domain.
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("spinodal-64", shape=(64, 64), persistence=0.17, **_SPINODAL),
-        Protocol("spinodal-256", shape=(256, 256), persistence=0.17, **_SPINODAL),
-        Protocol("grains-64", shape=(64, 64), persistence=0.25, **_GRAINS),
-        Protocol("grains-256", shape=(256, 256), persistence=0.25, **_GRAINS),
-        Protocol("droplets-64", shape=(64, 64), composition=(0.35, 0.6), amplitude=1.0, **_SPINODAL),
-        Protocol("contrast-64", shape=(64, 64), composition=(-0.3, 0.3), contrast=(0.0, 1.0), **_SPINODAL),
+        _SPINODAL,
+        replace(_SPINODAL, name="spinodal-256", shape=(256, 256)),
+        _GRAINS,
+        replace(_GRAINS, name="grains-256", shape=(256, 256)),
+        replace(_SPINODAL, name="droplets-64", persistence=0.0, composition=(0.35, 0.6), amplitude=1.0),
+        replace(_SPINODAL, name="contrast-64", persistence=0.0, composition=(-0.3, 0.3), contrast=(0.0, 1.0)),
     )
 }
 

@@ -1,12 +1,11 @@
-"""The solver's trajectories of a protocol: computed once, one file for each, so that an interrupted run resumes."""
+"""The truth of a case: the solver's trajectories, each in a file of its own, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -15,7 +14,9 @@ import torch
 from solvers.errors import InputError
 from solvers.frames import Frames
 from solvers.simulation import simulate_frames
-from surrogate.evaluation.protocol import Protocol
+from surrogate.evaluation.candidates import timed
+from surrogate.evaluation.cases import Indices, ReferenceCase
+from surrogate.evaluation.statistics import joined
 from sweeps.files import replacing
 
 logger = logging.getLogger("phasetwin")
@@ -24,100 +25,111 @@ CACHE = Path("runs/surrogate/evaluation")
 
 
 @dataclass(frozen=True)
-class Trajectories:
-    """Some reference trajectories.
+class TruthSettings:
+    """How a case's truth is computed and where it is kept.
 
     Attributes:
-        frames: as the solver returned them, at all of the protocol's times; field float32, energies float64.
-        wall_s: (n,) seconds that the solver took for each, from time 0 to the last frame, and on how many threads.
-        threads: (n,).
+        folder: of the files, ``NN.npz``.
+        tolerance, dtype: of the solver.
+        together: trajectories computed as one batch.
     """
 
-    frames: Frames
-    wall_s: np.ndarray
-    threads: np.ndarray
+    folder: Path
+    tolerance: float
+    dtype: torch.dtype
+    together: int = 1
 
 
 class References:
-    """The reference trajectories of a protocol in a folder, ``FOLDER/KEY/NN.npz``.
+    """The reference trajectories of a case.
 
     Args:
-        protocol: which.
-        folder: where files are kept; a trajectory is computed when it is first asked for.
+        case: which.
+        settings: see :class:`TruthSettings`.
     """
 
-    def __init__(self, protocol: Protocol, folder: Path | str = CACHE) -> None:
-        self.protocol = protocol
-        self.folder = Path(folder) / protocol.key
+    def __init__(self, case: ReferenceCase, settings: TruthSettings) -> None:
+        self.case = case
+        self.settings = settings
 
     def path(self, trajectory: int) -> Path:
         """The file of a trajectory."""
-        return self.folder / f"{trajectory:02d}.npz"
+        return self.settings.folder / f"{trajectory:02d}.npz"
 
-    def compute(self, trajectories: int) -> None:
-        """Makes sure that the first ``trajectories`` are there."""
-        for i in range(trajectories):
-            if not self.path(i).exists():
-                self._compute(i)
-                logger.info(
-                    f"{self.protocol.name}: reference {i + 1} of {trajectories}, {self._load(i).wall_s[0]:.1f} s"
-                )
+    def missing(self) -> list[int]:
+        """Trajectories that are not there or cannot be read."""
+        found = []
+        for i in range(self.case.count):
+            try:
+                self._read(i)
+            except InputError:
+                if self.path(i).exists():
+                    logger.info(f"{self.path(i)}: damaged, computed again")
+                found.append(i)
+        return found
 
-    def load(self, trajectories: list[int]) -> Trajectories:
-        """Some trajectories, computed where they are missing.
+    def compute(self) -> None:
+        """Makes sure that all trajectories are there.
 
         Raises:
-            InputError: for a file that cannot be read or holds something else.
+            InputError: where the solver fails.
+        """
+        missing, size = self.missing(), self.settings.together
+        for batch in (missing[low : low + size] for low in range(0, len(missing), size)):
+            seconds = self._compute(batch)
+            numbers = " to ".join(str(i + 1) for i in dict.fromkeys((batch[0], batch[-1])))
+            which = f"reference{'s' * (len(batch) > 1)} {numbers} of {self.case.count}"
+            logger.info(f"{self.case.name}: {which}, {seconds:.1f} s")
+
+    def load(self, trajectories: Indices) -> tuple[Frames, np.ndarray]:
+        """Some trajectories, computed where they are missing.
+
+        Returns:
+            Their frames at all times of the case, field float32, energies float64; and (n,) seconds that the solver
+            took for each from time 0 to the last frame.
+
+        Raises:
+            InputError: for a file that cannot be read or holds something else, or where the solver fails.
         """
         for i in trajectories:
             if not self.path(i).exists():
-                self._compute(i)
-        parts = [self._load(i) for i in trajectories]
-        grain_ids = [part.frames.grain_id for part in parts]
-        return Trajectories(
-            Frames(
-                torch.cat([part.frames.field for part in parts]),
-                torch.cat([part.frames.free_energy for part in parts]),
-                None if grain_ids[0] is None else torch.cat([g for g in grain_ids if g is not None]),
-            ),
-            np.concatenate([part.wall_s for part in parts]),
-            np.concatenate([part.threads for part in parts]),
-        )
+                self._compute([i])
+        return joined([self._read(i) for i in trajectories])
 
-    def _compute(self, trajectory: int) -> None:
-        protocol = self.protocol
-        problem, initial = protocol.problem([trajectory]), protocol.initial([trajectory])
-        started = time.perf_counter()
-        frames = simulate_frames(problem, initial, protocol.times, tolerance=protocol.tolerance, dtype=torch.float32)
-        wall = time.perf_counter() - started
+    def _compute(self, batch: list[int]) -> float:
+        """Computes and writes some trajectories together; returns the seconds that took."""
+        case, tolerance = self.case, self.settings.tolerance
+        inputs = case.inputs(batch)
+        with torch.inference_mode():
+            solve = partial(simulate_frames, *inputs, tolerance=tolerance, dtype=self.settings.dtype)
+            frames, seconds = timed(solve)
         if not bool(torch.isfinite(frames.field).all()):
-            raise InputError(f"{protocol.name}: the solver failed on reference {trajectory}; report this")
-        arrays: dict[str, Any] = {"wall_s": wall, "threads": torch.get_num_threads()}
-        arrays |= {"field": frames.field[0].numpy(), "free_energy": frames.free_energy[0].double().numpy()}
-        if frames.grain_id is not None:
-            arrays["grain_id"] = frames.grain_id[0].to(torch.int16).numpy()
-        with replacing(self.path(trajectory), shared=True) as file:
-            np.savez(file, **arrays)
+            which = f"reference {', '.join(map(str, batch))} at a tolerance of {tolerance:g}"
+            raise InputError(f"{case.name}: the solver failed on {which}; report this")
+        for row, trajectory in enumerate(batch):
+            arrays = {"wall_s": np.array(seconds / len(batch)), "threads": np.array(torch.get_num_threads())}
+            arrays |= {"field": frames.field[row].float().numpy()}
+            arrays |= {"free_energy": frames.free_energy[row].double().numpy()}
+            if frames.grain_id is not None:
+                labels = frames.grain_id[row].numpy()
+                arrays["grain_id"] = labels.astype(np.int16 if labels.max() < 2**15 else np.int32)
+            with replacing(self.path(trajectory), shared=True) as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+        return seconds
 
-    def _load(self, trajectory: int) -> Trajectories:
-        path, protocol = self.path(trajectory), self.protocol
+    def _read(self, trajectory: int) -> tuple[Frames, np.ndarray]:
+        path = self.path(trajectory)
         try:
             # Opened here, for numpy leaves a file that is no archive open.
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except (OSError, EOFError, ValueError, BadZipFile) as error:
             raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]}); delete it") from error
-        expected = (len(protocol.times), *protocol.shape)
+        expected = (len(self.case.times), *self.case.grid.shape)
         found = arrays["field"].shape if "field" in arrays else None
-        if found != expected or not {"free_energy", "wall_s", "threads"} <= set(arrays):
+        if found != expected or not {"free_energy", "wall_s"} <= set(arrays):
             raise InputError(f"{path}: a field of shape {expected} expected, but found {found}; delete it")
-        grains = arrays.get("grain_id")
-        return Trajectories(
-            Frames(
-                torch.from_numpy(arrays["field"])[None],
-                torch.from_numpy(arrays["free_energy"])[None],
-                None if grains is None else torch.from_numpy(grains.astype(np.int32))[None],
-            ),
-            np.atleast_1d(arrays["wall_s"]),
-            np.atleast_1d(arrays["threads"]),
-        )
+        labels = arrays.get("grain_id")
+        grain_id = None if labels is None else torch.from_numpy(labels.astype(np.int32))[None]
+        field, energy = (torch.from_numpy(arrays[name])[None] for name in ("field", "free_energy"))
+        return Frames(field, energy, grain_id), np.atleast_1d(arrays["wall_s"])

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from surrogate.evaluation import metrics, physics
-from surrogate.evaluation.engine import EngineScores
-from surrogate.evaluation.score import Images, Scores
+from surrogate.evaluation import statistics
+from surrogate.evaluation.image_metrics import ImageErrors
+from surrogate.evaluation.scores import CaseReport, ForecastScores, RolloutScores
+from surrogate.processes import learned_process
 
 Cell = str | int | float
 
@@ -26,7 +27,7 @@ _COMMON = {
 
 def label(process: str, quantity: str) -> str:
     """What tables call a quantity of a process."""
-    return (_COMMON | physics.QUANTITIES[process]).get(quantity, quantity)
+    return (_COMMON | dict(learned_process(process).image_quantities)).get(quantity, quantity)
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ class Table:
 
     Attributes:
         name: of its file.
-        title, note: above and below it.
+        title, note: above and below it, where there are any.
         columns, rows: the cells; numbers as they are.
     """
 
     name: str
     title: str
-    columns: list[str]
-    rows: list[list[Cell]]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
     note: str = ""
 
     def csv(self) -> str:
@@ -55,12 +56,13 @@ class Table:
 
     def markdown(self) -> str:
         """With its title and note."""
-        lines = [f"**{self.title}**", "", _line(self.columns), _line(["---"] * len(self.columns))]
+        lines = [f"**{self.title}**", ""] if self.title else []
+        lines += [_line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line([_shown(value) for value in row]) for row in self.rows]
         return "\n".join([*lines, *(["", self.note] if self.note else []), ""])
 
 
-def _line(cells: list[str]) -> str:
+def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
@@ -70,44 +72,45 @@ def _shown(value: Cell) -> str:
     return "n/a" if math.isnan(value) else f"{value:.3g}"
 
 
-def tables(scores: Scores, engine: EngineScores | None = None) -> list[Table]:
+def tables(report: CaseReport) -> list[Table]:
     """All tables of a case."""
-    found = [image_table(scores), physics_table(scores), exponent_table(scores), cost_table(scores)]
-    return found if engine is None else [*found, engine_table(engine)]
+    made = (image_table, statistics_table, exponent_table, cost_table)
+    found = [make(report.scores) for make in made]
+    return found if report.rollouts is None else [*found, rollout_table(report.rollouts)]
 
 
-def image_table(scores: Scores) -> Table:
+def image_table(scores: ForecastScores) -> Table:
     """RMSE and SSIM at every horizon, with persistence and another seed."""
     rows: list[list[Cell]] = []
     for horizon in scores.case.horizons:
         inside = scores.sampled < horizon
-        seed, flat = (Images(i.rmse[:, inside], i.ssim[:, inside]) for i in (scores.other_seed, scores.uniform))
-        who = {scores.model: scores.images.until(horizon), "persistence": scores.persistence.until(horizon)}
-        for name, images in {**who, "another seed": seed, "uniform field": flat}.items():
+        seed, flat = (errors.at(inside) for errors in (scores.other_seed, scores.uniform))
+        model, still = (errors.at(slice(horizon)) for errors in (scores.images, scores.persistence))
+        shown = {scores.model: model, "persistence": still, "another seed": seed, "uniform field": flat}
+        for name, images in shown.items():
             rows.append([_horizon(scores, horizon), name, *_image_figures(images)])
     columns = ["frames", "forecast", *(f"{m} {w}" for m in ("RMSE", "SSIM") for w in ("mean", "worst frame", "worst"))]
     note = (
-        "Images scaled to [0, 1]. Worst frame: of the mean over films; worst: of any frame of any film. Another seed: "
-        "one film taken for another; uniform field: each frame taken for its own mean, the most blurred of forecasts."
+        "Images scaled to [0, 1]. Worst frame: of the mean over clips; worst: of any frame of any clip. Another seed: "
+        "one clip taken for another; uniform field: each frame taken for its own mean, the most blurred of forecasts."
     )
     return Table("images", "Images", columns, rows, note)
 
 
-def _image_figures(images: Images) -> list[Cell]:
+def _image_figures(images: ImageErrors) -> list[Cell]:
     r, s = images.rmse, images.ssim
     figures = (r.mean(), r.mean(0).max(), r.max(), s.mean(), s.mean(0).min(), s.min())
     return [float(value) for value in figures]
 
 
-def _horizon(scores: Scores, horizon: int) -> str:
+def _horizon(scores: ForecastScores, horizon: int) -> str:
     return f"{scores.case.n_in} -> {horizon}"
 
 
-def physics_table(scores: Scores) -> Table:
+def statistics_table(scores: ForecastScores) -> Table:
     """Errors of statistics at every horizon, with persistence and the seed-to-seed floor."""
-    model = physics.errors(scores.forecast, scores.reference)
-    still = physics.errors(scores.unchanged, scores.reference)
-    floor = physics.floor(scores.reference)
+    model, still = (statistics.errors(s, scores.reference) for s in (scores.forecast, scores.unchanged))
+    floor = statistics.floor(scores.reference)
     rows: list[list[Cell]] = []
     for horizon in scores.case.horizons:
         inside = scores.sampled < horizon
@@ -120,23 +123,23 @@ def physics_table(scores: Scores) -> Table:
                 error[inside].mean(), error[inside].max(), still.ensemble[name][inside].mean(), base.mean(), *single
             )  # fmt: skip
             rows.append([_horizon(scores, horizon), label(scores.case.process, name), *(float(v) for v in figures)])
-        drifts = (d[:, :horizon].max() for d in (scores.mass_drift, scores.mass_drift_reference))
-        model_drift, truth_drift = (float(d) for d in drifts)
-        if scores.case.process == "cahn_hilliard":
+        if scores.process.conserves_mean:
+            drifts = (scores.mass_drift, scores.mass_drift_reference)
+            model_drift, truth_drift = (float(drift[:, :horizon].max()) for drift in drifts)
             name = f"mass drift, absolute (truth: {truth_drift:.1e})"
             rows.append([_horizon(scores, horizon), name, model_drift, model_drift, 0.0, *[math.nan] * 3])
     columns = ["frames", "quantity", "error", "worst frame", "persistence", "seed-to-seed floor"]
     columns += ["single film", "single film, persistence"]
     note = (
-        f"Relative errors of the mean over {scores.case.count} films, averaged over the {len(scores.sampled)} sampled "
-        "frames, or those within the horizon. Floor: the same between the halves of the reference films; an error "
-        "below it is not resolved by this many films. Single film: mean of the errors of each film against its own "
-        "truth. Truth and forecast are measured alike, from images."
+        f"Relative errors of the mean over {scores.case.count} clips, averaged over the {len(scores.sampled)} "
+        "sampled frames, or those within the horizon. Floor: the same between the halves of the reference clips; an "
+        "error below it is not resolved by this many clips. Single film: mean of the errors of each clip against its "
+        "own truth. Truth and forecast are measured alike, from images."
     )
     return Table("physics", "Statistics", columns, rows, note)
 
 
-def exponents(scores: Scores) -> dict[int, dict[str, float]]:
+def exponents(scores: ForecastScores) -> dict[int, dict[str, float]]:
     """Horizon -> growth exponents over its sampled frames: model, truth, difference, floor (between the halves)."""
     found: dict[int, dict[str, float]] = {}
     ages = scores.case.later[scores.sampled]
@@ -144,34 +147,31 @@ def exponents(scores: Scores) -> dict[int, dict[str, float]]:
         inside = scores.sampled < horizon
         if inside.sum() < 2:
             continue
-        lengths, truth = scores.forecast.lengths()[:, inside], scores.reference.lengths()[:, inside]
-        model, exact = (float(metrics.growth_exponent(v.mean(0), ages[inside])) for v in (lengths, truth))
-        half, floor = len(truth) // 2, math.nan
-        if half:
-            first, second = (truth[:half].mean(0), truth[half : 2 * half].mean(0))
-            halves = [metrics.growth_exponent(v, ages[inside]) for v in (first, second)]
-            floor = float(abs(halves[0] - halves[1]))
+        lengths, truth = scores.forecast.lengths[:, inside], scores.reference.lengths[:, inside]
+        model, exact = (float(statistics.growth_exponent(v.mean(0), ages[inside])) for v in (lengths, truth))
+        first, second = (statistics.growth_exponent(v, ages[inside]) for v in statistics.half_means(truth))
+        floor = float(abs(first - second))
         found[horizon] = {"model": model, "truth": exact, "difference": abs(model - exact), "floor": floor}
     return found
 
 
-def exponent_table(scores: Scores) -> Table:
+def exponent_table(scores: ForecastScores) -> Table:
     """Growth exponents."""
     rows: list[list[Cell]] = [
         [_horizon(scores, horizon), e["model"], e["truth"], e["difference"], e["truth"], e["floor"]]
         for horizon, e in exponents(scores).items()
     ]
-    length = "domain size" if scores.case.process == "cahn_hilliard" else "root of the mean grain area"
+    length = scores.process.growing_length_name
     columns = ["frames", "exponent", "truth", "difference", "difference, persistence", "seed-to-seed floor"]
-    note = f"Least squares of log L against log {scores.case.time_name}, L the {length}, averaged over films."
+    note = f"Least squares of log L against log {scores.case.time_name}, L the {length}, averaged over clips."
     return Table("growth", "Growth exponent", columns, rows, note)
 
 
-def cost_table(scores: Scores) -> Table:
+def cost_table(scores: ForecastScores) -> Table:
     """What a frame costs."""
-    grid = scores.case.problem([0]).grid
-    size = " x ".join(str(n) for n in grid.shape)
-    row: list[Cell] = [scores.model, size, scores.batch, scores.threads, scores.ms_per_frame]
+    size = " x ".join(str(n) for n in scores.case.grid.shape)
+    batch = len(next(scores.case.batches()))
+    row: list[Cell] = [scores.model, size, batch, scores.threads, scores.ms_per_frame]
     return Table("cost", "Cost", ["forecast", "cells", "batch", "threads", "ms a frame"], [row])
 
 
@@ -214,16 +214,16 @@ def _bins_table(process: str, part: Mapping[str, Any]) -> Table:
     return Table("coverage-leads", "By lead", ["quantity", "lead", "covered, %", "half-width"], rows, note)
 
 
-def engine_table(engine: EngineScores) -> Table:
+def rollout_table(scores: RolloutScores) -> Table:
     """The model as an engine of a sweep."""
     rows: list[list[Cell]] = [
-        [f"{label(engine.process, name)}, relative error of the mean over films", *figures]
-        for name, figures in engine.errors.items()
+        [f"{label(scores.process, name)}, relative error of the mean over clips", *figures]
+        for name, figures in scores.errors.items()
     ]
-    rows += [[name, value, math.nan, math.nan] for name, value in engine.counters().items()]
+    rows += [[name, value, math.nan, math.nan] for name, value in scores.counters.items()]
     note = (
-        f"{len(engine.trust)} trajectories from their start at time 0, as a sweep runs them (the solver does the first "
-        f"frames), {engine.frames} frames each; floor: the seed-to-seed floor of these trajectories. "
+        f"{scores.trajectories} trajectories from their start at time 0, as a sweep runs them (the solver does the "
+        f"first frames), {scores.frames} frames each; floor: the seed-to-seed floor of these trajectories. "
         "Energy and grains as the model reports them, against the solver's own."
     )
     return Table("engine", "As an engine of a sweep", ["quantity", "value", "worst frame", "floor"], rows, note)

@@ -12,8 +12,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from solvers import CahnHilliard, solve
+from solvers import CahnHilliard, Frames, solve
 from solvers.grids.resampling import resample
+from solvers.qois import evaluate_qois, mean_curvature
 from solvers.qois.energy import highest_allowed
 from solvers.qois.interfaces import GRADIENT_PER_INTERFACE
 from surrogate.processes import FirstFrames, FirstStage, LearnedProcess, Limits, kappa_in_cells
@@ -70,6 +71,14 @@ class CahnHilliardProcess(LearnedProcess[CahnHilliard]):
     start_parameter = "amplitude"
     random_start = "noise"
     group_limits: ClassVar[dict[str, Limits]] = {"contrast": (0.0, 1.0)}
+    horizons = (90, 200)
+    image_quantities: ClassVar[dict[str, str]] = {
+        "domain_size": "domain size",
+        "interface_density": "interface length per area",
+        "free_energy": "free energy",
+        "curvature": "mean curvature",
+    }
+    growing_length_name = "domain size"
 
     def age_per_time(self, mobility: np.ndarray, kappa: np.ndarray, spacing: float) -> np.ndarray:
         return mobility * np.sqrt(kappa) / spacing**2
@@ -105,6 +114,16 @@ class CahnHilliardProcess(LearnedProcess[CahnHilliard]):
 
     def from_image(self, images: torch.Tensor) -> torch.Tensor:
         return 2.0 * images - 1.0
+
+    def measure(
+        self, problem: CahnHilliard, fields: torch.Tensor
+    ) -> tuple[Mapping[str, torch.Tensor], list[list[np.ndarray]] | None]:
+        """The free energy is that of the fields on their own grid."""
+        values = evaluate_qois(problem, Frames(fields, problem.free_energy(fields)))
+        return {**values, "curvature": mean_curvature(fields, problem.grid)}, None
+
+    def growing_length(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        return values["domain_size"]
 
     def first_frames(
         self, problem: CahnHilliard, initial: torch.Tensor, times: torch.Tensor, stage: FirstStage

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from mock_stores import write_sweep
 
 from phasetwin import main
 from solvers import CahnHilliard, Frames, GrainGrowth, Grid, simulate_grains, solve
@@ -25,10 +26,9 @@ from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.processes import learned_process
 from surrogate.rollout.prediction import Prediction
 from surrogate.uncertainty.bands import Calibration, QoiBands, comparable
-from surrogate.uncertainty.calibration import store_cases
 from surrogate.uncertainty.calibration.coverage import measure_coverage
 from surrogate.uncertainty.calibration.fit import at_wavenumbers, calibrate
-from surrogate.uncertainty.calibration.rollouts import predict
+from surrogate.uncertainty.calibration.samples import roll_out, store_samples
 from surrogate.uncertainty.calibration.trust_domain import admit, fit_model_domain
 from surrogate.uncertainty.domain import SIDE, Domain, read_domain
 
@@ -91,9 +91,9 @@ def write_store(
         "grid": {"shape": [side, side], "spacing": 1.0, "boundary": "periodic"},
         "well": None,
         "engine": {"kind": "solver"},
+        "initial": {"kind": learned_process(process).random_start},
     }
-    xr.Dataset(arrays, coordinates, {"config": json.dumps(config)}).to_zarr(path, consolidated=False)
-    return path
+    return write_sweep(path, xr.Dataset(arrays, coordinates), config)
 
 
 def save(folder: Path, process: str, training: Path) -> Path:
@@ -132,7 +132,7 @@ class Setting:
         self.folder = save(folder / "model", process, self.training)
         model = load_surrogate(self.folder)
         stores = (self.calibration, self.other)
-        self.outcomes = [predict(model, store_cases(store, process)) for store in stores]
+        self.outcomes = [roll_out(model, store_samples(store, process)) for store in stores]
         update_model(
             self.folder,
             calibration=calibrate(self.outcomes).as_dict(),
@@ -164,18 +164,19 @@ def solvers_tolerance(setting: Setting) -> float:
 
 
 def test_a_store_becomes_starts_and_truth(setting: Setting) -> None:
-    case = store_cases(setting.calibration, setting.process)
-    assert case.initial.shape == (20, 32, 32)  # the failed sample is left out
+    samples = store_samples(setting.calibration, setting.process)
+    case = samples.case
+    assert case.initial().shape == (20, 32, 32)  # the failed sample is left out
     assert case.times.tolist() == list(TIMES[setting.process])
-    assert all(np.isfinite(v).all() and v.shape[:2] == (20, len(case.times)) for v in case.truth.values())
+    assert all(np.isfinite(v).all() and v.shape[:2] == (20, len(case.times)) for v in samples.truth.values())
 
 
 def test_frames_up_to_the_hand_over_are_the_solvers(setting: Setting) -> None:
     outcome = setting.outcomes[0]
-    solved = outcome.lead <= 0
+    solved = outcome.prediction.lead <= 0
     assert solved.any()
     assert outcome.taken.all()
-    energy, truth = outcome.qois["free_energy"], outcome.case.truth["free_energy"]
+    energy, truth = outcome.qois["free_energy"], outcome.samples.truth["free_energy"]
     np.testing.assert_allclose(energy[solved], truth[solved], rtol=1e-2)
     # The guard hands what raises the energy of a composition to the solver; grains have none.
     assert setting.process == CAHN_HILLIARD or not np.allclose(energy[~solved], truth[~solved], rtol=1e-2)
@@ -183,7 +184,7 @@ def test_frames_up_to_the_hand_over_are_the_solvers(setting: Setting) -> None:
 
 def test_bands_cover_fresh_trajectories(setting: Setting) -> None:
     model = setting.model
-    measured = measure_coverage(model, [predict(model, store_cases(setting.coverage, setting.process))])
+    measured = measure_coverage(model, [roll_out(model, store_samples(setting.coverage, setting.process))])
     assert measured.trajectories == 12
     assert {row.qoi for row in measured.pooled} == set(setting.outcomes[0].qois)
     # 99 % intervals of 12 trajectories; both means are conserved or nearly so.
@@ -313,22 +314,22 @@ def test_a_store_is_not_measured_on_after_it_was_calibrated_on(setting: Setting)
 def test_foreign_stores_are_refused(setting: Setting, tmp_path: Path) -> None:
     other = next(p for p in PROCESSES if p != setting.process)
     with pytest.raises(InputError, match="a sweep of"):
-        store_cases(setting.calibration, other)
-    with pytest.raises(InputError, match="make calibration-data"):
-        store_cases(tmp_path / "none.zarr", setting.process)
+        store_samples(setting.calibration, other)
+    with pytest.raises(InputError, match="nothing is there"):
+        store_samples(tmp_path / "none.zarr", setting.process)
     (tmp_path / "empty.zarr").mkdir()
-    with pytest.raises(InputError, match=r"empty\.zarr: not a"):
-        store_cases(tmp_path / "empty.zarr", setting.process)
+    with pytest.raises(InputError, match=r"empty\.zarr: expected a sweep store"):
+        store_samples(tmp_path / "empty.zarr", setting.process)
     with pytest.raises(InputError, match="holds no start"):
-        store_cases(setting.training, setting.process)
+        store_samples(setting.training, setting.process)
     ds = xr.open_zarr(setting.calibration, consolidated=False).load()
     learned = json.loads(ds.attrs["config"]) | {"engine": {"kind": "surrogate"}}
     ds.assign_attrs(config=json.dumps(learned)).to_zarr(tmp_path / "learned.zarr", consolidated=False)
     with pytest.raises(InputError, match="found engine surrogate, allowed solver"):
-        store_cases(tmp_path / "learned.zarr", setting.process)
+        store_samples(tmp_path / "learned.zarr", setting.process)
     ds.assign(status=ds["status"] * 0).assign_attrs(ds.attrs).to_zarr(tmp_path / "none-done.zarr", consolidated=False)
     with pytest.raises(InputError, match=r"no finished sample|not a sweep store"):
-        store_cases(tmp_path / "none-done.zarr", setting.process)
+        store_samples(tmp_path / "none-done.zarr", setting.process)
 
 
 def test_plain_boxes_of_older_models_are_read() -> None:
@@ -365,7 +366,7 @@ def test_half_widths_between_wavenumbers() -> None:
 def test_one_grain_is_no_infinite_error() -> None:
     groups = {"kappa": np.array([0.5]), "gamma": np.array([1.5]), "box": np.array([-1.0])}
     values = {"free_energy": np.array([[0.0, 50.0]]), "mean": np.array([[1.0, 0.5]])}
-    found = comparable(values, groups, 1.0, 1.0)
+    found = comparable(values, learned_process(GRAIN_GROWTH).band_floors(groups, 1.0), 1.0)
     np.testing.assert_allclose(found["free_energy"], [[32 / 3, 50.0]])  # sqrt(2 kappa) / 3 for each of 32 cells
     assert (found["mean"] == values["mean"]).all()
 
@@ -375,10 +376,12 @@ def test_enough_hand_overs_decide_the_threshold(setting: Setting) -> None:
     assert domain.frames is not None
     wide = replace(domain, frames=replace(domain.frames, threshold=50.0))
     assert admit(wide, [outcome]) == wide  # 20 are too few for one in 200
-    many = replace(outcome, features=np.tile(outcome.features, (12, 1)), lead=np.tile(outcome.lead, (12, 1)))
+    features, lead = outcome.prediction.features, outcome.prediction.lead
+    tiled = replace(outcome.prediction, features=np.tile(features, (12, 1)), lead=np.tile(lead, (12, 1)))
+    many = replace(outcome, prediction=tiled)
     found = admit(wide, [many])
     assert found.frames is not None
-    assert found.frames.threshold == pytest.approx(domain.frames.nearest(outcome.features)[0].max())
+    assert found.frames.threshold == pytest.approx(domain.frames.nearest(features)[0].max())
 
 
 def test_bands_follow_units_of_length_and_composition(setting: Setting) -> None:

@@ -17,12 +17,12 @@ from solvers import CahnHilliard, Frames, Grid, InputError, simulate, solve
 from solvers.grids.even_extension import extend
 from solvers.initial import noise
 from surrogate.evaluation import cli
-from surrogate.evaluation.cases import protocol_case
-from surrogate.evaluation.clips import clip_case, fit_scales, misfit_of, problem_of, read_clips
-from surrogate.evaluation.forecasters import Engine, Mirrored, Persistence, SolverBaseline
+from surrogate.evaluation.candidates import EvenlyExtended, Persistence, RolloutModel, SolverForecaster
+from surrogate.evaluation.card import case_results, write_reports
+from surrogate.evaluation.clips import clip_case, clip_problem, evaluate_clips, fit_scales, misfit_of, read_clips
 from surrogate.evaluation.protocol import PROTOCOLS, Protocol, protocols_for
-from surrogate.evaluation.references import References
-from surrogate.evaluation.run import evaluate, evaluate_clips
+from surrogate.evaluation.scores import evaluate
+from surrogate.evaluation.tables import tables
 from surrogate.recipes.points import FOLDER as RECIPES
 from surrogate.rollout.prediction import Prediction
 
@@ -34,11 +34,11 @@ GRAINS = Protocol(
 )
 
 
-class CoarseSolver(SolverBaseline):
+class CoarseSolver(SolverForecaster):
     """The solver at a coarse tolerance, as an engine with counters."""
 
     def __init__(self) -> None:
-        super().__init__(tolerance=0.05)
+        super().__init__("cahn_hilliard", tolerance=0.05)
         self.name = "coarse"
         self.about = {
             "name": "coarse",
@@ -139,26 +139,26 @@ def test_protocols_by_name() -> None:
 
 def test_references_are_the_solution_and_are_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "phasetwin")
-    references = References(SPINODAL, tmp_path)
-    references.compute(2)
+    references = SPINODAL.references(tmp_path, 2)
+    references.compute()
     assert len(caplog.messages) == 2
-    found = references.load([1]).frames.field[0]
-    problem = SPINODAL.problem([1])
+    found = references.load([1])[0].field[0]
+    problem, initial, times = SPINODAL.case(2).inputs([1])
     assert isinstance(problem, CahnHilliard)
-    assert torch.equal(found, simulate(problem, SPINODAL.initial([1]), SPINODAL.times, 1e-2, torch.float32)[0])
+    assert torch.equal(found, simulate(problem, initial, times, 1e-2, torch.float32)[0])
     # Interrupted after the first: only what is missing is computed again, and it is the same.
     kept = references.path(0).stat().st_mtime_ns
     references.path(1).unlink()
-    again = References(SPINODAL, tmp_path)
-    again.compute(2)
+    again = SPINODAL.references(tmp_path, 2)
+    again.compute()
     assert len(caplog.messages) == 3
     assert references.path(0).stat().st_mtime_ns == kept
-    assert torch.equal(again.load([1]).frames.field[0], found)
+    assert torch.equal(again.load([1])[0].field[0], found)
 
 
 def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
-    references = References(SPINODAL, tmp_path)
-    references.compute(1)
+    references = SPINODAL.references(tmp_path, 1)
+    references.compute()
     path = references.path(0)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"00\.npz: cannot be read .*; delete it"):
@@ -169,7 +169,7 @@ def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
 
 
 def test_references_of_grains_hold_labels(cache: Path) -> None:
-    found = References(GRAINS, cache).load([0, 1]).frames
+    found = GRAINS.references(cache).load([0, 1])[0]
     assert found.field.shape == (2, 9, 32, 32)
     assert found.grain_id is not None
     assert found.grain_id.dtype == torch.int32
@@ -182,18 +182,18 @@ def test_persistence_scores_what_it_should(cache: Path) -> None:
     assert scores.images.rmse.shape == (4, 8)
     assert (scores.images.rmse == scores.persistence.rmse).all()
     assert (np.diff(scores.images.rmse.mean(0)) > 0).all()
-    field = References(SPINODAL, cache).load([2]).frames.field[0]
+    field = SPINODAL.references(cache).load([2])[0].field[0]
     by_hand = 0.5 * (field[7] - field[2]).square().mean().sqrt()
     assert scores.images.rmse[2, 4] == pytest.approx(float(by_hand), rel=1e-5)
     assert (scores.mass_drift == 0).all()
-    assert report.engine is None
+    assert report.rollouts is None
     assert report.hard_enough() is None
-    assert report.results()["growth_exponents"]["8"]["model"] == pytest.approx(0.0, abs=1e-9)
+    assert case_results(report)["growth_exponents"]["8"]["model"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_real_forecaster_beats_persistence_everywhere(cache: Path, tmp_path: Path) -> None:
     model = CoarseSolver()
-    assert isinstance(model, Engine)
+    assert isinstance(model, RolloutModel)
     report = evaluate(model, SPINODAL, folder=cache)
     scores = report.scores
     # The solver restarted from a stored frame at tolerance 0.05: errors of images (half of c's) stay below that.
@@ -201,26 +201,24 @@ def test_a_real_forecaster_beats_persistence_everywhere(cache: Path, tmp_path: P
     assert scores.images.ssim.min() > 0.98
     assert (scores.images.rmse.mean(0) < scores.persistence.rmse.mean(0)).all()
     assert scores.mass_drift.max() < 1e-6
-    rows = {t.name: t for t in report.tables()}
+    rows = {t.name: t for t in tables(report)}
     for row in rows["physics"].rows:
         if not str(row[1]).startswith("mass drift"):
             assert row[2] < row[4]
-    engine = report.engine
-    assert engine is not None
-    assert engine.errors["free_energy"][1] < 0.05
-    assert engine.energy_rises_reference.sum() == 0
-    assert engine.counters()["trust, smallest"] == 1.0
+    rollouts = report.rollouts
+    assert rollouts is not None
+    assert rollouts.errors["free_energy"][1] < 0.05
+    assert rollouts.counters["the same, reference"] == 0
+    assert rollouts.counters["trust, smallest"] == 1.0
 
 
 def test_everything_is_written(cache: Path, tmp_path: Path) -> None:
-    from surrogate.evaluation.card import write_reports
-
     model = CoarseSolver()
     protocol = replace(SPINODAL, persistence=0.9)
     report = evaluate(model, protocol, 2, cache, rollouts=1)
-    assert report.engine is not None
-    assert len(report.engine.trust) == 1
-    assert evaluate(model, protocol, 2, cache, rollouts=0).engine is None
+    assert report.rollouts is not None
+    assert report.rollouts.trajectories == 1
+    assert evaluate(model, protocol, 2, cache, rollouts=0).rollouts is None
     card = write_reports(tmp_path / "out", model, [report], "phasetwin evaluate coarse", model.about).read_text()
     assert "LESS than required" in card
     assert "phasetwin evaluate coarse" in card
@@ -239,17 +237,15 @@ def test_everything_is_written(cache: Path, tmp_path: Path) -> None:
     with (tmp_path / "out" / "tiny-spinodal-images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["forecast"] for row in rows[:4]] == ["coarse", "persistence", "another seed", "uniform field"]
-    assert float(rows[0]["RMSE mean"]) == pytest.approx(report.scores.images.until(4).rmse.mean(), rel=1e-4)
+    assert float(rows[0]["RMSE mean"]) == pytest.approx(report.scores.images.at(slice(4)).rmse.mean(), rel=1e-4)
 
 
 def test_grains_have_their_own_measures(cache: Path, tmp_path: Path) -> None:
-    from surrogate.evaluation.card import write_reports
-
     report = evaluate(Persistence("grain_growth"), GRAINS, folder=cache)
-    quantities = [row[1] for row in report.tables()[1].rows]
+    quantities = [row[1] for row in tables(report)[1].rows]
     assert {"grain count", "mean grain area", "grain areas, Wasserstein-1 / mean area"} <= set(quantities)
     assert not any("mass" in str(q) or "free energy" in str(q) for q in quantities)
-    write_reports(tmp_path, report.scores, [report], "test")
+    write_reports(tmp_path, Persistence("grain_growth"), [report], "test")
     assert (tmp_path / "tiny-grains-areas.png").exists()
 
 
@@ -257,7 +253,7 @@ def test_a_model_of_the_other_process_or_shape_is_refused(cache: Path) -> None:
     with pytest.raises(InputError, match="a model of grain_growth"):
         evaluate(Persistence("grain_growth"), SPINODAL, folder=cache)
     with pytest.raises(InputError, match="--trajectories"):
-        protocol_case(SPINODAL, 0, cache)
+        SPINODAL.forecast_case(0, cache)
 
     class OneFrame(Persistence):
         def forecast(self, *given: Any) -> torch.Tensor:
@@ -274,7 +270,7 @@ def test_even_extension_solves_the_no_flux_problem() -> None:
     ages = np.array([1.0, 10.0, 20.0])
     seen = simulate(problem, start, ages[:1], 1e-3, torch.float32)
     exact = simulate(problem, seen[:, 0], ages[1:] - 1.0, 1e-3, torch.float32)
-    model = Mirrored(SolverBaseline(1e-3))
+    model = EvenlyExtended(SolverForecaster("cahn_hilliard", 1e-3))
     found = model.forecast(problem, seen, ages[:1], ages[1:])
     assert found.shape == (1, 2, 32, 32)
     # Two discretisations of one solution, each to 1e-3 of its norm.
@@ -284,7 +280,7 @@ def test_even_extension_solves_the_no_flux_problem() -> None:
 
 
 def test_clips_are_fitted_and_forecast(clips: Path) -> None:
-    report = evaluate_clips(SolverBaseline(), clips, kappa=1.0, age=40.0)
+    report = evaluate_clips(SolverForecaster("cahn_hilliard"), clips, kappa=1.0, age=40.0)
     assert "spacing fitted to the first 10 frames" in report.scores.case.description
     spacing = np.diff(report.scores.case.times)[0]
     # The scan's last ratio is 2^(1/8).
@@ -295,12 +291,12 @@ def test_clips_are_fitted_and_forecast(clips: Path) -> None:
 
 def test_the_fit_finds_kappa_too() -> None:
     grid = Grid((24, 24), boundary="periodic")
-    problem = problem_of("cahn_hilliard", grid, 1.0, 1)
+    problem = clip_problem("cahn_hilliard", grid, 1.0, 1)
     assert isinstance(problem, CahnHilliard)
     films = simulate(
         problem, noise(grid, 0.0, 0.1, [3], torch.float32), 20.0 + 4.0 * np.arange(10), 1e-2, torch.float32
     )
-    scales = fit_scales(SolverBaseline(), films, grid, 4.0, None, 20.0)
+    scales = fit_scales(SolverForecaster("cahn_hilliard"), films, grid, 4.0, None, 20.0)
     assert scales.kappa == pytest.approx(1.0, rel=0.15)
     assert scales.spacing == 4.0
 

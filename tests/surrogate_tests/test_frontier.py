@@ -15,19 +15,19 @@ import torch
 
 from phasetwin import main
 from solvers import CahnHilliard, Frames, Grid
-from surrogate.evaluation.frontier import bench, choice, machine
-from surrogate.evaluation.frontier.bench import Lineup, ensure_table, run
+from surrogate.evaluation.frontier import bench, choice, rows
+from surrogate.evaluation.frontier.bench import Lineup, persisted, references, run, seed_floor, truth_frames
 from surrogate.evaluation.frontier.candidates import model_candidates
-from surrogate.evaluation.frontier.cases import CASES, GRAIN_GROWTH, Case, chosen_cases, quick_case
-from surrogate.evaluation.frontier.choice import auto_choice, decide
+from surrogate.evaluation.frontier.cases import CASES, FrontierCase, chosen_cases, quick_case
+from surrogate.evaluation.frontier.choice import auto_choice, decide, ensure_table
 from surrogate.evaluation.frontier.curves import cost_at, envelope, speed_ups
-from surrogate.evaluation.frontier.errors import field_errors, persisted, seed_floor
-from surrogate.evaluation.frontier.references import reference, reference_path
-from surrogate.evaluation.frontier.report import write_report
-from surrogate.evaluation.frontier.rows import Row, RowFile, csv_of, row_of
+from surrogate.evaluation.frontier.report import row_table, write_report
+from surrogate.evaluation.frontier.rows import Row, RowFile, row_of
+from surrogate.evaluation.statistics import field_errors
 
 torch.set_num_threads(1)
-TINY = Case("tiny", GRAIN_GROWTH, 32, 2, 60.0, 1e-2)
+GRAIN_GROWTH = "grain_growth"
+TINY = FrontierCase("tiny", GRAIN_GROWTH, 32, 2, 60.0, 1e-2)
 
 
 def row(kind: str = "solver", error: float = 0.01, ms: float = 10.0, **others: object) -> Row:
@@ -142,7 +142,7 @@ def test_rows_survive_the_file(tmp_path: Path):
     assert again.complete == {("grains-64", 8)}
     assert len(again.complete_rows()) == 2
     assert [p.name for p in keep.path.parent.iterdir()] == ["rows.json"]
-    assert csv_of(kept).splitlines()[0].startswith("case,process,cells")
+    assert row_table(kept).csv().splitlines()[0].startswith("case,process,cells")
     assert row_of(kept[1].as_dict()) == kept[1]
 
 
@@ -162,7 +162,7 @@ def test_the_machines_table_is_measured_once_and_again_when_damaged(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     calls = []
 
-    def measure(cases: list[Case], lineup: Lineup, keep: RowFile, *args: object, **options: object) -> None:
+    def measure(cases: list[FrontierCase], lineup: Lineup, keep: RowFile, *args: object, **options: object) -> None:
         calls.append([case.name for case in cases])
         keep.add(SOLVER, (cases[0].name, cases[0].trajectories))
 
@@ -180,9 +180,7 @@ def test_the_machines_table_is_measured_once_and_again_when_damaged(
 
 def test_auto_choice_reads_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    machine.machine_table().add(
-        [*SOLVER, row("model", 0.015, 2.0), row("model", 0.01, 1.0, stride=2.0)], ("grains-64", 8)
-    )
+    rows.machine_table().add([*SOLVER, row("model", 0.015, 2.0), row("model", 0.01, 1.0, stride=2.0)], ("grains-64", 8))
     monkeypatch.setattr(choice, "usable_models", lambda *_: (["gg-jump"], ["gg-other has no calibrated bands"]))
     found = auto_choice(GRAIN_GROWTH, SIZE, contrast=0.0, tolerance=0.02)
     assert (found.model, found.stride) == ("gg-jump", 1.0)
@@ -193,7 +191,7 @@ def test_auto_choice_reads_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_usable_models_are_calibrated_and_take_the_grid(monkeypatch: pytest.MonkeyPatch):
-    about = {"process": GRAIN_GROWTH, "kind": "jump"}
+    about = {"process": GRAIN_GROWTH, "kind": "jump", "settings": {"patch": 4, "kernel": 3}}
     monkeypatch.setattr(choice, "shipped", lambda: ["gg-jump"])
     monkeypatch.setattr(choice, "read_about", lambda _: about)
     assert choice.usable_models(GRAIN_GROWTH, SIZE) == ([], ["gg-jump has no calibrated bands"])
@@ -280,10 +278,9 @@ def test_a_small_run_resumes_and_is_written_down(tmp_path: Path, monkeypatch: py
     def again(*_: object) -> Row:
         raise AssertionError("measured again")
 
-    for name in ("measured", "emulator_row"):
-        monkeypatch.setattr(bench.Bench, name, again)
+    monkeypatch.setattr(bench.CaseBench, "measured", again)
     resumed = run([TINY], lineup, RowFile(keep.path), tmp_path / "truth", rounds=1)
-    assert csv_of(resumed.rows) == csv_of(result.rows)
+    assert row_table(resumed.rows).csv() == row_table(result.rows).csv()
     path = write_report(tmp_path / "out", result, "phasetwin bench frontier")
     text = path.read_text()
     assert "Made by `phasetwin bench frontier`" in text
@@ -294,13 +291,13 @@ def test_a_small_run_resumes_and_is_written_down(tmp_path: Path, monkeypatch: py
 def test_a_damaged_truth_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO", "phasetwin")
     case = replace(TINY, end=4.0, reference=0.1, trajectories=1)
-    first = reference(case, tmp_path)
-    path = reference_path(case, tmp_path)
-    assert torch.equal(reference(case, tmp_path).field, first.field)
-    assert len(caplog.messages) == 2
+    first = truth_frames(case, tmp_path)
+    path = references(case, tmp_path).path(0)
+    assert torch.equal(truth_frames(case, tmp_path).field, first.field)
+    assert len(caplog.messages) == 1
     path.write_bytes(path.read_bytes()[:100])
-    assert torch.equal(reference(case, tmp_path).field, first.field)
-    assert "damaged" in caplog.messages[2]
+    assert torch.equal(truth_frames(case, tmp_path).field, first.field)
+    assert "damaged" in caplog.messages[1]
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from surrogate.evaluation.frontier.machine import machine
-from surrogate.evaluation.frontier.rows import Measure, Row
+from solvers.errors import InputError
+from surrogate.evaluation.frontier.cases import quick_case
+from surrogate.evaluation.frontier.rows import Measure, Row, RowFile, cache_folder, machine, machine_table
+from surrogate.models.checks import check_cells
 from surrogate.models.files import SHIPPED, read_about, shipped
+
+logger = logging.getLogger("phasetwin")
 
 _NAMES: dict[Measure, str] = {"qoi": "QoI", "field": "field"}
 
 
 @dataclass(frozen=True)
-class Choice:
+class MeasuredChoice:
     """An engine, and why.
 
     Attributes:
@@ -32,7 +37,7 @@ class Choice:
     stride: float | None
     solver_tolerance: float
     reason: str
-    measured: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, object] = field(default_factory=dict)
 
 
 def decide(
@@ -44,14 +49,14 @@ def decide(
     contrast: float = 0.0,
     models: Sequence[str] | None = None,
     strides: Sequence[float] | None = None,
-) -> Choice:
+) -> MeasuredChoice:
     """The cheapest candidate whose measured error is at most ``tolerance``, in the case nearest in size.
 
     Nothing is read between or beyond measured points. Where no candidate meets the tolerance, it is the solver at it.
 
     Args:
         rows: measured; those of another process, of unequal phases or of the other kind of mobility do not count.
-        process: ``"cahn_hilliard"`` or ``"grain_growth"``.
+        process: name of the process.
         cells: of the box, along each axis.
         tolerance: relative error.
         kind: which error: of statistics or of fields.
@@ -68,7 +73,7 @@ def decide(
     ]
     if not found:
         text = f"solver: nothing was measured for {process} with a mobility contrast of {contrast:g}"
-        return Choice("solver", None, None, tolerance, text)
+        return MeasuredChoice("solver", None, None, tolerance, text)
     side = math.prod(cells) ** (1.0 / len(cells))
     case, count = min(
         {(row.case, row.cells, row.trajectories) for row in found},
@@ -77,7 +82,7 @@ def decide(
     return _decided([row for row in found if (row.case, row.trajectories) == (case, count)], tolerance, kind)
 
 
-def _decided(rows: list[Row], tolerance: float, kind: Measure) -> Choice:
+def _decided(rows: list[Row], tolerance: float, kind: Measure) -> MeasuredChoice:
     """Among the rows of one case."""
     names = dict.fromkeys(row.model for row in rows)
     best = {name: _best([row for row in rows if row.model == name], tolerance, kind) for name in names}
@@ -95,7 +100,7 @@ def _decided(rows: list[Row], tolerance: float, kind: Measure) -> Choice:
         "machine": machine(),
         "rows": [row.as_dict() for row in best.values()],
     }
-    return Choice(
+    return MeasuredChoice(
         engine=chosen.model if chosen is not None and chosen.model else "solver",
         model=chosen.model if chosen is not None and chosen.model else None,
         stride=chosen.stride if chosen is not None else None,
@@ -140,14 +145,14 @@ def auto_choice(
     contrast: float,
     tolerance: float,
     of: Literal["statistics", "fields"] = "statistics",
-) -> Choice:
+) -> MeasuredChoice:
     """The engine of a sweep, by this machine's table; a small one is measured first where there is none.
 
     Only models that ship, have calibrated bands and take the grid can be chosen, with their own steps. Where there is
     none of them nothing is measured: it is the solver.
 
     Args:
-        process: ``"cahn_hilliard"`` or ``"grain_growth"``.
+        process: name of the process.
         cells: of the box, along each axis.
         contrast: largest mobility contrast of the sweep.
         tolerance: relative error asked for.
@@ -157,15 +162,27 @@ def auto_choice(
     because = "; ".join(others)
     if not models:
         reason = because or f"no model of {process} ships with this version"
-        return Choice("solver", None, None, tolerance, f"solver: {reason}")
-    from surrogate.evaluation.frontier.bench import ensure_table
-
-    table = ensure_table(process, contrast)
+        return MeasuredChoice("solver", None, None, tolerance, f"solver: {reason}")
     kind: Measure = "qoi" if of == "statistics" else "field"
-    rows = table.complete_rows()
+    rows = ensure_table(process, contrast).complete_rows()
     choice = decide(rows, process, cells, tolerance, kind, contrast, models, strides=(1.0,))
-    reason = f"{choice.reason}; {because}" if because else choice.reason
-    return Choice(**{**vars(choice), "reason": reason})
+    return replace(choice, reason=f"{choice.reason}; {because}") if because else choice
+
+
+def ensure_table(process: str, contrast: float = 0.0) -> RowFile:
+    """This machine's table with at least the small case of a process in it, measured now where it is missing.
+
+    Args:
+        process: its name.
+        contrast: of the mobility; above 0 it is another case.
+    """
+    table, case = machine_table(), quick_case(process, contrast)
+    if not any(name == case.name for name, _ in table.complete):
+        from surrogate.evaluation.frontier import bench
+
+        logger.info(f"measuring solver and models on this machine, once: {case.name}, about a minute")
+        bench.run([case], bench.quick_lineup(), table, cache_folder() / "frontier-references", rounds=1)
+    return table
 
 
 def usable_models(process: str, cells: tuple[int, ...]) -> tuple[list[str], list[str]]:
@@ -179,22 +196,17 @@ def usable_models(process: str, cells: tuple[int, ...]) -> tuple[list[str], list
             reasons.append(f"{name} is no engine (kind {about['kind']})")
         elif not about.get("calibration"):
             reasons.append(f"{name} has no calibrated bands")
-        elif _refused(name, process, cells):
+        elif not _takes(name, about["settings"], cells):
             reasons.append(f"{name} does not take {' x '.join(map(str, cells))} cells")
         else:
             usable.append(name)
     return usable, reasons
 
 
-def _refused(name: str, process: str, cells: tuple[int, ...]) -> bool:
-    """Whether a model does not take a grid."""
-    from solvers import CahnHilliard, GrainGrowth, Grid
-    from solvers.errors import InputError
-    from surrogate.models.files import load_surrogate
-
-    grid = Grid(tuple(cells))
+def _takes(name: str, settings: Mapping[str, int], cells: tuple[int, ...]) -> bool:
+    """Whether a network takes a periodic box; asked of its settings, for loading it takes longer than choosing."""
     try:
-        load_surrogate(name).check(GrainGrowth(grid) if process == "grain_growth" else CahnHilliard(grid))
+        check_cells(name, settings, cells, "periodic")
     except InputError:
-        return True
-    return False
+        return False
+    return True

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from surrogate.evaluation.frontier.bench import Result
+from surrogate.evaluation.cli import command_line
 
 Process = Annotated[
     str | None, typer.Option("--process", help="cahn_hilliard or grain_growth; both by default.", show_default=False)
@@ -61,34 +58,23 @@ def frontier(
     An interrupted run goes on where it stopped. What the models that ship were measured to do on one thread is also
     what `engine: {kind: auto}` decides by.
     """
-    from surrogate.evaluation.frontier.bench import Lineup, quick_lineup, run
-    from surrogate.evaluation.frontier.cases import chosen_cases
-    from surrogate.evaluation.frontier.report import write_report
-    from surrogate.evaluation.frontier.rows import RowFile
+    from surrogate.evaluation.frontier import bench, cases, report, rows
     from surrogate.models.files import shipped
 
-    cases = chosen_cases(process, case or (), quick)
     models = model or shipped()
-    lineup = quick_lineup(models) if quick else Lineup(models=models, emulator=emulator)
-    count = rounds or (1 if quick else 3)
-    keep = RowFile(out / "frontier.json")
-    result = run(cases, lineup, keep, references or out / "references", count, threads, fresh)
+    lineup = bench.quick_lineup(models) if quick else bench.Lineup(models=models, emulator=emulator)
+    result = bench.run(
+        cases.chosen_cases(process, case or (), quick),
+        lineup,
+        rows.RowFile(out / "frontier.json"),
+        references or out / "references",
+        rounds or (1 if quick else 3),
+        threads,
+        fresh,
+    )
     if threads == 1 and sorted(models) == shipped():
-        _publish(result)
-    path = write_report(out, result, _command())
-    typer.echo(str(path))
+        table = rows.machine_table()
+        for done in result.cases:
+            table.add([row for row in result.rows if row.case == done.name], (done.name, done.trajectories))
+    typer.echo(str(report.write_report(out, result, command_line())))
     return 0
-
-
-def _publish(result: Result) -> None:
-    """Adds a run to this machine's table."""
-    from surrogate.evaluation.frontier.machine import machine_table
-
-    table = machine_table()
-    for case in result.cases:
-        table.add([row for row in result.rows if row.case == case.name], (case.name, case.trajectories))
-
-
-def _command() -> str:
-    """The command line as typed, the program by its name alone."""
-    return shlex.join(["phasetwin", *sys.argv[1:]])

@@ -1,16 +1,20 @@
-"""Rows of measurements, and the file that keeps them."""
+"""Rows of measurements, the file that keeps them, and the one of this machine. Loads no torch."""
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+import os
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from surrogate.models.files import fingerprint, shipped
 from sweeps.files import write_text
 
 Kind = Literal["solver", "model", "persistence", "floor"]
@@ -71,16 +75,15 @@ class Row:
         """The error that is compared: ``qoi_error`` or ``field_error``."""
         return self.qoi_error if measure == "qoi" else self.field_error
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON; NaN and infinity are None."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
 _FLOATS = tuple(f.name for f in fields(Row) if f.type == "float")
-_COLUMNS = tuple(f.name for f in fields(Row) if f.name not in ("key", "qois"))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -88,7 +91,7 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def row_of(data: dict[str, Any]) -> Row:
+def row_of(data: Mapping[str, Any]) -> Row:
     """The reverse of :meth:`Row.as_dict`.
 
     Raises:
@@ -104,19 +107,10 @@ def row_of(data: dict[str, Any]) -> Row:
     return Row(**found)
 
 
-def csv_of(rows: Iterable[Row]) -> str:
-    """Comma-separated, numbers to six digits, nothing where there is no figure."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([_cell(getattr(row, name)) for name in _COLUMNS] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else ""
-    return "" if value is None else value
+def digest(*parts: object) -> str:
+    """Hash of plain values and of the edition, 24 hexadecimal digits."""
+    text = json.dumps([EDITION, *parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 class RowFile:
@@ -158,3 +152,30 @@ class RowFile:
     def complete_rows(self) -> list[Row]:
         """Rows of complete cases."""
         return [row for row in self.rows.values() if (row.case, row.trajectories) in self.complete]
+
+
+@lru_cache(maxsize=1)
+def machine() -> dict[str, str | int]:
+    """Processor, cores and version of torch: what a cost depends on beside the code."""
+    return {"processor": _processor(), "cores": os.cpu_count() or 1, "torch": metadata.version("torch")}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/phasetwin``, by default under ``~/.cache``."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if home else Path.home() / ".cache") / "phasetwin"
+
+
+def machine_table() -> RowFile:
+    """The table of this machine and of the models that ship; empty where nothing was measured or it is damaged."""
+    models = {name: fingerprint(name) for name in shipped()}
+    return RowFile(cache_folder() / f"frontier-{digest(machine(), models)}.json")

@@ -10,14 +10,16 @@ import numpy as np
 from scipy.stats import binomtest
 
 from solvers.errors import InputError
+from solvers.grids.even_extension import extended
+from surrogate.models.protocol import RolloutSurrogate
 from surrogate.uncertainty.bands import WAVENUMBERS
-from surrogate.uncertainty.calibration.rollouts import Engine, Outcome
+from surrogate.uncertainty.calibration.samples import StoreRollouts
 from surrogate.uncertainty.conformal import CoverageRow, Hits, coverage_rows, hits
 from surrogate.uncertainty.domain import SIDE
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCoverage:
     """Coverage and flags on some stores.
 
     Attributes:
@@ -52,14 +54,14 @@ class Measured:
         return data | {"stores": list(self.stores), "share_flagged": self.flagged / max(1, self.trajectories)}
 
 
-def measure_coverage(model: Engine, outcomes: Sequence[Outcome]) -> Measured:
+def measure_coverage(model: RolloutSurrogate, outcomes: Sequence[StoreRollouts]) -> MeasuredCoverage:
     """Coverage of a calibrated model's bands, and its flags, on trajectories that neither training nor calibration saw.
 
     A sample counts in the coverage whether it is flagged or not.
 
     Args:
         model: with a calibration and a domain.
-        outcomes: of :func:`surrogate.uncertainty.calibration.rollouts.predict`, at least one.
+        outcomes: of :func:`surrogate.uncertainty.calibration.samples.roll_out`, at least one.
 
     Raises:
         InputError: for a model without bands.
@@ -72,17 +74,15 @@ def measure_coverage(model: Engine, outcomes: Sequence[Outcome]) -> Measured:
     edges, bins = calibration.edges, range(len(calibration.edges) - 1)
     flags = np.concatenate([~inside(model, o)[o.taken] for o in outcomes])
     interval = binomtest(int(flags.sum()), len(flags)).proportion_ci(0.99, "exact") if len(flags) else None
-    return Measured(
-        stores=tuple(o.case.name for o in outcomes),
+    return MeasuredCoverage(
+        stores=tuple(o.name for o in outcomes),
         trajectories=len(flags),
         flagged=int(flags.sum()),
         low=float(interval.low) if interval else 0.0,
         high=float(interval.high) if interval else 1.0,
         rows=coverage_rows(found, calibration.edges, calibration.level),
         pooled=coverage_rows(found, ends, calibration.level),
-        by_store={
-            o.case.name: coverage_rows([h], ends, calibration.level) for o, h in zip(outcomes, found, strict=True)
-        },
+        by_store={o.name: coverage_rows([h], ends, calibration.level) for o, h in zip(outcomes, found, strict=True)},
         widths={name: tuple(_median([h[name].widths(edges, i) for h in found]) for i in bins) for name in found[0]},
     )
 
@@ -94,23 +94,21 @@ def _median(parts: Sequence[np.ndarray]) -> float | None:
     return middle if np.isfinite(middle) else None
 
 
-def _hits(model: Engine, outcome: Outcome) -> dict[str, Hits]:
+def _hits(model: RolloutSurrogate, outcome: StoreRollouts) -> dict[str, Hits]:
     assert model.calibration is not None
     return hits(
         model.calibration,
         outcome.predicted,
         outcome.truth,
-        outcome.lead,
-        age=outcome.ages,
-        groups=outcome.groups,
-        extra={WAVENUMBERS: outcome.wavenumbers},
+        outcome.prediction.lead,
+        age=outcome.prediction.ages,
+        groups=outcome.prediction.groups,
+        extra={WAVENUMBERS: outcome.prediction.wavenumbers},
     )
 
 
-def inside(model: Engine, outcome: Outcome) -> np.ndarray:
+def inside(model: RolloutSurrogate, outcome: StoreRollouts) -> np.ndarray:
     """bool (sample,): whether samples are in the model's domain as it now is."""
-    grid = outcome.case.problem.grid
-    copies = 2 if grid.boundary == "no_flux" else 1
-    side = np.full(len(outcome.lead), model.domain.side_of([copies * n for n in grid.shape]))
-    groups = {**outcome.groups, SIDE: side}
-    return model.domain.inside({n: groups[n] for n in model.domain.box}, outcome.features)
+    case, found = outcome.samples.case, outcome.prediction
+    groups = {**found.groups, SIDE: np.full(case.count, model.domain.side_of(extended(case.grid).shape))}
+    return model.domain.inside({n: groups[n] for n in model.domain.box}, found.features)

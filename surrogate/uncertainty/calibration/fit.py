@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from solvers.errors import InputError
-from solvers.qois import qois_of
+from surrogate.evaluation.statistics import joined
 from surrogate.uncertainty.bands import WAVENUMBERS, Calibration
-from surrogate.uncertainty.calibration.rollouts import Outcome
+from surrogate.uncertainty.calibration.samples import StoreRollouts
 from surrogate.uncertainty.conformal import fit_calibration
 
 LEVEL = 0.9
@@ -19,7 +19,7 @@ BINS = 5
 BEYOND = 1e-3
 
 
-def calibrate(outcomes: Sequence[Outcome], level: float = LEVEL) -> Calibration:
+def calibrate(outcomes: Sequence[StoreRollouts], level: float = LEVEL) -> Calibration:
     """The bands of a model.
 
     Trajectories of all stores count alike, so coverage holds for boxes mixed as theirs are; difficulty is a function of
@@ -29,19 +29,19 @@ def calibrate(outcomes: Sequence[Outcome], level: float = LEVEL) -> Calibration:
     two there. Nothing is averaged, which would narrow errors.
 
     Args:
-        outcomes: of :func:`surrogate.uncertainty.calibration.rollouts.predict` on trajectories that the model was not
+        outcomes: of :func:`surrogate.uncertainty.calibration.samples.roll_out` on trajectories that the model was not
             fitted to.
         level: nominal coverage.
 
     Raises:
         InputError: if the model took over in no sample.
     """
-    process = outcomes[0].case.process
     if not any(o.taken.any() for o in outcomes):
         raise InputError("calibration: samples that the model takes over, but the solver ran all of them to their end")
-    longest = max(o.lead.shape[1] for o in outcomes)
-    axis = max((o.wavenumbers for o in outcomes), key=len)
-    names = qois_of(process)
+    found = [o.prediction for o in outcomes]
+    longest = max(p.lead.shape[1] for p in found)
+    axis = max((p.wavenumbers for p in found), key=len)
+    names = [n for n in outcomes[0].qois if all(n in o.samples.truth for o in outcomes)]
     predicted, truth = (
         {
             n: np.concatenate([_rows(o, v[n], n, axis, longest) for o, v in zip(outcomes, sets, strict=True)])
@@ -49,9 +49,9 @@ def calibrate(outcomes: Sequence[Outcome], level: float = LEVEL) -> Calibration:
         }
         for sets in ([o.predicted for o in outcomes], [o.truth for o in outcomes])
     )
-    lead = np.concatenate([_padded(o.lead, longest) for o in outcomes])
-    ages = np.concatenate([_padded(o.ages, longest) for o in outcomes])
-    groups = {n: np.concatenate([o.groups[n] for o in outcomes]) for n in outcomes[0].groups}
+    lead = np.concatenate([_padded(p.lead, longest) for p in found])
+    ages = np.concatenate([_padded(p.ages, longest) for p in found])
+    groups = joined([p.groups for p in found])
     known = lead[np.isfinite(lead) & (lead > 0)]
     return fit_calibration(
         predicted,
@@ -73,10 +73,10 @@ def _edges(known: np.ndarray) -> tuple[float, ...]:
     return (0.0, *(float(e) for e in np.unique(inner) if e < last * (1.0 - BEYOND)), last)
 
 
-def _rows(outcome: Outcome, values: np.ndarray, name: str, axis: np.ndarray, longest: int) -> np.ndarray:
+def _rows(outcome: StoreRollouts, values: np.ndarray, name: str, axis: np.ndarray, longest: int) -> np.ndarray:
     """A quantity (sample, longest[, extra]), at the common wavenumbers."""
     if name == WAVENUMBERS:
-        values = at_wavenumbers(values, outcome.wavenumbers, axis)
+        values = at_wavenumbers(values, outcome.prediction.wavenumbers, axis)
     return _padded(values, longest)
 
 

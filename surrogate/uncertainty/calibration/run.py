@@ -10,17 +10,16 @@ from typing import Any
 
 from solvers.errors import InputError
 from surrogate.models.files import folder_of, load_rollout_surrogate, update_model
-from surrogate.uncertainty.calibration.cases import store_cases
-from surrogate.uncertainty.calibration.coverage import Measured, measure_coverage
+from surrogate.uncertainty.calibration.coverage import MeasuredCoverage, measure_coverage
 from surrogate.uncertainty.calibration.fit import calibrate
-from surrogate.uncertainty.calibration.rollouts import Outcome, predict
+from surrogate.uncertainty.calibration.samples import StoreRollouts, roll_out, store_samples
 from surrogate.uncertainty.calibration.trust_domain import admit, fit_model_domain
 
 logger = logging.getLogger("phasetwin")
 
 FOLDER = Path("runs/surrogate")
 #: Sweeps of `make calibration-data`: to calibrate on, to measure coverage on, and beyond the box.
-DEFAULTS = {
+DEFAULTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "cahn_hilliard": (
         ("ch-calibration", "ch-calibration-droplets", "ch-calibration-32", "ch-calibration-late"),
         ("ch-coverage", "ch-coverage-droplets", "ch-coverage-32", "ch-coverage-late"),
@@ -31,7 +30,7 @@ DEFAULTS = {
 
 
 @dataclass(frozen=True)
-class Stores:
+class CalibrationStores:
     """The sweeps of a calibration; empty tuples mean those of ``make calibration-data``.
 
     Attributes:
@@ -44,15 +43,17 @@ class Stores:
     coverage: Sequence[str | Path] = ()
     outside: Sequence[str | Path] = ()
 
-    def filled(self, process: str) -> Stores:
+    def filled(self, process: str) -> CalibrationStores:
         """With the defaults of a process in place of what is empty.
 
         Raises:
             InputError: if stores are missing, or one is both calibrated on and measured on.
         """
         given = (self.calibration, self.coverage, self.outside)
-        defaults = ([FOLDER / f"{name}.zarr" for name in names] for names in DEFAULTS[process])
+        defaults = ([FOLDER / f"{name}.zarr" for name in names] for names in DEFAULTS.get(process, ((), (), ())))
         chosen = [list(own) or list(default) for own, default in zip(given, defaults, strict=True)]
+        if not all(chosen):
+            raise InputError(f"{process}: no usual sweeps; --calibration-store, --coverage-store and --outside-store")
         missing = [str(path) for part in chosen for path in part if not Path(path).exists()]
         if missing:
             raise InputError(f"no such store: {', '.join(missing)}; `make calibration-data` computes the usual ones")
@@ -60,10 +61,10 @@ class Stores:
         both = sorted(path.name for path in real[0] & (real[1] | real[2]))
         if both:
             raise InputError(f"coverage: stores that were not calibrated on, but got {', '.join(both)} twice")
-        return Stores(*chosen)
+        return CalibrationStores(*chosen)
 
 
-def calibrate_model(name: str, stores: Stores) -> tuple[Path, dict[str, Any]]:
+def calibrate_model(name: str, stores: CalibrationStores) -> tuple[Path, dict[str, Any]]:
     """Fits a model's domain and bands, measures both on fresh trajectories, and writes all of it into the model.
 
     Args:
@@ -85,28 +86,30 @@ def calibrate_model(name: str, stores: Stores) -> tuple[Path, dict[str, Any]]:
         raise InputError(f"training sweeps of {model.name}: {what}; `make training-data` computes the usual ones")
     model.domain = fit_model_domain(model.process, training)
     logger.info(f"domain: fitted to {len(training)} training sweeps")
-    calibration = [predict(model, store_cases(store, model.process)) for store in chosen.calibration]
+
+    def rolled_out(stores: Sequence[str | Path]) -> list[StoreRollouts]:
+        return [roll_out(model, store_samples(store, model.process)) for store in stores]
+
+    calibration = rolled_out(chosen.calibration)
     model.calibration = calibrate(calibration)
     model.domain = admit(model.domain, calibration)
-    found = {}
-    for label, part in (("inside", chosen.coverage), ("outside", chosen.outside)):
-        outcomes = [predict(model, store_cases(store, model.process)) for store in part]
-        found[label] = measure_coverage(model, outcomes)
+    inside, outside = (measure_coverage(model, rolled_out(part)) for part in (chosen.coverage, chosen.outside))
     entries = {
         "domain": model.domain.as_dict(),
         "calibration": model.calibration.as_dict(),
-        "coverage": _summary(calibration, found),
+        "coverage": _summary(calibration, inside, outside),
     }
     folder = folder_of(name)
     update_model(folder, **entries)
     return folder, entries
 
 
-def _summary(calibration: Sequence[Outcome], found: dict[str, Measured]) -> dict[str, Any]:
-    """What the card tells of a calibration."""
-    inside, outside = found["inside"], found["outside"]
+def _summary(
+    calibration: Sequence[StoreRollouts], inside: MeasuredCoverage, outside: MeasuredCoverage
+) -> dict[str, object]:
+    """What the card says of a calibration."""
     return {
-        "calibrated_on": {o.case.name: int(o.taken.sum()) for o in calibration},
+        "calibrated_on": {o.name: int(o.taken.sum()) for o in calibration},
         "rows": [vars(row) for row in inside.rows],
         "pooled": [vars(row) for row in inside.pooled],
         "false_alarms": inside.share_flagged if inside.trajectories else None,

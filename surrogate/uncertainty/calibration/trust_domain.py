@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from surrogate.processes import learned_process
+from surrogate.processes import Limits, learned_process
 from surrogate.training.data import load_trajectories
-from surrogate.uncertainty.calibration.rollouts import Outcome
+from surrogate.uncertainty.calibration.samples import StoreRollouts
 from surrogate.uncertainty.domain import SIDE, Domain, fit_domain
 
 #: Sides of boxes, in cells: below, structures fill the box; above, nothing was ever compared.
@@ -22,8 +22,6 @@ FIRST, LATER = 4, 8
 GAPS = 2.0
 #: Share of the calibration's hand-over frames that may be flagged.
 FALSE_ALARMS = 0.005
-#: Values a group can have at all.
-_LIMITS = {"contrast": (0.0, 1.0)}
 
 
 def fit_model_domain(process: str, stores: Sequence[str | Path]) -> Domain:
@@ -40,7 +38,7 @@ def fit_model_domain(process: str, stores: Sequence[str | Path]) -> Domain:
         InputError: as :func:`surrogate.training.data.load_trajectories` and
             :func:`surrogate.uncertainty.domain.fit_domain`.
     """
-    data = load_trajectories(stores, process)
+    data, known = load_trajectories(stores, process), learned_process(process)
     rows, owners = [], []
     for trajectory, usable in enumerate(data.usable):
         frames = np.flatnonzero(usable)
@@ -50,14 +48,14 @@ def fit_model_domain(process: str, stores: Sequence[str | Path]) -> Domain:
         if len(chosen):
             fields = torch.from_numpy(data.fields[trajectory, chosen].astype(np.float32))
             kappa = torch.full((len(chosen),), float(data.groups["kappa"][trajectory]), dtype=torch.float64)
-            rows.append(learned_process(process).frame_features(fields, kappa).numpy())
+            rows.append(known.frame_features(fields, kappa).numpy())
             owners.append(np.full(len(chosen), trajectory))
-    box = {name: _widened(name, values) for name, values in data.groups.items()} | {SIDE: SIDES}
+    box = {name: _widened(name, values, known.group_limits) for name, values in data.groups.items()} | {SIDE: SIDES}
     features = np.concatenate(rows)
     return fit_domain(process, {}, features, trajectory=np.concatenate(owners), box=box)
 
 
-def _widened(name: str, values: np.ndarray) -> tuple[float, float]:
+def _widened(name: str, values: np.ndarray, limits: Mapping[str, Limits]) -> tuple[float, float]:
     points = len(np.unique(values))
     if name == "composition":
         high = float(np.abs(values).max())
@@ -69,11 +67,11 @@ def _widened(name: str, values: np.ndarray) -> tuple[float, float]:
     low, high = float(numbers.min() - margin), float(numbers.max() + margin)
     if logarithm:
         low, high = float(np.exp(low)), float(np.exp(high))
-    least, most = _LIMITS.get(name, (-np.inf, np.inf))
+    least, most = limits.get(name, (-np.inf, np.inf))
     return max(low, least), min(high, most)
 
 
-def admit(domain: Domain, outcomes: Sequence[Outcome]) -> Domain:
+def admit(domain: Domain, outcomes: Sequence[StoreRollouts]) -> Domain:
     """The domain with the frame threshold that hand-over frames of the calibration ask for.
 
     These are what is judged, and those of boxes smaller than the training's lie farther out. A share of
@@ -82,7 +80,7 @@ def admit(domain: Domain, outcomes: Sequence[Outcome]) -> Domain:
     """
     if domain.frames is None:
         return domain
-    features = np.concatenate([o.features[o.taken] for o in outcomes])
+    features = np.concatenate([o.prediction.features[o.taken] for o in outcomes])
     distance = np.sort(domain.frames.nearest(features)[0])
     distance = distance[np.isfinite(distance)]
     if not len(distance):
