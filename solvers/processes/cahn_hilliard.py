@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -121,12 +121,7 @@ class CahnHilliard:
 
     def take(self, samples: torch.Tensor) -> CahnHilliard:
         """The problem of some samples of the batch (indices)."""
-        return replace(
-            self,
-            mobility=taken(self.mobility, samples),
-            kappa=taken(self.kappa, samples),
-            mobility_contrast=taken(self.mobility_contrast, samples),
-        )
+        return taken(self, samples)
 
 
 def build(grid: Grid, parameters: Mapping[str, torch.Tensor], options: Options) -> CahnHilliard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -99,12 +99,7 @@ class GrainGrowth:
 
     def take(self, samples: torch.Tensor) -> GrainGrowth:
         """The problem of some samples of the batch (indices)."""
-        return replace(
-            self,
-            mobility=taken(self.mobility, samples),
-            kappa=taken(self.kappa, samples),
-            gamma=taken(self.gamma, samples),
-        )
+        return taken(self, samples)
 
 
 def build(grid: Grid, parameters: Mapping[str, torch.Tensor], options: Options) -> GrainGrowth:

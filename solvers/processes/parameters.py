@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, TypeVar
+
 import torch
 
 from solvers.errors import InputError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Parameter = float | torch.Tensor
+D = TypeVar("D", bound="DataclassInstance")
 
 
 def checked(value: Parameter, name: str, low: float, high: float, *, low_open: bool = False) -> Parameter:
@@ -39,11 +46,15 @@ def per_sample(value: Parameter, batch: int, name: str) -> torch.Tensor:
     return tensor.expand(batch).clone()
 
 
-def taken(value: Parameter, samples: torch.Tensor) -> Parameter:
-    """``value`` of some samples (indices); a number or a single value is every sample's."""
-    if isinstance(value, torch.Tensor) and value.numel() > 1:
-        return value.reshape(-1)[samples.to(value.device)]
-    return value
+def taken(problem: D, samples: torch.Tensor) -> D:
+    """The problem of some samples (indices) of a batch: its tensors of more than one value hold one for each sample."""
+    values = {f.name: getattr(problem, f.name) for f in fields(problem)}
+    chosen = {
+        name: value.reshape(-1)[samples.to(value.device)]
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor) and value.numel() > 1
+    }
+    return replace(problem, **chosen)
 
 
 def trailing(value: Parameter, field: torch.Tensor) -> torch.Tensor:

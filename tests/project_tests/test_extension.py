@@ -74,7 +74,7 @@ class SwiftHohenberg:
         return SwiftHohenbergEquation(basis, per_sample(self.drive, batch, "drive"))
 
     def take(self, samples: torch.Tensor) -> SwiftHohenberg:
-        return replace(self, drive=taken(self.drive, samples), mobility=taken(self.mobility, samples))
+        return taken(self, samples)
 
 
 class SwiftHohenbergEquation:
