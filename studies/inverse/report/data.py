@@ -141,7 +141,7 @@ def gather(
     warm = history.warm
     level = runner.levels.verified
     indices, sensitive = _indices(runner, summaries)
-    counts = {n: getattr(runner.counts, n) for n in ("explored", "confirmed", "verified", "reused", "rollouts")}
+    counts = {n: runner.counts[n] for n in ("explored", "confirmed", "verified", "reused", "rollouts")}
     return StudyData(
         problem=problem,
         folder=str(runner.folder),

@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from studies.inverse.objectives.criteria import Criterion
 from studies.inverse.objectives.features import PointView
 from sweeps import Sweep
 from sweeps.config.sweep import SweepConfig
+from sweeps.engines.registry import engine_kind
 from sweeps.files import write_text
 from sweeps.store.layout import DIVERGED, FAILED
 from sweeps.store.store import Store
@@ -30,19 +31,16 @@ if TYPE_CHECKING:
 INSIDE = 0.5
 
 
-@dataclass(frozen=True)
-class RunCounts:
-    """Points computed, points copied from other stores, and trajectories that were computed.
+class ComputedPoints(NamedTuple):
+    """A store, and what its run did: points computed, points copied from other stores, and trajectories computed.
 
     Points that differ in the time scale alone share a trajectory; an emulator computes none.
     """
 
-    computed: int = 0
-    reused: int = 0
-    rollouts: int = 0
-
-    def __add__(self, other: RunCounts) -> RunCounts:
-        return RunCounts(self.computed + other.computed, self.reused + other.reused, self.rollouts + other.rollouts)
+    url: str
+    computed: int
+    reused: int
+    rollouts: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Evaluation:
         trusted: bool (point,), inside the engine's domain.
         reasons: (point,) why not usable or not trusted; empty where both.
         keys: 'S32' (point,).
-        counts: of the run that computed them.
+        computed: how many of the points were computed for it.
     """
 
     url: str
@@ -68,7 +66,7 @@ class Evaluation:
     trusted: np.ndarray
     reasons: list[str]
     keys: np.ndarray
-    counts: RunCounts = RunCounts()
+    computed: int = 0
 
 
 @dataclass
@@ -113,8 +111,8 @@ def sweep_of(base: SweepConfig, stem: Path, columns: dict[str, np.ndarray], reus
 
 def run_points(
     base: SweepConfig, stem: Path, columns: dict[str, np.ndarray], client: Client | None, known: KnownPoints
-) -> tuple[str, RunCounts]:
-    """Compute the points that no known store holds; returns the URL of the new store and what was computed.
+) -> ComputedPoints:
+    """Compute the points that no known store holds.
 
     Raises:
         InputError: as :meth:`sweeps.Sweep.run` does.
@@ -125,15 +123,15 @@ def run_points(
         sweep = sweep_of(base, stem, columns, sources)
     result = sweep.run(client, progress=False)
     known.add(sweep.store)
-    own = 0 if base.engine.kind == "emulator" else sweep.plan().estimate.rollouts
-    return sweep.store, RunCounts(result.computed, result.reused, round(own * result.computed / result.points))
+    own = sweep.plan().estimate.rollouts if engine_kind(base).makes_fields else 0
+    rollouts = round(own * result.computed / result.points)
+    return ComputedPoints(sweep.store, result.computed, result.reused, rollouts)
 
 
 def read_points(
     url: str,
     criteria: Iterable[Criterion],
     rows: np.ndarray | None = None,
-    counts: RunCounts = RunCounts(),
     group: str = "",
 ) -> Evaluation:
     """Results of a finished store, in the order of its table; ``rows`` and ``group`` as of :class:`PointView`."""
@@ -160,5 +158,4 @@ def read_points(
         trusted=trusted,
         reasons=reasons,
         keys=view.get("key").astype("S32"),
-        counts=counts,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from solvers.registries import resolve
 from studies.inverse.problem import DesignProblem
 from studies.inverse.samplers.registry import SAMPLERS, Proposal, Sampler, SamplerKind, TrialWindow
 from studies.inverse.search.acquisition import batch_seed, refined
-from studies.inverse.search.evaluation import Evaluation, KnownPoints, RunCounts, read_points, run_points
+from studies.inverse.search.evaluation import Evaluation, KnownPoints, read_points, run_points
 from studies.inverse.search.fidelity import FidelityLevel, FidelityLevels, SearchState
 from studies.inverse.search.journal import FinishedTrial, Journal
 from studies.inverse.search.policy import PROPOSING, Action, SearchPolicy
@@ -44,19 +45,6 @@ TASKS = 64
 SCHEDULER_LOG = {"distributed.admin.low-level-log-length": 50}
 #: Who proposed a trial, in the journal; trials of a sampler have its name.
 MODEL, WARM_START = "model", "warm start"
-
-
-@dataclass
-class Counts:
-    """What a run computed: points on the exploring and confirming engines and on the reference solver, points copied
-    from other stores, and the trajectories that all this took, each for all realizations.
-    """
-
-    explored: int = 0
-    confirmed: int = 0
-    verified: int = 0
-    reused: int = 0
-    rollouts: int = 0
 
 
 class LazyClient:
@@ -96,13 +84,15 @@ class StudyRunner:
         folder: of its output, locked by the caller.
         client: of the cluster.
         known: points of stores of ``warm_start``.
+        counts: points ``explored``, ``confirmed`` and ``verified`` by this run, points ``reused`` from other stores,
+            and the ``rollouts`` that all this took: trajectories, each for all realizations.
     """
 
     problem: DesignProblem
     folder: Path
     client: LazyClient
     known: KnownPoints = field(default_factory=KnownPoints)
-    counts: Counts = field(default_factory=Counts)
+    counts: Counter[str] = field(default_factory=Counter)
     why: str = ""
 
     def __post_init__(self) -> None:
@@ -137,9 +127,9 @@ class StudyRunner:
                 batch += 1
             elif action.kind == "confirm":
                 assert self.levels.confirmed is not None and self.problem.confirming is not None  # noqa: PT018
-                self.counts.confirmed += self._run_level(self.levels.confirmed, self.problem.confirming, action)
+                self.counts["confirmed"] += self._run_level(self.levels.confirmed, self.problem.confirming, action)
             else:
-                self.counts.verified += self._run_level(self.levels.verified, self.problem.reference, action)
+                self.counts["verified"] += self._run_level(self.levels.verified, self.problem.reference, action)
 
     def _run_batch(self, batch: int, action: Action, state: SearchState) -> None:
         """Propose trials, run them on the exploring engine and record them."""
@@ -152,7 +142,7 @@ class StudyRunner:
         stem = self.folder / "batches" / f"{batch:05d}"
         evaluation = self.evaluate(self.problem.exploring, stem, values, run=bool(ids))
         evaluation, solved = self._solve_outside(evaluation, stem, values, run=bool(ids))
-        self.counts.explored += evaluation.counts.computed
+        self.counts["explored"] += evaluation.computed
         self._record(ids, evaluation, solved)
         self.history.add(values, evaluation, [(batch, row) for row in range(count)], source, proposal.attributes)
         done, study = len(self.history) - int(self.history.warm.sum()), self.problem.study
@@ -242,15 +232,13 @@ class StudyRunner:
 
     def evaluate(self, sweep: SweepConfig, stem: Path, values: np.ndarray, run: bool) -> Evaluation:
         """Points (point, variable) on the engine of a sweep; without ``run`` only read."""
-        url, counts = str(stem.with_suffix(".zarr")), RunCounts()
-        if run:
-            columns = self.problem.space.columns(values)
-            url, counts = run_points(sweep, stem, columns, self.client.get(), self.known)
-            self.counts.reused += counts.reused
-            self.counts.rollouts += counts.rollouts
-        else:
+        if not run:
+            url = str(stem.with_suffix(".zarr"))
             self.known.add(url)
-        return read_points(url, self.problem.criteria, counts=counts)
+            return read_points(url, self.problem.criteria)
+        done = run_points(sweep, stem, self.problem.space.columns(values), self.client.get(), self.known)
+        self.counts += Counter(reused=done.reused, rollouts=done.rollouts)
+        return replace(read_points(done.url, self.problem.criteria), computed=done.computed)
 
     def _solve_outside(
         self, evaluation: Evaluation, stem: Path, values: np.ndarray, run: bool
@@ -269,8 +257,8 @@ class StudyRunner:
             mine[rows] = theirs
         usable, trusted = evaluation.usable.copy(), evaluation.trusted.copy()
         usable[rows], trusted[rows], solved[rows] = own.usable, True, True
-        counts = evaluation.counts + own.counts
-        return replace(evaluation, features=features, usable=usable, trusted=trusted, counts=counts), solved
+        computed = evaluation.computed + own.computed
+        return replace(evaluation, features=features, usable=usable, trusted=trusted, computed=computed), solved
 
     def _record(self, ids: dict[int, int], evaluation: Evaluation, solved: np.ndarray) -> None:
         """End the trials of a batch in the journal, in one write."""
@@ -302,7 +290,7 @@ class StudyRunner:
         roles = [(self.policy.rounds, "candidate" if i < action.candidates else "random") for i in range(len(trials))]
         level.add(trials, evaluation, roles)
         logger.info(f"{self.problem.study.name}: {len(trials)} trials {level.name}, {len(level.trials)} in all")
-        return evaluation.counts.computed
+        return evaluation.computed
 
     def evaluate_in(self, folder: str, sweep: SweepConfig, values: np.ndarray) -> Evaluation:
         """Points in a store that is named after their values, in a folder of the study."""

@@ -18,7 +18,7 @@ from solvers.registries import resolve
 from studies.inverse.config import TIME, LearnedExplorer
 from studies.inverse.objectives.features import PointView
 from studies.inverse.problem import DesignProblem, with_engine
-from studies.inverse.search.evaluation import KnownPoints, RunCounts, read_points, run_points
+from studies.inverse.search.evaluation import KnownPoints, read_points, run_points
 from studies.inverse.search.runner import LazyClient, StudyRunner
 from surrogate.emulator.build import learn_from_stores
 from sweeps.config.sweep import SweepConfig
@@ -45,18 +45,18 @@ def start_runner(problem: DesignProblem, folder: Path, client: LazyClient) -> St
     """
     urls = warm_stores(problem)
     problem = _with_resolved_engines(problem, folder)
-    known, counts = KnownPoints(), RunCounts()
+    known, rollouts = KnownPoints(), 0
     for url in urls.values():
         known.add(url)
     if problem.confirming is not None:
         check_engine(problem.confirming)
     if isinstance(problem.study.explore, LearnedExplorer):
-        counts = _learn_emulator(problem, problem.study.explore.learn, folder, client, known, list(urls.values()))
+        rollouts = _learn_emulator(problem, problem.study.explore.learn, folder, client, known, list(urls.values()))
         engine = {"kind": "emulator", "model": str((folder / EMULATOR).absolute())}
         problem = replace(problem, exploring=with_engine(problem.exploring, engine))
     check_engine(problem.exploring)
     runner = StudyRunner(problem, folder, client, known)
-    runner.counts.rollouts += counts.rollouts
+    runner.counts["rollouts"] += rollouts
     for number, (name, url) in enumerate(urls.items()):
         _add_store(runner, -1 - number, name, url)
     return runner
@@ -178,23 +178,24 @@ def _add_checks(runner: StudyRunner, url: str, rows: np.ndarray, first: int) -> 
 
 def _learn_emulator(
     problem: DesignProblem, learn: int, folder: Path, client: LazyClient, known: KnownPoints, warm: Sequence[str]
-) -> RunCounts:
+) -> int:
     """Learn the exploring emulator from ``learn`` trajectories: those of ``warm_start``, the rest run on the sweep's
-    own engine. Nothing where it is there already.
+    own engine. Nothing where it is there already. Returns how many were computed.
     """
-    model, counts = folder / EMULATOR, RunCounts()
+    model, rollouts = folder / EMULATOR, 0
     if (model / "emulator.json").exists():
-        return counts
+        return 0
     assert problem.confirming is not None
     stores = [url for url in warm if _same_curves(problem.confirming, url)]
     missing = learn - sum(_trajectories(problem, url) for url in stores)
     if missing > 0:
         columns = _design(problem, missing)
-        url, counts = run_points(problem.confirming, folder / "design" / "points", columns, client.get(), known)
-        stores.append(url)
+        done = run_points(problem.confirming, folder / "design" / "points", columns, client.get(), known)
+        stores.append(done.url)
+        rollouts = done.rollouts
     learn_from_stores(stores).save(model)
     logger.info(f"{problem.study.name}: an emulator from {', '.join(stores)}")
-    return counts
+    return rollouts
 
 
 def _design(problem: DesignProblem, count: int) -> dict[str, np.ndarray]:

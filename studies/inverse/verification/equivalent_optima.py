@@ -168,7 +168,7 @@ class _Tracer:
         groups = along_trajectory(space, space.values(unit))
         values = groups.reshape(-1, space.size)
         evaluation = self.runner.evaluate_in("equivalents", self.runner.problem.reference, values)
-        self.runner.counts.verified += evaluation.counts.computed
+        self.runner.counts["verified"] += evaluation.computed
         return _Solved(space.unit(values), evaluation.features, len(groups))
 
     def best_of_each(self, solved: _Solved) -> np.ndarray:
