@@ -52,29 +52,16 @@ def assimilate(
         forecast = twin.forecast()
     write_store(twin, folder, check, known, forecast)
     page = write_report(twin, check, known, forecast, folder)
-    _tell(check, known)
-    for text, times in forecast.crossings:
-        typer.echo(_crossing(text, times, forecast.times[-1]))
+    _print_summary(check, known)
+    for line in forecast.crossing_lines():
+        typer.echo(line)
     typer.echo(f"{folder}: posterior and forecast; report {page}")
     return 0
 
 
-def _tell(check: ModelCheck, known: list[Determined]) -> None:
+def _print_summary(check: ModelCheck, known: list[Determined]) -> None:
     for row in known:
         band = "" if row.verdict == "given" else f" ({row.low:.4g} to {row.high:.4g})"
         typer.echo(f"{row.name}: {row.value:.4g}{band}, {row.verdict}")
     if check.flagged:
         typer.echo("the process does not explain the frames: " + "; ".join(check.reasons), err=True)
-
-
-def _crossing(text: str, times: object, until: float) -> str:
-    import numpy as np
-
-    from studies.twin.quantiles import quantiles
-
-    values = np.asarray(times, dtype=np.float64)
-    passed = np.isfinite(values)
-    if not passed.any():
-        return f"{text}: not before {until:g}"
-    low, middle, high = quantiles(values[passed])
-    return f"{text}: at {middle:.4g} ({low:.4g} to {high:.4g}) in {passed.mean():.0%} of the members"

@@ -136,9 +136,7 @@ def _decisive(config: str) -> dict[str, object]:
     return {k: v for k, v in json.loads(config).items() if k not in ("forecast", "cluster", "output", "engine", "name")}
 
 
-def write_store(
-    twin: Twin, folder: Path, check: ModelCheck, known: list[Determined], forecast: Forecast | None
-) -> None:
+def write_store(twin: Twin, folder: Path, check: ModelCheck, known: list[Determined], forecast: Forecast) -> None:
     """Write the groups ``posterior`` and ``forecast``; each replaces the old one in one rename."""
     folder.mkdir(parents=True, exist_ok=True)
     attributes = {
@@ -154,8 +152,7 @@ def write_store(
     text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2)
     write_text(folder / "zarr.json", text)
     _replace_group(posterior_dataset(twin, check, known), folder, "posterior")
-    if forecast is not None:
-        _replace_group(forecast_dataset(twin, forecast), folder, "forecast")
+    _replace_group(forecast_dataset(twin, forecast), folder, "forecast")
 
 
 def _replace_group(dataset: xr.Dataset, folder: Path, name: str) -> None:

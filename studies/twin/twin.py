@@ -29,6 +29,7 @@ from studies.twin.observations.frames import (
     make_frames,
 )
 from studies.twin.processes import twin_process
+from studies.twin.quantiles import quantiles
 from sweeps.cluster.client import open_client
 from sweeps.config.cluster import LocalCluster
 from sweeps.inputs.yaml_source import load_yaml
@@ -76,6 +77,18 @@ class Forecast:
     engine: list[str]
     crossings: list[tuple[str, np.ndarray]]
 
+    def crossing_lines(self) -> list[str]:
+        """One line a threshold: when it is passed."""
+        lines = []
+        for text, times in self.crossings:
+            passed = np.isfinite(times)
+            line = f"{text}: not before {self.times[-1]:g}"
+            if passed.any():
+                low, middle, high = quantiles(times[passed])
+                line = f"{text}: at {middle:.4g} ({low:.4g} to {high:.4g}) in {passed.mean():.0%} of the members"
+            lines.append(line)
+        return lines
+
 
 class Twin:
     """A digital twin of one specimen.
@@ -119,13 +132,13 @@ class Twin:
             InputError: for a frame of another size, a time that was seen before, or a frame without a pixel.
         """
         frame = np.asarray(frame, dtype=np.float64)
+        alone = make_frames(np.array([time]), frame[None], "update")
         if self.frames is None:
-            return self.assimilate(make_frames(np.array([time]), frame[None], "update"))
+            return self.assimilate(alone)
         if frame.shape != self.frames.grey.shape[1:]:
             raise InputError(f"frame: found {frame.shape} pixels, allowed {self.frames.grey.shape[1:]} as before")
         if time in self.frames.times:
             raise InputError(f"time: found {time:g} once more, allowed a time without a frame")
-        make_frames(np.array([time]), frame[None], "update")
         times = np.append(self.frames.times, time)
         return self.assimilate(make_frames(times, np.concatenate([self.frames.grey, frame[None]]), "update"))
 

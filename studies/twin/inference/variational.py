@@ -23,6 +23,8 @@ from studies.twin.observations.frames import Camera, GreyScale, ObservedFrames
 from studies.twin.priors import Fixed, Prior
 from studies.twin.processes import TwinProcess
 
+#: Names of the grey levels among the estimated values.
+LEVELS = ("level_low", "level_high")
 #: Values of z in the scan.
 SCAN = {"mobility": (-2.5, -1.8, -1.2, -0.6, 0.0, 0.6, 1.2, 1.8, 2.5), "kappa": (-1.5, -0.75, 0.0, 0.75, 1.5)}
 #: First guess of how well the data determine z, which scales the search.
@@ -52,8 +54,8 @@ class AssimilationProblem:
     @property
     def names(self) -> list[str]:
         """Names of the entries of z."""
-        levels = ["level_low", "level_high"] if min(self.grey.spread) > 0 else []
-        return [n for n, prior in self.priors.items() if not isinstance(prior, Fixed)] + levels
+        estimated = [name for name, prior in self.priors.items() if not isinstance(prior, Fixed)]
+        return [*estimated, *LEVELS] if min(self.grey.spread) > 0 else estimated
 
     @property
     def sigma(self) -> float:
@@ -67,20 +69,15 @@ class AssimilationProblem:
 
     def values(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """Parameters and levels by name, (batch,) each, from z (batch, name)."""
-        index = {name: i for i, name in enumerate(self.names)}
-        found = {}
-        for name, prior in self.priors.items():
-            column = z[:, index[name]] if name in index else z.new_zeros(len(z))
-            found[name] = prior.value(column)
-        for name, at, spread in zip(
-            ("level_low", "level_high"), (self.grey.low, self.grey.high), self.grey.spread, strict=True
-        ):
-            found[name] = at + spread * z[:, index[name]] if name in index else z.new_full((len(z),), at)
+        columns, known = dict(zip(self.names, z.T, strict=True)), z.new_zeros(len(z))
+        found = {name: prior.value(columns.get(name, known)) for name, prior in self.priors.items()}
+        for name, at, spread in zip(LEVELS, (self.grey.low, self.grey.high), self.grey.spread, strict=True):
+            found[name] = at + spread * columns.get(name, known)
         return found
 
     def to_grey(self, field: torch.Tensor, values: dict[str, torch.Tensor]) -> torch.Tensor:
         """Frames (batch, time, y, x) of the field, as grey values."""
-        low, high = (values[n][:, None, None, None].to(field.dtype) for n in ("level_low", "level_high"))
+        low, high = (values[n][:, None, None, None].to(field.dtype) for n in LEVELS)
         return low + (high - low) * self.process.grey_share(field)
 
     def from_grey(self, grey: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from studies.twin.model.process_model import (
     SolverSettings,
     sampled,
 )
-from studies.twin.observations.segmentation import segment
+from studies.twin.observations.segmentation import segment, with_surroundings
 
 #: Standard deviation of a start's increments: labels give the place of a boundary, not its profile, and a boundary that
 #: is off by half its width changes order parameters by this much.
@@ -180,9 +180,7 @@ def split_fields(fields: torch.Tensor, labels: np.ndarray, field_of: np.ndarray,
 def nearest_of_field(labels: np.ndarray, field_of: np.ndarray, shape: tuple[int, int], grid: Grid) -> np.ndarray:
     """For each field, the grain of it that is nearest to each cell: (field, *shape) int64."""
     here = labels.reshape(-1)[nearest_cells((labels.shape[0], labels.shape[1]), shape, grid.boundary)]
-    pad = [(n // 2, n // 2) for n in shape]
-    wide = np.pad(here, pad, mode="wrap" if grid.boundary == "periodic" else "symmetric")
-    inside = tuple(slice(before, before + n) for (before, _), n in zip(pad, shape, strict=True))
+    wide, inside = with_surroundings(here, grid)
     out = np.zeros((int(field_of.max()) + 1, *shape), dtype=np.int64)
     for field in range(len(out)):
         away = field_of[wide] != field

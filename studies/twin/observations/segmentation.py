@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from scipy import ndimage
@@ -16,7 +14,6 @@ from solvers.grains.labels import components
 from solvers.grids.grid import Grid
 from solvers.grids.resampling import resample
 
-PadMode = Literal["wrap", "symmetric"]
 #: Cells of the watershed's grid along a cell of the user's: boundaries may be thinner than a cell.
 REFINE = 4
 #: A core must stand out by this much of phi.
@@ -45,20 +42,25 @@ def segment(phi: np.ndarray, grid: Grid, noise: float = 0.0) -> np.ndarray:
     fine_shape = tuple(REFINE * n for n in grid.shape)
     smooth = ndimage.gaussian_filter(phi, _smoothing(noise), mode="wrap" if grid.boundary == "periodic" else "reflect")
     fine = resample(torch.from_numpy(smooth), fine_shape, grid.boundary).numpy()
-    # Half a box of surroundings on each side makes seams disappear; markers are those of the box itself.
-    pad = [(n // 2, n // 2) for n in fine_shape]
-    mode: PadMode = "wrap" if grid.boundary == "periodic" else "symmetric"
-    wide = ndimage.gaussian_filter(np.pad(fine, pad, mode=mode), 1.0)
-    inside = tuple(slice(before, before + n) for (before, _), n in zip(pad, fine_shape, strict=True))
+    # Surroundings make seams disappear; markers are those of the box itself.
+    wide, inside = with_surroundings(fine, grid)
+    wide = ndimage.gaussian_filter(wide, 1.0)
     levels = np.round(np.clip(wide, 0.0, PLATEAU) * 200).astype(np.int16)
     cores = h_maxima(levels, int(HEIGHT * 200))[inside]
     markers = components(cores > 0, grid.boundary == "periodic", corners=True)[0] + 1
     if not markers.any():
         raise InputError("observations.path: found no grain in the first frame, allowed frames that show phi")
-    labels = watershed(-wide, np.pad(markers, pad, mode=mode))
+    labels = watershed(-wide, with_surroundings(markers, grid)[0])
     if noise >= CLEAN:
         labels = without_faint(labels, 1.0 - np.clip(wide, 0.0, 1.05))
     return np.unique(labels[inside], return_inverse=True)[1].reshape(fine_shape)
+
+
+def with_surroundings(values: np.ndarray, grid: Grid) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Values (*shape) of a box with half a box on each side, as its boundary continues them; and where the box is."""
+    pad = [(n // 2, n // 2) for n in values.shape]
+    wide = np.pad(values, pad, mode="wrap" if grid.boundary == "periodic" else "symmetric")
+    return wide, tuple(slice(n // 2, n // 2 + n) for n in values.shape)
 
 
 def _smoothing(noise: float) -> float:
