@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from solvers import CahnHilliard, GrainGrowth, Grid, InputError, simulate, simul
 from solvers.grains.simulation import order_parameters
 from solvers.initial import noise, voronoi
 from solvers.integrators.fixed_step import phi_functions
+from solvers.processes.registry import PROCESSES, process_named, register_process
 from studies import Twin
 from studies.twin.config import TwinConfig
 from studies.twin.forecast import crossing_times
@@ -342,6 +344,24 @@ def test_bad_files_are_one_line(change: str, message: str, tmp_path: Path, capsy
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error
+
+
+def test_a_process_that_twins_do_not_know_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "f.npy", np.zeros((2, 12, 12)))
+    register_process(replace(process_named("cahn_hilliard"), name="alloy"))
+    try:
+        assert main(["lint", str(write_yaml(tmp_path, tmp_path / "f.npy")), "--set", "process=alloy"]) == 2
+    finally:
+        PROCESSES.unregister("alloy")
+    error = capsys.readouterr().err.strip()
+    assert "allowed cahn_hilliard or grain_growth (a twin needs a TwinProcess" in error
+    assert "\n" not in error
+
+
+def test_checking_a_file_loads_no_torch() -> None:
+    code = "import sys, studies.twin.config; sys.exit('torch' in sys.modules)"
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    assert subprocess.run([sys.executable, "-c", code], env=here, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("model", ["no-such-model", "gg-jump"])

@@ -32,16 +32,17 @@ class ModelCheck:
     """Result of the check.
 
     Attributes:
-        flagged: whether the process looks wrong.
-        reasons: why, one line each; empty if not flagged.
-        structured: see :class:`studies.twin.inference.residuals.Residuals`.
+        reasons: why the process looks wrong, one line each; empty if it does not.
         deviations: statistic -> largest deviation over the frames, standard deviations.
     """
 
-    flagged: bool
     reasons: list[str]
-    structured: float
     deviations: dict[str, float]
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the process looks wrong."""
+        return bool(self.reasons)
 
 
 def check_model(problem: AssimilationProblem, frames: ObservedFrames, estimate: TwinEstimate, seed: int) -> ModelCheck:
@@ -61,7 +62,7 @@ def check_model(problem: AssimilationProblem, frames: ObservedFrames, estimate: 
     for name, value in deviations.items():
         if value > DEVIATION_LIMIT:
             reasons.append(f"{name} of the frames is {value:.1f} standard deviations off, allowed {DEVIATION_LIMIT:g}")
-    return ModelCheck(bool(reasons), reasons, structured, deviations)
+    return ModelCheck(reasons, deviations)
 
 
 def _deviations(

@@ -17,20 +17,14 @@ class Residuals:
     """Observed minus predicted.
 
     Attributes:
-        frames: float64 (time, y, x), NaN where not seen.
         rms: (time,) root mean square, share of the grey range.
         structured: root of the variance that neighbouring pixels share, which white noise has not; share of the grey
             range.
-        correlation: of neighbouring pixels.
-        chi2: mean of (residual / sigma)^2.
         inflation: of sigma^2, at least 1, for residuals as large and as correlated as these.
     """
 
-    frames: np.ndarray
     rms: np.ndarray
     structured: float
-    correlation: float
-    chi2: float
     inflation: float
 
 
@@ -50,11 +44,8 @@ def residuals_of(frames: ObservedFrames, predicted: np.ndarray, sigma: float, sp
     repeats = min(float(len(residual)), (1.0 + in_time) / max(1e-6, 1.0 - in_time)) if structured > 0 else 1.0
     widened = (max(variance - structured, 0.0) + structured * _STRUCTURE**2 * repeats) / sigma**2
     return Residuals(
-        frames=residual,
         rms=np.sqrt(np.nanmean(residual**2, axis=(1, 2))) / span,
         structured=float(np.sqrt(structured)) / span,
-        correlation=shared / variance if variance > 0 else 0.0,
-        chi2=variance / sigma**2,
         inflation=float(max(1.0, widened)),
     )
 
