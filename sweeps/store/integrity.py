@@ -19,7 +19,7 @@ from zarr.core.sync import sync
 
 from sweeps.store.group import Array, Attributes, PointGroup, dimension_names, object_name, object_names, object_shape
 from sweeps.store.layout import DIVERGED, DONE, VERIFIED
-from sweeps.store.locations import object_store, read_bytes
+from sweeps.store.locations import object_store, read_object
 from sweeps.store.status_table import NAMES
 from sweeps.store.store import METADATA, REFERENCE, SEAL, VERIFICATION, Store, seal
 
@@ -65,7 +65,7 @@ def find_damage(store: Store) -> list[Damage]:
 
 def root_damage(objects: Objects) -> list[Damage]:
     """What is wrong with the root's metadata, which must parse: nothing, or one item."""
-    raw = read_bytes(objects, METADATA) or b"{}"
+    raw = read_object(objects, METADATA) or b"{}"
     metadata = json.loads(raw)
     attributes = metadata.get("attributes", {})
     stored = attributes.get(SEAL)
@@ -80,7 +80,7 @@ def root_damage(objects: Objects) -> list[Damage]:
 
 def gathered_metadata(objects: Objects) -> Attributes:
     """The root's copies of the metadata of every array and group: path -> content; empty where it has none."""
-    metadata = json.loads(read_bytes(objects, METADATA) or b"{}")
+    metadata = json.loads(read_object(objects, METADATA) or b"{}")
     if not metadata.get("attributes", {}).get(SEAL):
         return {}  # its writer was killed half way: the copies may be older than what they copy
     return dict((metadata.get("consolidated_metadata") or {}).get("metadata") or {})
@@ -90,7 +90,7 @@ def _metadata_damage(objects: Objects) -> list[Damage]:
     found = []
     for name, expected in gathered_metadata(objects).items():
         path = f"{name}/{METADATA}"
-        raw = read_bytes(objects, path)
+        raw = read_object(objects, path)
         if raw is None:
             found.append(Damage(name, path, (0, 0), MISSING))
         elif not _same_metadata(raw, expected):
@@ -142,7 +142,7 @@ def _object_error(array: Array, key: str, start: int, stop: int) -> str | None:
         return "empty"  # a shard of no bytes reads as one that was never written
     codecs = getattr(array.metadata, "codecs", ())
     if array.shards is None and codecs and isinstance(codecs[-1], Crc32cCodec):
-        raw = read_bytes(array.store, path)
+        raw = read_object(array.store, path)
         if raw is None or len(raw) < 4:
             return "too short"
         stored = int.from_bytes(raw[-4:], "little")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as Objects
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from solvers.errors import InputError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore as Bucket
+    from obstore.store import RetryConfig
 
 S3_KINDS = ("s3", "s3a")
 #: A request that fails is tried again for so long; then the run ends with one line, and goes on when it is run again.
@@ -42,7 +47,7 @@ def is_s3(url: str) -> bool:
     return urlsplit(str(url)).scheme in S3_KINDS
 
 
-def location(url: str) -> Any:
+def location(url: str) -> str | Path | Objects:
     """What Zarr and xarray open: a path, a Zarr store, or the URL itself.
 
     Raises:
@@ -60,7 +65,7 @@ def object_store(url: str) -> Objects:
 
 
 @lru_cache(maxsize=32)
-def bucket(url: str) -> Any:
+def bucket(url: str) -> Bucket:
     """The objects below an ``s3://bucket/prefix``, through obstore.
 
     Address, region and credentials come from the usual environment variables (``AWS_ENDPOINT_URL``,
@@ -75,7 +80,7 @@ def bucket(url: str) -> Any:
     except ImportError:
         raise InputError(f"{url}: needs obstore, which is not installed; pip install 'phasetwin[s3]'") from None
     plain = "s3://" + str(url).partition("://")[2].rstrip("/")
-    retry: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_SECONDS)}
+    retry: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_SECONDS)}
     try:
         return from_url(plain, retry_config=retry)
     except (BaseError, ValueError) as error:
@@ -106,14 +111,16 @@ class S3Store(ObjectStore):  # type: ignore[type-arg]
     def __str__(self) -> str:
         return f"s3://{self.store.config['bucket']}/{self.store.prefix or ''}"
 
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: Any = None) -> Buffer | None:
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         with as_os_errors():
             try:
                 return await super().get(key, prototype, byte_range)
             except FileNotFoundError:
                 return None
 
-    async def get_partial_values(self, prototype: BufferPrototype, key_ranges: Any) -> list[Buffer | None]:
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     async def exists(self, key: str) -> bool:
@@ -144,15 +151,20 @@ class S3Store(ObjectStore):  # type: ignore[type-arg]
                 yield name
 
 
-def read_bytes(objects: Objects, path: str) -> bytes | None:
+def read_object(objects: Objects, path: str) -> bytes | None:
     """An object as it is stored, None where there is none."""
     buffer = sync(objects.get(path, default_buffer_prototype()))
     return None if buffer is None else buffer.to_bytes()
 
 
-def write_bytes(objects: Objects, path: str, content: bytes) -> None:
+def write_object(objects: Objects, path: str, content: bytes) -> None:
     """Write an object as it is to be stored."""
     sync(objects.set(path, default_buffer_prototype().buffer.from_bytes(content)))
+
+
+def remove_object(objects: Objects, path: str) -> None:
+    """Delete an object."""
+    sync(objects.delete(path))
 
 
 def cannot_write(url: str, error: OSError) -> InputError:

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zarr
 from zarr.abc.store import Store as Objects
-from zarr.core.sync import sync
 
 from solvers.errors import InputError
 from sweeps.store.group import Attributes, PointGroup, dimension_names
 from sweeps.store.integrity import MISSING, Damage, gathered_metadata, root_damage
 from sweeps.store.layout import DIVERGED, DONE, PENDING, coordinate_variables, layout_of
-from sweeps.store.locations import object_store, read_bytes, write_bytes
+from sweeps.store.locations import object_store, read_object, remove_object, write_object
 from sweeps.store.status_table import NAMES
 from sweeps.store.store import METADATA, REFERENCE, VERIFICATION, Store, fixed_attributes
 
@@ -47,7 +46,7 @@ def restore_root(url: str, plan: Plan, attributes: Attributes) -> list[Damage]:
         InputError: for damaged metadata of a store whose points are not the plan's.
     """
     objects = object_store(url)
-    raw = read_bytes(objects, METADATA)
+    raw = read_object(objects, METADATA)
     if raw is None or (_parses(raw) and not root_damage(objects)):
         return []
     if not _has_points_of(plan, objects):
@@ -55,7 +54,7 @@ def restore_root(url: str, plan: Plan, attributes: Attributes) -> list[Damage]:
             return []  # opening it raises that it cannot be read
         raise InputError(f"{url}: its metadata are damaged, and its points are not those of this file; left as it is")
     metadata = {"zarr_format": 3, "node_type": "group", "attributes": {**attributes, **fixed_attributes(plan)}}
-    write_bytes(objects, METADATA, json.dumps(metadata, indent=2).encode())
+    write_object(objects, METADATA, json.dumps(metadata, indent=2).encode())
     return [Damage("", METADATA, (0, 0), "metadata were damaged")]
 
 
@@ -101,9 +100,9 @@ def repair(store: Store, plan: Plan, damage: Sequence[Damage], engine: Callable[
         if not item.variable:
             continue  # the root, restored before
         if item.is_metadata:
-            write_bytes(objects, item.object, json.dumps(copies[item.variable], indent=2).encode())
+            write_object(objects, item.object, json.dumps(copies[item.variable], indent=2).encode())
         elif item.error != MISSING:
-            sync(objects.delete(item.object))
+            remove_object(objects, item.object)
     layout = layout_of(plan)
     store = store.writable(layout)
     if {d.variable for d in damage} & set(coordinate_variables(plan, layout)):

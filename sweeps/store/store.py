@@ -23,7 +23,7 @@ from solvers.qois.registry import extra_axes
 from sweeps.inputs.paths import check_address, occupied
 from sweeps.store.group import Attributes, PointGroup, Shard, dimension_names, object_shape
 from sweeps.store.layout import Layout
-from sweeps.store.locations import anything_at, cannot_write, is_s3, local_path, location, read_bytes, write_bytes
+from sweeps.store.locations import anything_at, cannot_write, is_s3, local_path, location, read_object, write_object
 
 if TYPE_CHECKING:
     from sweeps.plan.plan import Plan
@@ -151,9 +151,9 @@ class Store(PointGroup):
             # Not yet in the Zarr v3 specification; readers that do not know it ignore it.
             warnings.simplefilter("ignore", ZarrUserWarning)
             zarr.consolidate_metadata(self.group.store)
-        metadata = json.loads(read_bytes(self.group.store, METADATA) or b"{}")
+        metadata = json.loads(read_object(self.group.store, METADATA) or b"{}")
         metadata["attributes"][SEAL] = seal(metadata)
-        write_bytes(self.group.store, METADATA, json.dumps(metadata, indent=2).encode())
+        write_object(self.group.store, METADATA, json.dumps(metadata, indent=2).encode())
 
     def difference(self, layout: Layout) -> str | None:
         """What stands in the way of writing this layout into the store, in words; None if nothing does."""
