@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
-from solvers.processes.registry import process_named
-from surrogate.engine_kinds import SurrogateBlock
+from surrogate.engine_kinds import SurrogateBlock, check_surrogate
 from surrogate.models.files import load_rollout_surrogate
 from surrogate.models.jump import JumpSurrogate
 from surrogate.models.protocol import RolloutSurrogate
@@ -21,10 +20,8 @@ from sweeps.engines.protocol import Answer, Request, named_bands
 from sweeps.engines.registry import resolve_device
 from sweeps.engines.solver import SolverEngine, answer_of, solver_engine
 from sweeps.engines.solver_kind import SolverBlock
-from sweeps.plan.problems import build_problem
 
 if TYPE_CHECKING:
-    from solvers import Problem
     from sweeps.config.sweep import SweepConfig
 
 
@@ -95,20 +92,13 @@ def surrogate_engine(config: SweepConfig) -> SurrogateEngine:
     """The surrogate of a sweep.
 
     Raises:
-        InputError: for a model that is not there, damaged, of the other process, without calibrated bands, or that
-            cannot take the sweep's grid.
+        InputError: as :func:`surrogate.engine_kinds.check_surrogate`, and for weights that do not fit.
     """
+    check_surrogate(config)
     block = config.engine
     assert isinstance(block, SurrogateBlock)
-    device = resolve_device(block.device)
     try:
-        model = _load(block.model, device)
-        model.check(_any_problem(config))
-        if model.calibration is None:
-            raise InputError(
-                f"model {model.name}: has no calibrated bands; "
-                f"`phasetwin evaluate {block.model} --calibrate` makes them"
-            )
+        model = _load(block.model, resolve_device(block.device))
     except InputError as error:
         raise InputError(f"engine.model: {error}") from None
     fallback = None
@@ -150,9 +140,3 @@ class _InBfloat16:
 @lru_cache(maxsize=4)
 def _load(name: str, device: str) -> RolloutSurrogate:
     return load_rollout_surrogate(name, device)
-
-
-def _any_problem(config: SweepConfig) -> Problem:
-    process, options = process_named(config.process), config.options
-    values = {name: process.bounds(name, options).default for name in process.parameter_names}
-    return build_problem(config, {n: torch.full((1,), v, dtype=torch.float64) for n, v in values.items()})

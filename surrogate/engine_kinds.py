@@ -7,17 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from solvers.errors import InputError
 from solvers.qois.registry import qois_of
+from solvers.registries import resolve
 from surrogate.emulator.files import read_summary
-from surrogate.models.files import fingerprint, folder_of, read_about
+from surrogate.models.files import fingerprint, folder_of, read_about, read_weights
+from surrogate.networks.registry import NETWORKS
 from sweeps.engines.registry import Device, EngineBlock, EngineKind, Tolerance
 from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.paths import content_hash
+
+if TYPE_CHECKING:
+    from sweeps.config.sweep import SweepConfig
 
 
 def _outside_form(value: object) -> str:
@@ -96,6 +101,35 @@ class AutoBlock(EngineBlock):
     device: Device = "auto"
 
 
+def check_surrogate(config: SweepConfig) -> None:
+    """Refuse a model before anything is written.
+
+    Raises:
+        InputError: for a model that is not there, damaged, of another process, without calibrated bands, or that
+            cannot take the sweep's grid.
+    """
+    block = config.engine
+    assert isinstance(block, SurrogateBlock)
+    try:
+        folder = folder_of(block.model)
+        about = read_about(folder)
+        name = about["name"]
+        kind = NETWORKS[about["kind"]]
+        if not kind.rollouts:
+            raise InputError(f"model {name}: found a network of kind {about['kind']}, allowed one of kind jump")
+        read_weights(folder, about)
+        if config.process != about["process"]:
+            raise InputError(f"model {name}: found a problem of {config.process}, allowed {about['process']}")
+        if kind.check_cells is not None:
+            resolve(kind.check_cells)(name, about["settings"], config.grid.shape, config.grid.boundary)
+        if not about.get("calibration"):
+            raise InputError(
+                f"model {name}: has no calibrated bands; `phasetwin evaluate {block.model} --calibrate` makes them"
+            )
+    except InputError as error:
+        raise InputError(f"engine.model: {error}") from None
+
+
 def surrogate_note(config: Mapping[str, Any]) -> str:
     """For reports: the quantities of a sweep that have no bands, as the model was not calibrated for them; empty for
     none, and where the model is not there any more.
@@ -131,7 +165,7 @@ ENGINES = (
         block=SurrogateBlock,
         build="surrogate.engine:surrogate_engine",
         report_note=surrogate_note,
-        check="surrogate.models.checks:check_surrogate",
+        check=check_surrogate,
         has_bands=True,
         learned=True,
         fingerprint="",

@@ -67,7 +67,7 @@ def load_rollout_surrogate(name_or_path: str | Path, device: str = "cpu") -> Rol
         InputError: as :func:`load_surrogate`, and for a model that only goes on from frames.
     """
     model = load_surrogate(name_or_path, device)
-    if not hasattr(model, "rollout"):
+    if not NETWORKS[model.kind].rollouts:
         raise InputError(f"model {model.name}: found a network of kind {model.kind}, allowed one of kind jump")
     return cast("RolloutSurrogate", model)
 
@@ -137,6 +137,28 @@ def read_weights(folder: Path, about: Mapping[str, Any]) -> bytes:
             f"{MODEL} says {about['weights_sha256'][:12]}..."
         )
     return content
+
+
+def check_cells(name: str, settings: Mapping[str, int], shape: tuple[int, ...], boundary: str) -> None:
+    """Refuse a grid that a jump network cannot take.
+
+    Args:
+        name: of the model.
+        settings: of its network, ``patch`` and ``kernel`` among them.
+        shape: cells of the grid.
+        boundary: of the grid; a no-flux box is extended to twice its cells.
+
+    Raises:
+        InputError: saying what is allowed.
+    """
+    patch = settings["patch"]
+    least = patch * max(1, settings["kernel"] // 2)
+    sides = shape if boundary == "periodic" else tuple(2 * n for n in shape)
+    if len(sides) != 2 or any(n % patch or n < least for n in sides):
+        raise InputError(
+            f"model {name}: found a grid of {' x '.join(map(str, shape))} cells, "
+            f"allowed two axes with multiples of {patch}, {least} or more"
+        )
 
 
 def read_tensors(folder: Path, about: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from solvers.grids.even_extension import extend, extended, own_cells
 from solvers.processes.base import Problem
 from solvers.qois import structure_factor_wavenumbers
 from solvers.qois.energy import energy_rises
-from surrogate.models.checks import check_cells
+from surrogate.models.files import check_cells
 from surrogate.models.protocol import check_process, filled
 from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.processes import FirstFrames, FirstStage, kappa_in_cells, learned_process

@@ -20,15 +20,26 @@ class NetworkKind:
         block: class of the recipe's ``network:``, see :class:`surrogate.training.blocks.NetworkBlock`.
         model: class of its models, see :class:`surrogate.models.protocol.Surrogate`; called with ``model.json``, the
             weights by name and the device.
+        rollouts: whether its models run from a start, as :class:`surrogate.models.protocol.RolloutSurrogate`.
+        check_cells: raises InputError for a grid that it cannot take, without torch, as
+            :func:`surrogate.models.files.check_cells`; None takes any.
     """
 
     name: str
     block: Reference
     model: Reference
+    rollouts: bool = False
+    check_cells: Reference | None = None
 
 
 OWN = (
-    NetworkKind("jump", "surrogate.training.jump_task:JumpNetwork", "surrogate.models.jump:JumpSurrogate"),
+    NetworkKind(
+        "jump",
+        "surrogate.training.jump_task:JumpNetwork",
+        "surrogate.models.jump:JumpSurrogate",
+        rollouts=True,
+        check_cells="surrogate.models.files:check_cells",
+    ),
     NetworkKind("gsta", "surrogate.training.gsta_task:GstaNetwork", "surrogate.models.gsta:GstaSurrogate"),
 )
 #: Every kind known here.
