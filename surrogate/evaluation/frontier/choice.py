@@ -11,8 +11,7 @@ from typing import Literal
 from solvers.errors import InputError
 from surrogate.evaluation.frontier.cases import quick_case
 from surrogate.evaluation.frontier.rows import Measure, Row, RowFile, cache_folder, machine, machine_table
-from surrogate.models.checks import check_cells
-from surrogate.models.files import SHIPPED, read_about, shipped
+from surrogate.models.files import SHIPPED, check_cells, read_about, shipped
 
 logger = logging.getLogger("phasetwin")
 
