@@ -139,8 +139,8 @@ def evaluate_command(
 
 def _calibrate(model: str, stores: Sequence[tuple[Path, ...]]) -> int:
     from surrogate.evaluation import card, tables
+    from surrogate.evaluation.calibration.run import CalibrationStores, calibrate_model
     from surrogate.models.files import MODEL, read_about
-    from surrogate.uncertainty.calibration.run import CalibrationStores, calibrate_model
 
     if model in _BASELINES:
         raise InputError(f"model: found {model!r}, allowed a learned model: a baseline has no bands")

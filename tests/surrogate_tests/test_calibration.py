@@ -19,6 +19,10 @@ from solvers.errors import InputError
 from solvers.initial import noise, voronoi
 from solvers.qois import evaluate_qois, extra_coordinates, structure_factor_wavenumbers
 from surrogate import load_surrogate
+from surrogate.evaluation.calibration.coverage import measure_coverage
+from surrogate.evaluation.calibration.fit import at_wavenumbers, calibrate
+from surrogate.evaluation.calibration.samples import roll_out, store_samples
+from surrogate.evaluation.calibration.trust_domain import admit, fit_model_domain
 from surrogate.models.files import MODEL, read_about, save_model, update_model
 from surrogate.models.gsta import GstaSurrogate
 from surrogate.models.jump import JumpSurrogate
@@ -26,10 +30,6 @@ from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.processes import learned_process
 from surrogate.rollout.prediction import Prediction
 from surrogate.uncertainty.bands import Calibration, QoiBands, comparable
-from surrogate.uncertainty.calibration.coverage import measure_coverage
-from surrogate.uncertainty.calibration.fit import at_wavenumbers, calibrate
-from surrogate.uncertainty.calibration.samples import roll_out, store_samples
-from surrogate.uncertainty.calibration.trust_domain import admit, fit_model_domain
 from surrogate.uncertainty.domain import SIDE, Domain, read_domain
 
 torch.set_num_threads(1)

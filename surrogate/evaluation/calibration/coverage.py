@@ -11,9 +11,9 @@ from scipy.stats import binomtest
 
 from solvers.errors import InputError
 from solvers.grids.even_extension import extended
+from surrogate.evaluation.calibration.samples import StoreRollouts
 from surrogate.models.protocol import RolloutSurrogate
 from surrogate.uncertainty.bands import WAVENUMBERS
-from surrogate.uncertainty.calibration.samples import StoreRollouts
 from surrogate.uncertainty.conformal import CoverageRow, Hits, coverage_rows, hits
 from surrogate.uncertainty.domain import SIDE
 
@@ -61,7 +61,7 @@ def measure_coverage(model: RolloutSurrogate, outcomes: Sequence[StoreRollouts])
 
     Args:
         model: with a calibration and a domain.
-        outcomes: of :func:`surrogate.uncertainty.calibration.samples.roll_out`, at least one.
+        outcomes: of :func:`surrogate.evaluation.calibration.samples.roll_out`, at least one.
 
     Raises:
         InputError: for a model without bands.

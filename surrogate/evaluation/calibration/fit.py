@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from solvers.errors import InputError
+from surrogate.evaluation.calibration.samples import StoreRollouts
 from surrogate.evaluation.statistics import joined
 from surrogate.uncertainty.bands import WAVENUMBERS, Calibration
-from surrogate.uncertainty.calibration.samples import StoreRollouts
 from surrogate.uncertainty.conformal import fit_calibration
 
 LEVEL = 0.9
@@ -29,7 +29,7 @@ def calibrate(outcomes: Sequence[StoreRollouts], level: float = LEVEL) -> Calibr
     two there. Nothing is averaged, which would narrow errors.
 
     Args:
-        outcomes: of :func:`surrogate.uncertainty.calibration.samples.roll_out` on trajectories that the model was not
+        outcomes: of :func:`surrogate.evaluation.calibration.samples.roll_out` on trajectories that the model was not
             fitted to.
         level: nominal coverage.
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from surrogate.evaluation.calibration.samples import StoreRollouts
 from surrogate.processes import Limits, learned_process
 from surrogate.training.data import load_trajectories
-from surrogate.uncertainty.calibration.samples import StoreRollouts
 from surrogate.uncertainty.domain import SIDE, Domain, fit_domain
 
 #: Sides of boxes, in cells: below, structures fill the box; above, nothing was ever compared.

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from solvers.errors import InputError
+from surrogate.evaluation.calibration.coverage import MeasuredCoverage, measure_coverage
+from surrogate.evaluation.calibration.fit import calibrate
+from surrogate.evaluation.calibration.samples import StoreRollouts, roll_out, store_samples
+from surrogate.evaluation.calibration.trust_domain import admit, fit_model_domain
 from surrogate.models.files import folder_of, load_rollout_surrogate, update_model
-from surrogate.uncertainty.calibration.coverage import MeasuredCoverage, measure_coverage
-from surrogate.uncertainty.calibration.fit import calibrate
-from surrogate.uncertainty.calibration.samples import StoreRollouts, roll_out, store_samples
-from surrogate.uncertainty.calibration.trust_domain import admit, fit_model_domain
 
 logger = logging.getLogger("phasetwin")
 
