@@ -39,6 +39,7 @@ class GstaSurrogate:
         self.about = about
         self.name, self.process = str(about["name"]), str(about["process"])
         self.sha256 = str(about["weights_sha256"])
+        self._known = learned_process(self.process)
         self.settings = GstaSettings(**about["settings"])
         self.spacing = float(about["clips"]["spacing"])
         self.net = filled(GstaNet(self.settings), tensors, self.name).to(device)
@@ -63,7 +64,7 @@ class GstaSurrogate:
             InputError: for another number of frames, or times off that spacing or off the one it was trained at.
         """
         self.check(problem)
-        known, count = learned_process(self.process), self.settings.frames
+        known, count = self._known, self.settings.frames
         given, later = np.asarray(frame_times, dtype=np.float64), np.asarray(times, dtype=np.float64)
         if frames.shape[1] < count:
             raise InputError(f"model {self.name}: found {frames.shape[1]} frames, allowed at least {count}")

@@ -46,6 +46,7 @@ class JumpSurrogate:
         self.about = about
         self.name, self.process = str(about["name"]), str(about["process"])
         self.sha256 = str(about["weights_sha256"])
+        self._known = learned_process(self.process)
         self.settings = JumpSettings(**about["settings"])
         schedule = about["schedule"]
         self.schedule = StepSchedule(tuple(schedule["ages"]), tuple(schedule["lengths"]))
@@ -55,7 +56,6 @@ class JumpSurrogate:
         self.domain = read_domain(self.process, about.get("domain") or {})
         found = about.get("calibration")
         self.calibration: Calibration | None = Calibration.from_dict(found) if found else None
-        self._known = learned_process(self.process)
 
     def check(self, problem: Problem) -> None:
         """See :class:`surrogate.models.protocol.Surrogate`."""

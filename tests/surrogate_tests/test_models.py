@@ -14,8 +14,9 @@ from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.errors import InputError
 from solvers.initial import noise, voronoi
 from surrogate import load_surrogate
-from surrogate.models.files import MODEL, WEIGHTS, read_about, save_model
+from surrogate.models.files import MODEL, WEIGHTS, load_rollout_surrogate, read_about, save_model
 from surrogate.networks.jump import JumpNet, JumpSettings
+from surrogate.networks.registry import NETWORKS, NetworkKind
 from surrogate.processes import FirstStage, learned_process
 from surrogate.rollout.cahn_hilliard import TAKEOVER_AGES
 
@@ -117,6 +118,40 @@ def test_damaged_and_foreign_files_are_refused_in_one_line(folder, damage, messa
 def test_unknown_names_are_told():
     with pytest.raises(InputError, match="found 'no-such-model'"):
         load_surrogate("no-such-model")
+
+
+class Unchanging:
+    """A model of another kind of network: nothing ever changes."""
+
+    def __init__(self, about: dict, tensors: dict[str, torch.Tensor], device: str) -> None:
+        self.about, self.name, self.process, self.kind = about, about["name"], about["process"], "unchanging"
+        self.sha256, self.calibration, self.device = about["weights_sha256"], None, device
+
+    def forecast(self, _problem, frames: torch.Tensor, _frame_times: np.ndarray, times: np.ndarray) -> torch.Tensor:
+        return frames[:, -1:].expand(-1, len(times), -1, -1)
+
+
+def test_a_kind_of_network_of_ones_own_loads(tmp_path):
+    NETWORKS.register(NetworkKind("unchanging", block=None, model=Unchanging))
+    try:
+        about = {"name": "still", "process": CAHN_HILLIARD, "kind": "unchanging", "settings": {}}
+        save_model(tmp_path / "still", {}, about)
+        model = load_surrogate(tmp_path / "still")
+        frames = torch.rand(2, 3, 8, 8)
+        assert torch.equal(model.forecast(None, frames, np.arange(3), np.arange(3, 5))[:, 1], frames[:, 2])
+        with pytest.raises(InputError, match="found a network of kind unchanging"):
+            load_rollout_surrogate(tmp_path / "still")
+    finally:
+        NETWORKS.unregister("unchanging")
+
+
+def test_a_process_without_learned_models_is_refused_in_one_line(folder):
+    with pytest.raises(InputError, match="found 'melting', allowed cahn_hilliard, grain_growth") as caught:
+        learned_process("melting")
+    assert "\n" not in str(caught.value)
+    describe(folder, process="melting")
+    with pytest.raises(InputError, match="found 'melting'"):
+        load_surrogate(folder)
 
 
 @pytest.mark.parametrize(
