@@ -123,7 +123,7 @@ def test_unknown_names_are_told():
 class Unchanging:
     """A model of another kind of network: nothing ever changes."""
 
-    def __init__(self, about: dict, tensors: dict[str, torch.Tensor], device: str) -> None:
+    def __init__(self, about: dict, _tensors: dict[str, torch.Tensor], device: str) -> None:
         self.about, self.name, self.process, self.kind = about, about["name"], about["process"], "unchanging"
         self.sha256, self.calibration, self.device = about["weights_sha256"], None, device
 
