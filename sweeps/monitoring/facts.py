@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.processes.registry import process_named
+from solvers.qois.registry import qois_of
+from sweeps.report.appearance import appearance_of, shown_quantities
 from sweeps.store.layout import DIVERGED, DONE, FAILED, PENDING, STATUS_FLAGS, VERIFIED, usable
 from sweeps.store.store import VERIFICATION, Store
 
@@ -60,7 +61,8 @@ class Curves:
     def __init__(self, store: Store) -> None:
         layout = store.layout
         self._store = store
-        self._names = [n for n in process_named(layout.process).appearance.curves if n in store]
+        present = [name for name, qoi in qois_of(layout.process).items() if qoi.axis is None and name in store]
+        self._names = shown_quantities(appearance_of(layout.process).curves, present)
         self._shown = slice(None, None, -(-len(layout.times) // CURVE_TIMES))
         self._times = layout.times[self._shown].tolist()
         parts = np.array_split(np.arange(layout.points), min(CURVES, layout.points))

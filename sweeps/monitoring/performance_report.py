@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from sweeps.report import report_folder
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 def performance(client: Client, store: str) -> Iterator[None]:
     """Save what the cluster does while the block runs as ``performance-TIME.html`` beside the sweep's report."""
     from distributed import performance_report
-
-    from sweeps.report import report_folder
 
     folder = report_folder(store)
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
+
+from dask.utils import format_bytes
 
 from sweeps.config.sweep import SamplerDesign, TableDesign
 from sweeps.plan.designs import grid_axes
 from sweeps.plan.plan import Plan
-
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def plan_summary(plan: Plan) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def describe_plan(plan: Plan) -> str:
         "work": _work(plan),
         "batches": f"{estimate.batches}, of {many(batch, 'point')}",
         "engine": f"{config.engine.kind} ({engine})",
-        "store": f"{config.output.path}, {_retained(plan)}, {size(estimate.bytes)} before compression",
+        "store": f"{config.output.path}, {_retained(plan)}, {format_bytes(estimate.bytes)} before compression",
         "estimate": f"{duration(estimate.seconds)} of one core (a guess, good to a factor of three)",
     }
     if plan.choice:
@@ -87,12 +86,6 @@ def _retained(plan: Plan) -> str:
 def many(count: int, one: str, more: str | None = None) -> str:
     """A count with its noun, ``1 point`` or ``2 points``."""
     return f"{count} {one if count == 1 else more or one + 's'}"
-
-
-def size(count: int) -> str:
-    """Bytes in the unit that suits them."""
-    power = min(len(UNITS) - 1, int(math.log(max(count, 1), 1024)))
-    return f"{count / 1024**power:.3g} {UNITS[power]}"
 
 
 def duration(seconds: float) -> str:

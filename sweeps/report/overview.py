@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from solvers.registries import resolve
-from sweeps.engines.registry import ENGINES
 from sweeps.report.choices import headline
 from sweeps.report.data import SweepData
 from sweeps.report.page import Cell, Fact, Head, Page, Section, Table, configuration
@@ -77,7 +75,7 @@ def facts(data: SweepData) -> list[Fact]:
     lost = f"{data.count('failed')} failed, {data.count('diverged')} diverged"
     found = [
         Fact("Samples done", f"{done} of {total}", lost),
-        _engine_fact(config, attributes.get("engine_choice")),
+        _engine_fact(config.get("engine", {}), attributes.get("engine_choice")),
         _time_fact(data),
         _grid_fact(config.get("grid", {}), data),
         _check_fact(data),
@@ -87,18 +85,13 @@ def facts(data: SweepData) -> list[Fact]:
     return [f for f in found if f.value]
 
 
-def _engine_fact(config: dict[str, Any], chosen: object) -> Fact:
-    engine = config.get("engine", {})
+def _engine_fact(engine: dict[str, Any], chosen: object) -> Fact:
     kind = str(engine.get("kind", "unknown"))
     tolerance = engine.get("tolerance")
     value = kind if tolerance is None else f"{kind}, tolerance {100 * float(tolerance):g} %"
     rest = [str(engine[k]) for k in ("model", "dtype") if engine.get(k)]
-    notes = [", ".join(rest)]
-    if kind in ENGINES and ENGINES[kind].report_note is not None:
-        notes.append(resolve(ENGINES[kind].report_note)(config))
-    if chosen:
-        notes.append(f"auto: {json.loads(str(chosen))['reason']}")
-    return Fact("Engine", value, "; ".join(filter(None, notes)))
+    choice = [f"auto: {json.loads(str(chosen))['reason']}"] if chosen else []
+    return Fact("Engine", value, "; ".join(filter(None, [", ".join(rest), *choice])))
 
 
 def _time_fact(data: SweepData) -> Fact:

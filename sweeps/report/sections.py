@@ -7,6 +7,8 @@ import xarray as xr
 
 from solvers.processes.registry import PROCESSES
 from solvers.qois.registry import qois_of
+from solvers.registries import resolve
+from sweeps.engines.registry import ENGINES
 from sweeps.report import curves, maps, montage
 from sweeps.report.appearance import number
 from sweeps.report.choices import headline, mapped, representatives, show_times
@@ -125,11 +127,14 @@ def _band_note(data: SweepData) -> str:
 
 
 def _missing_bands(data: SweepData) -> list[str]:
-    """Of a learned engine: which of its quantities have no band."""
-    if not data.learned:
-        return []
+    """Of a learned engine: which of its quantities have no band, in its own words where it has some."""
+    kind = str(data.config.get("engine", {}).get("kind", ""))
+    note = ENGINES[kind].report_note if kind in ENGINES else None
+    text = resolve(note)(data.config) if note is not None else ""
     bare = [data.long_name(n) for n in [*data.quantities, *data.axis_quantities] if not data.has_band(n)]
-    return [f"The engine has no band for: {', '.join(bare)}. How far off these may be is not known."] if bare else []
+    if data.learned and bare and not text:
+        text = f"The engine has no band for: {', '.join(bare)}. How far off these may be is not known."
+    return [text] if text else []
 
 
 def _growth_note(data: SweepData, points: list[int]) -> str:

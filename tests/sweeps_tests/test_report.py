@@ -272,6 +272,51 @@ class TestPages:
             write_report(str(tmp_path / "no.zarr"))
 
 
+class TestWhatIsNotOurs:
+    """Quantities and processes that do not come with this program, and engines without bands."""
+
+    @staticmethod
+    def add(url: str, root: zarr.Group, name: str, *dims: str) -> None:
+        layout = layout_of(make_plan(from_mapping(json.loads(root.attrs["config"]), SweepConfig, label="test")))
+        dimensions = ("point", "realization", "time", *dims)
+        shape = tuple({**layout.sizes, "lag": 5}[d] for d in dimensions)
+        about = {"units": "length", "long_name": f"{name} of somebody"}
+        values = np.linspace(1.0, 2.0, int(np.prod(shape))).reshape(shape)
+        store = Store(url, root)
+        store.create_variable(name, Variable(dimensions, "float64", np.nan, shape, None, about), values)
+        if dims:
+            store.create_variable("lag", Variable(dims, "float64", np.nan, (5,), None, {"units": "1"}), np.arange(5.0))
+        gather(root)
+
+    def test_quantities_are_drawn_where_the_store_has_them(self, tmp_path):
+        url, root = make_store(tmp_path, retain="qoi")
+        self.add(url, root, "tortuosity")
+        self.add(url, root, "memory", "lag")
+        sections = ("results", "evolution", "memory", "spectra", "checks")
+        page = check_page(write_report(url, tmp_path / "r"), *sections)
+        assert "tortuosity of somebody" in page.html
+        assert "Memory of somebody" in page.html
+
+    def test_a_process_that_is_not_installed(self, tmp_path):
+        url, root = make_store(tmp_path)
+        root.attrs["config"] = root.attrs["config"].replace("cahn_hilliard", "not_here")
+        gather(root)
+        page = check_page(
+            write_report(url, tmp_path / "r"), "results", "evolution", "microstructures", "spectra", "checks"
+        )
+        assert "not here" in page.html
+
+    def test_a_learned_quantity_without_a_band_is_named(self, tmp_path):
+        url, root = make_store(tmp_path, retain="qoi")
+        shape = (6, 2)
+        for name in ("trust", "energy_rises"):
+            variable = Variable(("point", "realization"), "float64", np.nan, shape, None, {"units": "1"})
+            Store(url, root).create_variable(name, variable, np.ones(shape))
+        gather(root)
+        page = check_page(write_report(url, tmp_path / "r"), "results", "evolution", "spectra", "checks")
+        assert "The engine has no band for: free energy, " in page.html
+
+
 class TestChoices:
     def test_times_end_with_the_last_and_skip_the_start(self, tmp_path):
         url, _ = make_store(tmp_path)
