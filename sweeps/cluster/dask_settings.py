@@ -12,7 +12,7 @@ from sweeps.cluster.security import is_loopback
 from sweeps.config.cluster import LOOPBACK, GpuCluster, LocalCluster, SlurmCluster, TlsFiles
 
 DASHBOARD_PORT = 8787
-# Dask tells workers to give every freed 64 KiB back to the system: an integrator that allocates and frees such arrays
+# Dask sets workers to give every freed 64 KiB back to the system: an integrator that allocates and frees such arrays
 # thousands of times a second then spends more time on page faults than on arithmetic.
 WORKER_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32 * 2**20}
 # Every task computes in one thread; libraries that start their own read these when they load.

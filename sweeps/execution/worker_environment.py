@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sweeps.config.sweep import SweepConfig
     from sweeps.engines.registry import EngineBlock
 
-#: Packages that decide numbers or what a worker and a driver say to each other.
+#: Packages that decide numbers, or the messages between worker and driver.
 PACKAGES = ("phasetwin", "torch", "numpy", "numba", "zarr", "distributed")
 ROOMS = ("solvers", "surrogate", "sweeps")
 EXTENSION_GROUPS = ("phasetwin.processes", "phasetwin.qois", "phasetwin.engines")

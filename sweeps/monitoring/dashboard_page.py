@@ -1,12 +1,14 @@
-"""The page in Dask's dashboard: map, curves, numbers and failures of the sweep that was heard of last."""
+"""The page in Dask's dashboard: map, curves, numbers and failures of the sweep with the latest facts."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from html import escape
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+from bokeh.document import Document
 from bokeh.layouts import column, row
 from bokeh.models import BasicTicker
 from bokeh.models.ranges import FactorRange
@@ -17,6 +19,7 @@ from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 from bokeh.transform import factor_cmap
 
+from sweeps.monitoring.facts import Facts
 from sweeps.plan.description import many
 
 REFRESH_MS = 1000
@@ -31,11 +34,19 @@ MAP_PIXELS = 460
 NOTHING_YET = "<p>No sweep has reported here yet.</p>"
 
 
-def draw(plugin: Any, doc: Any) -> None:
+class FactsSource(Protocol):
+    """What the page shows, see :class:`sweeps.monitoring.scheduler_plugin.WatchPlugin`."""
+
+    def facts(self) -> Facts | None:
+        """Of the sweep with the latest facts; None before the first."""
+        ...
+
+
+def draw(plugin: FactsSource, doc: Document) -> None:
     """Fill a Bokeh document, and keep it up to date.
 
     Args:
-        plugin: see :class:`sweeps.monitoring.scheduler_plugin.WatchPlugin`.
+        plugin: asked for the facts once a second.
         doc: the document.
     """
     doc.title = "phasetwin"
@@ -46,16 +57,16 @@ def draw(plugin: Any, doc: Any) -> None:
 
 
 class _Page:
-    """What is on the page; figures are made when the first facts tell what is to be drawn."""
+    """What is on the page; figures are made from the first facts."""
 
-    def __init__(self, plugin: Any) -> None:
+    def __init__(self, plugin: FactsSource) -> None:
         self._plugin = plugin
         self._head = Div(text=NOTHING_YET, width=960, name="head")
         self._map = ColumnDataSource({"x": [], "y": [], "state": []})
         self._curves: dict[str, ColumnDataSource] = {}
         self._failures = ColumnDataSource({"point": [], "parameters": [], "status": [], "error": []})
         self._fail_head = Div(text="", width=960)
-        self._shown: tuple[Any, ...] = ()
+        self._shown: tuple[object, ...] = ()
         self.layout = column(self._head, name="phasetwin")
 
     def update(self) -> None:
@@ -83,7 +94,7 @@ class _Page:
         self._fail_head.text = f"<b>Failures</b>: {many(count, 'sample')}{first}" if count else "<b>Failures</b>: none"
         self._failures.data = failure_table(facts)
 
-    def _build(self, facts: dict[str, Any]) -> None:
+    def _build(self, facts: Facts) -> None:
         names = [n for n in facts["curves"] if n not in ("time", "rows")]
         self._curves = {name: ColumnDataSource({"xs": [], "ys": [], "colour": []}) for name in names}
         curves = [_curve_figure(name, source) for name, source in self._curves.items()]
@@ -99,7 +110,7 @@ class _Page:
         ]
 
 
-def head(facts: dict[str, Any]) -> str:
+def head(facts: Facts) -> str:
     """The numbers, as HTML; all text that comes from a file or a store is escaped."""
     states = facts["states"]
     finished = facts["points"] - states["pending"]
@@ -130,21 +141,21 @@ def _time_left(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min left" if seconds < 7200 else f"{seconds / 3600:.1f} h left"
 
 
-def _trust(trust: dict[str, Any] | None) -> str:
+def _trust(trust: Facts | None) -> str:
     if not trust:
         return ""
     text = f"model: {trust['trusted']} of {trust['samples']} samples inside its domain"
     return text + (f" (others: {escape('; '.join(trust['reasons'][:2]))})" if trust["reasons"] else "")
 
 
-def _checks(checks: dict[str, Any] | None) -> str:
+def _checks(checks: Facts | None) -> str:
     if not checks:
         return "spot checks: not yet"
     where = "within the tolerance" if checks["judged_by"] == "tolerance" else "inside the bands"
     return f"spot checks: {checks['within']} of {checks['points']} {where}"
 
 
-def failure_table(facts: dict[str, Any]) -> dict[str, list[Any]]:
+def failure_table(facts: Facts) -> Mapping[str, list[object]]:
     """Columns of the table of failures."""
     rows = facts["failures"]
     return {
@@ -155,26 +166,26 @@ def failure_table(facts: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def _levels(placed: dict[str, Any], axis: int) -> list[str] | None:
+def _levels(placed: Facts, axis: int) -> list[str] | None:
     """Names of the values along an axis of a grid; None for scattered points."""
     values = np.unique(placed["xy"[axis]])
     return [f"{v:.4g}" for v in values] if len(values) ** 2 <= 4 * len(placed["x"]) and len(values) <= 64 else None
 
 
-def _axis_values(placed: dict[str, Any], axis: int) -> list[Any]:
+def _axis_values(placed: Facts, axis: int) -> list[str] | list[float]:
     values = placed["xy"[axis]]
     return [f"{v:.4g}" for v in values] if _levels(placed, axis) else values
 
 
-def _map_figure(placed: dict[str, Any], source: ColumnDataSource) -> Any:
+def _map_figure(placed: Facts, source: ColumnDataSource) -> figure:
     levels = [_levels(placed, i) for i in range(2)]
-    ranges: dict[str, Any] = {
+    ranges: Facts = {
         f"{name}_range": FactorRange(factors=level) for name, level in zip("xy", levels, strict=True) if level
     }
     plot = figure(width=MAP_PIXELS, height=MAP_PIXELS, title="points", tools="pan,wheel_zoom,reset,hover", **ranges)
     colour = factor_cmap("state", palette=list(STATES.values()), factors=list(STATES))
     if all(levels):
-        options: dict[str, Any] = {"width": 0.92, "height": 0.92}
+        options: Facts = {"width": 0.92, "height": 0.92}
         plot.rect("x", "y", source=source, fill_color=colour, line_color=None, **options)
     else:
         size = max(3.0, min(14.0, MAP_PIXELS / max(1, len(placed["x"])) ** 0.5 * 0.7))
@@ -185,7 +196,7 @@ def _map_figure(placed: dict[str, Any], source: ColumnDataSource) -> Any:
     return plot
 
 
-def _curve_figure(name: str, source: ColumnDataSource) -> Any:
+def _curve_figure(name: str, source: ColumnDataSource) -> figure:
     plot = figure(width=500, height=175, title=name.replace("_", " "), toolbar_location=None, tools="")
     plot.multi_line("xs", "ys", source=source, line_color="colour", line_width=1.5)
     plot.xaxis.axis_label = "time"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 
+if TYPE_CHECKING:
+    from sweeps.monitoring.scheduler_plugin import WatchPlugin
+
 
 class SweepCollector:
-    """Gauges of all sweeps that the schedulers of a process have heard of. Prometheus knows one of each name a process.
+    """Gauges of all sweeps on the schedulers of a process: Prometheus allows one gauge of each name in a process.
 
     Attributes:
         plugins: see :class:`sweeps.monitoring.scheduler_plugin.WatchPlugin`; one for each scheduler.
     """
 
     def __init__(self) -> None:
-        self.plugins: list[Any] = []
+        self.plugins: list[WatchPlugin] = []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called by Prometheus's handler."""
@@ -35,7 +38,7 @@ class SweepCollector:
             failed.add_metric([facts["name"]], facts["failure_count"])
         yield from (points, rate, left, failed)
         lost = sum(plugin.workers_lost for plugin in self.plugins)
-        yield GaugeMetricFamily("phasetwin_workers_lost", "Workers that went without being told to", value=lost)
+        yield GaugeMetricFamily("phasetwin_workers_lost", "Workers that were lost", value=lost)
 
 
 @cache

@@ -12,8 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import dask
-from distributed import Client, SchedulerPlugin
+from distributed import Client, Scheduler, SchedulerPlugin
+from distributed.http.routing import RoutingApplication
 from tornado import web
+
+from sweeps.monitoring.facts import Facts
 
 NAME = "phasetwin-watch"
 PATH = "/phasetwin"
@@ -21,7 +24,7 @@ PATH = "/phasetwin"
 SWEEPS = 20
 
 
-def publisher(client: Client) -> Callable[[dict[str, Any]], None]:
+def publisher(client: Client) -> Callable[[Facts], None]:
     """A function that hands facts to the scheduler; it does nothing where the scheduler cannot show them.
 
     A scheduler that runs already may be without this package, which is no reason not to compute there.
@@ -31,16 +34,18 @@ def publisher(client: Client) -> Callable[[dict[str, Any]], None]:
     except Exception:  # noqa: BLE001 whatever the other side raises is of the other side's making
         return lambda facts: None  # noqa: ARG005
 
-    def send(facts: dict[str, Any]) -> None:
-        # A scheduler that is gone is noticed by whoever waits for results.
+    def send(facts: Facts) -> None:
+        # The loss of the scheduler is reported where results are awaited.
         with contextlib.suppress(OSError, TimeoutError):
             client.run_on_scheduler(_put, facts)
 
     return send
 
 
-def _put(facts: dict[str, Any], dask_scheduler: Any) -> None:
-    dask_scheduler.plugins[NAME].put(facts)
+def _put(facts: Facts, dask_scheduler: Scheduler) -> None:
+    plugin = dask_scheduler.plugins[NAME]
+    assert isinstance(plugin, WatchPlugin)
+    plugin.put(facts)
 
 
 class WatchPlugin(SchedulerPlugin):
@@ -51,10 +56,10 @@ class WatchPlugin(SchedulerPlugin):
     idempotent = True
 
     def __init__(self) -> None:
-        self.sweeps: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self.sweeps: OrderedDict[str, Facts] = OrderedDict()
         self.workers_lost = 0
 
-    async def start(self, scheduler: Any) -> None:
+    async def start(self, scheduler: Scheduler) -> None:
         """Add the page and the metrics to the scheduler's web server."""
         self.scheduler = scheduler
         if _add_page(self, scheduler.http_application):
@@ -67,26 +72,26 @@ class WatchPlugin(SchedulerPlugin):
         with contextlib.suppress(ValueError):
             _gauges().remove(self)
 
-    def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
-        """Count workers that went without being told to."""
+    def remove_worker(self, scheduler: Scheduler, worker: str, **kwargs: Any) -> None:
+        """Count workers that were lost, not closed."""
         del scheduler, worker
         if kwargs.get("stimulus_id", "").startswith(("handle-worker-cleanup", "check-worker-ttl")):
             self.workers_lost += 1
 
-    def put(self, facts: dict[str, Any]) -> None:
-        """Take over what a driver says of its sweep."""
+    def put(self, facts: Facts) -> None:
+        """Take over the facts of a driver's sweep."""
         self.sweeps[facts["store"]] = facts
         self.sweeps.move_to_end(facts["store"])
         while len(self.sweeps) > SWEEPS:
             self.sweeps.popitem(last=False)
 
-    def facts(self) -> dict[str, Any] | None:
-        """Of the sweep that was heard of last, with what the scheduler knows itself; None before the first."""
+    def facts(self) -> Facts | None:
+        """Of the sweep with the latest facts, and of the workers; None before the first."""
         if not self.sweeps:
             return None
         return {**next(reversed(self.sweeps.values())), **self.machines()}
 
-    def machines(self) -> dict[str, Any]:
+    def machines(self) -> Facts:
         """Workers now, threads of them, and workers lost since the scheduler began."""
         workers = self.scheduler.workers.values()
         return {
@@ -97,7 +102,7 @@ class WatchPlugin(SchedulerPlugin):
 
 
 class _Json(web.RequestHandler):
-    """``{"sweeps": [...]}``, the one heard of last first."""
+    """``{"sweeps": [...]}``, the one with the latest facts first."""
 
     def initialize(self, plugin: WatchPlugin) -> None:
         self._plugin = plugin
@@ -108,7 +113,7 @@ class _Json(web.RequestHandler):
         self.write(json.dumps({"sweeps": sweeps}))
 
 
-def _add_page(plugin: WatchPlugin, server: Any) -> bool:
+def _add_page(plugin: WatchPlugin, server: RoutingApplication) -> bool:
     """The page, for the same visitors as Dask's own pages; False and none where the dashboard is off."""
     from bokeh.server.tornado import BokehTornado
     from distributed.dashboard.core import BokehApplication
@@ -128,8 +133,8 @@ def _add_page(plugin: WatchPlugin, server: Any) -> bool:
     return True
 
 
-def _gauges() -> list[Any]:
-    """The schedulers of this process that Prometheus is told of; a list of no use without its package."""
+def _gauges() -> list[WatchPlugin]:
+    """The schedulers of this process that are served to Prometheus; an unused list without its package."""
     try:
         from sweeps.monitoring.prometheus import collector
     except ImportError:

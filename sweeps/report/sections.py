@@ -112,8 +112,8 @@ def evolution(data: SweepData, points: list[int]) -> Section | None:
     chosen = f"{len(points)} points, from the finest to the coarsest structure"
     chosen = "the only point with results" if len(points) == 1 else chosen
     names = ", ".join(data.label(n) for n in mapped(data))
-    told = [f"Shown: {chosen}.", _realization_note(data), _band_note(data), _growth_note(data, points)]
-    caption = " ".join(text for text in told if text)
+    sentences = [f"Shown: {chosen}.", _realization_note(data), _band_note(data), _growth_note(data, points)]
+    caption = " ".join(text for text in sentences if text)
     return Section(
         "evolution",
         "Evolution in time",

@@ -314,7 +314,7 @@ class TestWhatIsNotOurs:
             Store(url, root).create_variable(name, variable, np.ones(shape))
         gather(root)
         page = check_page(write_report(url, tmp_path / "r"), "results", "evolution", "spectra", "checks")
-        assert "The engine has no band for: free energy, " in page.html
+        assert "The engine has no band for: domain size, " in page.html
 
 
 class TestChoices:

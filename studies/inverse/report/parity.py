@@ -1,4 +1,4 @@
-"""Does the engine that explored say what the solver says? Parity with bands, rank correlation."""
+"""Predictions of the exploring engine against values of the solver, with bands."""
 
 from __future__ import annotations
 
