@@ -12,6 +12,7 @@ import torch
 from solvers import Frames
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
+from solvers.processes.registry import process_named
 from solvers.qois import evaluate_qois
 from surrogate.evaluation.cases import ReferenceCase
 from surrogate.evaluation.statistics import Values, joined
@@ -55,16 +56,16 @@ def store_samples(store: str | Path, process: str) -> StoreSamples:
         raise InputError(f"{store}: {found}")
     if start not in samples.store or samples.field_times[:1].any() or samples.times[:1].any():
         raise InputError(f"{store}: holds no start; run the sweep with time 0 and `retain: {{fields_at: [0]}}`")
-    initial = torch.from_numpy(samples.fields(start, frame=0))
+    initial, box = torch.from_numpy(samples.fields(start, frame=0)), samples.config["grid"]
     case = ReferenceCase(
         name=Path(store).stem,
         process=process,
-        grid=Grid(samples.shape, samples.spacing, samples.boundary),
+        grid=Grid(tuple(box["shape"]), box["spacing"], box["boundary"]),
         count=len(samples),
         times=samples.times,
         parameters=samples.parameters(),
         starts=lambda indices: initial[list(indices)],
-        options=samples.options,
+        options={name: samples.config.get(name) for name in process_named(process).options},
     )
     return StoreSamples(case, {name: samples.quantity(name) for name in samples.quantities})
 
