@@ -183,6 +183,9 @@ def read_domain(process: str, data: Mapping[str, Any]) -> Domain:
     Raises:
         InputError: for anything else, or a group that models of the process do not know.
     """
+    known = (*learned_process(process).groups, SIDE)
+    if not data:
+        raise InputError(f"domain: groups among {', '.join(known)} of {process}, but got none")
     if "box" in data:
         domain = Domain.from_dict(data)
     else:
@@ -191,7 +194,6 @@ def read_domain(process: str, data: Mapping[str, Any]) -> Domain:
             domain = Domain(process, limits)
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"domain: expected name: [low, high], but found {error!r}") from None
-    known = (*learned_process(process).groups, SIDE)
     foreign = [n for n in domain.box if n not in known]
     if domain.process != process or foreign:
         found = f"{', '.join(domain.box)} of {domain.process}"
