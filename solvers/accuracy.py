@@ -80,12 +80,6 @@ def internal_shape(grid: Grid, spacing: float) -> tuple[int, ...]:
 
 def _fast_size(n: int) -> int:
     """The smallest even number >= n with no prime factor above 5."""
-    n += n % 2
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 2
+    from scipy.fft import next_fast_len
+
+    return 2 * int(next_fast_len((n + 1) // 2, real=True))
