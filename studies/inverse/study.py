@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from solvers.errors import InputError
 from studies.inverse.config import StudyConfig
 from studies.inverse.problem import DesignProblem, design_problem, read_study, read_sweep
+from studies.inverse.report import write_report
 from studies.inverse.search.fidelity import SearchState
 from studies.inverse.search.runner import LazyClient, StudyRunner
 from studies.inverse.search.warm_start import start_runner
@@ -138,11 +139,7 @@ def _conclude(runner: StudyRunner, state: SearchState, started: float, report: b
     check_feasible(runner, state)
     best = ResultWriter(runner, state).write()
     equivalents = trace(runner, state)
-    page = None
-    if report:
-        from studies.inverse.report import write_report
-
-        page = write_report(runner, state, best, equivalents)
+    page = write_report(runner, state, best, equivalents) if report else None
     warm = int(runner.history.warm.sum())
     result = StudyResult(
         folder=runner.folder,

@@ -55,6 +55,12 @@ def test_sweep_files_are_read_without(verb: str, example: str) -> None:
     loads_nothing_heavy(f"from phasetwin import main; assert main(['{verb}', 'sweeps/examples/{example}']) == 0")
 
 
+@pytest.mark.parametrize("example", ["domain-size", "pareto", "grain-size"])
+def test_studies_are_checked_without(example: str) -> None:
+    """Where no target is an image, whose statistics are computed."""
+    loads_nothing_heavy(f"from phasetwin import main; assert main(['lint', 'studies/examples/{example}.yaml']) == 0")
+
+
 @pytest.mark.parametrize("verb", ["models", "schema"])
 def test_lists_are_printed_without(verb: str) -> None:
     loads_nothing_heavy(f"from phasetwin import main; assert main(['{verb}']) == 0")

@@ -37,15 +37,6 @@ class Criterion:
     undefined: str = ""
 
 
-def short_labels(labels: Sequence[str]) -> list[str]:
-    """Labels without their times where they differ without."""
-    bare = [
-        label.split("@")[0] + (label[label.index("[", label.index("@")) :] if "[" in label.split("@")[-1] else "")
-        for label in labels
-    ]
-    return [b if bare.count(b) == 1 else label for b, label in zip(bare, labels, strict=True)]
-
-
 @dataclass(frozen=True)
 class Assessment:
     """Points assessed by all criteria.
@@ -86,8 +77,13 @@ class Criteria(Sequence[Criterion]):
 
     @property
     def labels(self) -> list[str]:
-        """Short label of each criterion."""
-        return short_labels([criterion.label for criterion in self])
+        """Label of each criterion, without its time where that leaves them different."""
+        full = [criterion.label for criterion in self]
+        short = [
+            label.split("@")[0] + (label[label.index("[", label.index("@")) :] if "[" in label.split("@")[-1] else "")
+            for label in full
+        ]
+        return [s if short.count(s) == 1 else label for s, label in zip(short, full, strict=True)]
 
     @property
     def field_times(self) -> list[float]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvers.errors import InputError
-from solvers.grains.labels import components
 from solvers.grids.grid import Grid
 from studies.inverse.config import Conductor
 from studies.inverse.objectives.features import FieldStatistic
@@ -89,6 +88,8 @@ class _Diffusivity:
 
 def percolates(image: np.ndarray, periodic: bool) -> bool:
     """Whether the true cells of a picture connect its first row with its last; sides may be periodic."""
+    from solvers.grains.labels import components  # loads numba
+
     labels, _ = components(image, (False, periodic))
     first, last = labels[0], labels[-1]
     return bool(np.intersect1d(first[first >= 0], last[last >= 0]).size)

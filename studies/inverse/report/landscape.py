@@ -146,9 +146,7 @@ def front(data: StudyData) -> Figure | None:
     solved = [t.loss.summary(f[rows]) for t, f in zip(data.objectives, data.state.features[:2], strict=False)]
     panel.plot(*solved, "o", ms=6, mfc="none", mec=SOLVED, mew=1.1, label="solved")
     if data.best:
-        from studies.inverse.objectives.criteria import short_labels
-
-        names = short_labels([t.label for t in data.problem.criteria])
+        names = data.problem.criteria.labels
         points = np.array([[p["qois"][names[0]], p["qois"][names[1]]] for p in data.best])
         if data.problem.criteria.is_pareto:
             points = points[np.argsort(points[:, 0])]

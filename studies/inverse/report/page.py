@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from studies.inverse.objectives.criteria import short_labels
 from studies.inverse.report import history, landscape, parity, pictures
 from studies.inverse.report.data import StudyData
 from studies.inverse.verification.equivalent_optima import sentence
@@ -77,7 +76,7 @@ def facts(data: StudyData) -> list[Fact]:
     reference = data.problem.reference.engine.tolerance  # type: ignore[attr-defined]
     best = "–"
     if data.best:
-        names = short_labels([t.label for t in data.problem.criteria])[: len(data.objectives)]
+        names = data.problem.criteria.labels[: len(data.objectives)]
         best = ", ".join(f"{n.replace('_', ' ')} {number(data.best[0]['qois'][n], 4)}" for n in names)
     count = f"a front of {len(data.best)}" if data.problem.criteria.is_pareto else "best, by the reference solver"
     return [
@@ -93,7 +92,7 @@ def facts(data: StudyData) -> list[Fact]:
 
 def optima(data: StudyData) -> Section:
     """The verified points."""
-    names = short_labels([t.label for t in data.problem.criteria])
+    names = data.problem.criteria.labels
     head = [Head("#", True), *(Head(parameter_info(data.process, n).symbol, True) for n in data.names)]
     for name in names:
         head += [Head(name.replace("_", " "), True), Head("predicted", True)]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dask
 import numpy as np
 from optuna.study import StudyDirection
 
@@ -30,6 +31,7 @@ from studies.inverse.search.journal import FinishedTrial, Journal
 from studies.inverse.search.policy import PROPOSING, Action, SearchPolicy
 from studies.inverse.search.shared_trajectories import along_trajectory
 from studies.inverse.search.trials import TrialHistory, best_and_latest
+from sweeps.cluster.client import dashboard_link, open_client
 from sweeps.config.sweep import SweepConfig
 from sweeps.engines.registry import engine_kind
 
@@ -63,10 +65,6 @@ class LazyClient:
     def get(self) -> Client:
         """The client."""
         if self._client is None:
-            import dask
-
-            from sweeps.cluster.client import dashboard_link, open_client
-
             self._stack.enter_context(dask.config.set(SCHEDULER_LOG))
             self._client = self._stack.enter_context(open_client(self._sweep.cluster, TASKS))
             link = dashboard_link(self._client, self._sweep.cluster)

@@ -17,6 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+from solvers.processes.registry import all_parameter_names
+from sweeps import open_sweep
 
 #: Fewer points say too little.
 LEAST = 24
@@ -109,9 +113,6 @@ def of_sweep(url: str, qoi: str, at: float | None = None) -> Indices | None:
     Raises:
         InputError: if there is no store.
     """
-    from solvers.processes.registry import all_parameter_names
-    from sweeps import open_sweep
-
     ds = open_sweep(url)
     names = [n for n in all_parameter_names() if n in ds.coords and len(np.unique(ds[n].values)) > 1]
     curve = ds[qoi].mean("realization")
@@ -121,8 +122,6 @@ def of_sweep(url: str, qoi: str, at: float | None = None) -> Indices | None:
 
 def importances(study: optuna.Study) -> list[dict[str, float]]:
     """Optuna's importances for each objective (PED-ANOVA); empty with too few trials."""
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(complete) < LEAST:
         return []
