@@ -11,12 +11,13 @@ import json
 from typing import Any
 
 from solvers.errors import InputError
-from surrogate.engine_kinds import AutoBlock, SurrogateBlock
+from solvers.registries import resolve
+from surrogate.engine_kinds import AutoBlock
 from surrogate.evaluation.frontier.choice import auto_choice
 from sweeps.config.parameters import extremes
 from sweeps.config.sweep import SweepConfig
-from sweeps.engines.registry import EngineChoice
-from sweeps.engines.solver_kind import SolverBlock
+from sweeps.engines.registry import ENGINES, EngineChoice
+from sweeps.store.store import Store
 
 
 def choose(config: SweepConfig) -> tuple[SweepConfig, EngineChoice]:
@@ -29,16 +30,12 @@ def choose(config: SweepConfig) -> tuple[SweepConfig, EngineChoice]:
     assert isinstance(block, AutoBlock)
     requested = {**block.model_dump(mode="json"), "of": "statistics" if config.output.retain == "qoi" else "fields"}
     choice = _stored(config, requested) or _measured(config, block, requested)
-    data = {name: value for name, value in choice.engine.items() if name != "kind"}
-    kinds: dict[str, Any] = {"solver": SolverBlock, "surrogate": SurrogateBlock}
-    engine = kinds[choice.engine["kind"]](kind=choice.engine["kind"], **data)
+    engine = resolve(ENGINES[choice.engine["kind"]].block)(**choice.engine)
     return config.model_copy(update={"engine": engine}), choice
 
 
 def _stored(config: SweepConfig, requested: dict[str, Any]) -> EngineChoice | None:
     """What a store that is already there was made with, if the file still asks for the same."""
-    from sweeps.store.store import Store
-
     try:
         store = Store.find(config.output.path)
     except InputError:

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from solvers.errors import InputError
+from surrogate.evaluation.cli import add_commands as add_evaluation
+from surrogate.evaluation.frontier.cli import add_commands as add_frontier
 from surrogate.models.files import SHIPPED, read_about, shipped
 from sweeps.inputs.yaml_source import load_yaml
 
@@ -18,9 +20,6 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 
 def add_commands(app: typer.Typer) -> None:
     """Add this room's verbs to the front door."""
-    from surrogate.evaluation.cli import add_commands as add_evaluation
-    from surrogate.evaluation.frontier.cli import add_commands as add_frontier
-
     for command in (train, models, emulate):
         app.command()(command)
     add_evaluation(app)
