@@ -14,6 +14,7 @@ import sysconfig
 from collections.abc import Iterator
 from functools import lru_cache
 from types import ModuleType
+from typing import Any
 
 import cloudpickle
 
@@ -49,10 +50,15 @@ def dumps_by_value(value: object) -> bytes:
         return cloudpickle.dumps(value)
 
 
+def loads_from_driver(content: bytes) -> Any:
+    """What :func:`dumps_by_value` packed. Only for what came over Dask's connection, never for a file."""
+    return pickle.loads(content)
+
+
 @lru_cache(maxsize=16)
 def register_packed(content: bytes) -> None:
     """Register, on a worker, what :func:`packed_extensions` packed; once in each process."""
-    for item in pickle.loads(content):
+    for item in loads_from_driver(content):
         if isinstance(item, Process):
             PROCESSES.adopt(item)
         elif isinstance(item, Qoi):

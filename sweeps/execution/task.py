@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -16,7 +15,7 @@ from sweeps.engines.protocol import Engine
 from sweeps.engines.reference import reference_engine
 from sweeps.engines.registry import build_engine
 from sweeps.execution.batch_report import BatchOutcome
-from sweeps.execution.extensions import dumps_by_value, register_packed
+from sweeps.execution.extensions import dumps_by_value, loads_from_driver, register_packed
 from sweeps.execution.trajectories import Filling, compute_rows
 from sweeps.execution.worker_environment import check_here
 from sweeps.store.layout import DONE, PENDING, Layout, empty_shard
@@ -84,7 +83,7 @@ class BatchTask:
 
 def _unpacked(extensions: bytes, values: bytes) -> BatchTask:
     register_packed(extensions)
-    return BatchTask(*pickle.loads(values))
+    return BatchTask(*loads_from_driver(values))
 
 
 def compute_batch(task: BatchTask) -> BatchOutcome:

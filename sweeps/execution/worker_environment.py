@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import platform
 from functools import lru_cache
 from importlib import metadata
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from solvers.errors import InputError
 from solvers.registries import installed_extensions
-from sweeps.execution.extensions import dumps_by_value, packed_extensions, register_packed
+from sweeps.execution.extensions import dumps_by_value, loads_from_driver, packed_extensions, register_packed
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -62,7 +61,7 @@ def _environment_there(extensions: bytes, engine: bytes) -> dict[str, str]:
     """:func:`environment` on a worker, which may know the class of the block only with the extensions."""
     if extensions:
         register_packed(extensions)
-    return environment(pickle.loads(engine))
+    return environment(loads_from_driver(engine))
 
 
 def _fingerprint(engine: EngineBlock) -> str:
