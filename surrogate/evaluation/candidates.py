@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 import torch
 
-from solvers import simulate
+from solvers import Frames, simulate
 from solvers.errors import InputError
 from solvers.grids.even_extension import extend, extended, own_cells
 from solvers.processes.base import Problem
@@ -106,6 +106,14 @@ class EvenlyExtended:
         grid = problem.grid
         whole: Problem = replace(problem, grid=extended(grid))  # type: ignore[type-var]
         return self.model.forecast(whole, extend(frames, grid), frame_times, times)[own_cells(grid)]
+
+
+_NO_FRAMES = Frames(torch.empty(0), torch.empty(0))
+
+
+def without_frames(prediction: Prediction) -> Prediction:
+    """Counters and trust alone, which are small."""
+    return replace(prediction, frames=_NO_FRAMES)
 
 
 @contextmanager

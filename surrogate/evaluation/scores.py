@@ -13,13 +13,14 @@ import torch
 from solvers.errors import InputError
 from solvers.qois.energy import energy_rises
 from surrogate.evaluation import statistics
-from surrogate.evaluation.candidates import Forecaster, Persistence, RolloutModel, timed
+from surrogate.evaluation.candidates import Forecaster, Persistence, RolloutModel, timed, without_frames
 from surrogate.evaluation.cases import ForecastCase
 from surrogate.evaluation.image_metrics import ImageErrors
 from surrogate.evaluation.protocol import Protocol
 from surrogate.evaluation.references import CACHE, References
 from surrogate.evaluation.statistics import ImageStatistics, Values
 from surrogate.processes import AnyProcess, learned_process
+from surrogate.rollout.prediction import Prediction
 
 logger = logging.getLogger("phasetwin")
 
@@ -180,19 +181,9 @@ class RolloutScores:
     frames: int
 
 
-@dataclass(frozen=True)
-class _RolloutBatch:
-    """Of the model and the solver for some trajectories; seconds are (batch,) and (trajectory,)."""
-
-    found: Values
-    truth: Values
-    mass_drift: np.ndarray
-    rises: np.ndarray
-    true_rises: np.ndarray
-    guarded: np.ndarray
-    trust: np.ndarray
-    seconds: np.ndarray
-    reference_seconds: np.ndarray
+#: Quantities of the model and of the truth, the model's counters, frames at which the true energy rose, and the seconds
+#: of the model for the batch and of the solver for each trajectory.
+_RolloutBatch = tuple[Values, Values, Prediction, np.ndarray, np.ndarray, np.ndarray]
 
 
 def score_rollouts(model: RolloutModel, references: References, n_in: int, trajectories: int) -> RolloutScores:
@@ -201,38 +192,29 @@ def score_rollouts(model: RolloutModel, references: References, n_in: int, traje
     Raises:
         InputError: whatever the model raises for a problem that it cannot take.
     """
-    case, parts = references.case, []
+    case, parts = references.case, list[_RolloutBatch]()
     at = torch.arange(n_in - 1, len(case.times), max(1, len(case.times) // 20))
     for batch in case.batches(count=trajectories):
         inputs, (truth, reference_seconds) = case.inputs(batch), references.load(batch)
         prediction, seconds = timed(partial(model.rollout, *inputs))
-        parts.append(
-            _RolloutBatch(
-                found=statistics.quantities(inputs[0], prediction.frames, at),
-                truth=statistics.quantities(inputs[0], truth, at),
-                mass_drift=prediction.mass_drift,
-                rises=prediction.energy_rises,
-                true_rises=energy_rises(truth.free_energy.numpy()),
-                guarded=prediction.guarded,
-                trust=prediction.trust,
-                seconds=np.array([seconds]),
-                reference_seconds=reference_seconds,
-            )
-        )
+        values, expected = (statistics.quantities(inputs[0], f, at) for f in (prediction.frames, truth))
+        rises = energy_rises(truth.free_energy.numpy())
+        parts.append((values, expected, without_frames(prediction), rises, np.array([seconds]), reference_seconds))
         logger.info(f"{case.name}: {batch[-1] + 1} of {trajectories} rolled out from the start")
-    whole, frames = statistics.joined(parts), len(case.times)
+    found, expected, counted, rises, wall_s, reference_s = statistics.joined(parts)
+    frames = len(case.times)
     steps, per_frame = trajectories * (frames - 1), 1e3 / (frames * trajectories)
+    cost = f"ms a frame, solver's first frames included, threads: {torch.get_num_threads()}"
     counters = {
-        "mass drift, largest": whole.mass_drift.max(),
-        "share of frames at which the free energy rose": whole.rises.sum() / steps,
-        "the same, reference": whole.true_rises.sum() / steps,
-        "steps changed by the energy guard, mean": whole.guarded.mean(),
-        "trust, smallest": whole.trust.min(),
-        f"ms a frame, solver's first frames included, threads: {torch.get_num_threads()}": per_frame
-        * whole.seconds.sum(),
-        "ms a frame, reference solver": per_frame * whole.reference_seconds.sum(),
+        "mass drift, largest": counted.mass_drift.max(),
+        "share of frames at which the free energy rose": counted.energy_rises.sum() / steps,
+        "the same, reference": rises.sum() / steps,
+        "steps changed by the energy guard, mean": counted.guarded.mean(),
+        "trust, smallest": counted.trust.min(),
+        cost: per_frame * wall_s.sum(),
+        "ms a frame, reference solver": per_frame * reference_s.sum(),
     }
-    errors = _ensemble_errors(whole.found, whole.truth)
+    errors = _ensemble_errors(found, expected)
     return RolloutScores(case.process, errors, {n: float(v) for n, v in counters.items()}, trajectories, frames)
 
 

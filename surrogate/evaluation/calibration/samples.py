@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from solvers import Frames
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
 from solvers.processes.registry import process_named
 from solvers.qois import evaluate_qois
+from surrogate.evaluation.candidates import without_frames
 from surrogate.evaluation.cases import ReferenceCase
 from surrogate.evaluation.statistics import Values, joined
 from surrogate.models.protocol import RolloutSurrogate
@@ -116,13 +116,13 @@ def roll_out(model: RolloutSurrogate, samples: StoreSamples) -> StoreRollouts:
     Raises:
         InputError: for a grid that the model cannot take.
     """
-    case, no_frames = samples.case, Frames(torch.empty(0), torch.empty(0))
+    case = samples.case
     parts: list[tuple[Values, Prediction]] = []
     for batch in case.batches(CELLS_TOGETHER // len(case.times)):
         inputs = case.inputs(batch)
         prediction = model.rollout(*inputs)
         found = {n: v.double().numpy() for n, v in evaluate_qois(inputs[0], prediction.frames).items()}
-        parts.append((found, replace(prediction, frames=no_frames)))
+        parts.append((found, without_frames(prediction)))
         logger.info(f"{case.name}: {batch[-1] + 1} of {case.count} rolled out")
     qois, joint = joined(parts)
     return StoreRollouts(samples, qois, replace(joint, wavenumbers=parts[0][1].wavenumbers))
