@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from sweeps.cluster.registry import ClusterKind, register_cluster
+    from sweeps.config.cluster_kinds import ClusterKind, register_cluster
     from sweeps.config.samplers import DesignSampler, register_sampler
     from sweeps.engines.registry import EngineKind, register_engine
     from sweeps.execution.run import RunResult

@@ -13,9 +13,9 @@ from distributed import Client, LocalCluster
 from solvers.errors import InputError
 from solvers.registries import resolve
 from sweeps.cluster.hung_workers import replacing_hung_workers
-from sweeps.cluster.registry import CLUSTERS
 from sweeps.cluster.security import exposure
 from sweeps.config.cluster import ClusterBlock
+from sweeps.config.cluster_kinds import CLUSTERS
 
 if TYPE_CHECKING:
     from distributed.deploy import Cluster

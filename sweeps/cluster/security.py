@@ -12,8 +12,8 @@ from distributed.security import Security
 
 from solvers.errors import InputError
 from solvers.registries import resolve
-from sweeps.cluster.registry import CLUSTERS
 from sweeps.config.cluster import ClusterBlock, GpuCluster, LocalCluster, RunningCluster, TlsFiles
+from sweeps.config.cluster_kinds import CLUSTERS
 
 
 def tls_security(tls: TlsFiles | str | None) -> Security | None:

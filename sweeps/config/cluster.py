@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from sweeps.cluster.registry import CLUSTERS, ClusterKind
+from sweeps.config.cluster_kinds import CLUSTERS, ClusterKind
 from sweeps.inputs.paths import InputFile
 from sweeps.inputs.strict_model import BlockOf, Count, StrictModel, problem
 

@@ -17,11 +17,11 @@ from solvers.errors import InputError
 from sweeps.cluster import client as cluster
 from sweeps.cluster.client import open_client
 from sweeps.cluster.dask_settings import dashboard_address, worker_settings
-from sweeps.cluster.registry import CLUSTERS, ClusterKind, register_cluster
 from sweeps.cluster.security import exposure
 from sweeps.config.cluster import Adaptive, GpuCluster, KubernetesCluster, SlurmCluster, SshCluster
 from sweeps.config.cluster import ClusterBlock as ClusterBlockBase
 from sweeps.config.cluster import LocalCluster as ClusterBlock
+from sweeps.config.cluster_kinds import CLUSTERS, ClusterKind, register_cluster
 from sweeps.execution import trajectories as rollouts
 from sweeps.execution import worker_environment as machines
 from sweeps.execution.prepare import make_tasks, prepare
