@@ -100,7 +100,9 @@ class AdaptiveMultistep:
 
     def _first_step(self, initial: torch.Tensor, explicit: torch.Tensor) -> np.ndarray:
         """A first step whose first-order error stays within the step tolerance: from |du/dt| / |u|."""
-        rate = (explicit - self.equation.stiff * initial).square() @ self.equation.basis.weights
+        square = (explicit - self.equation.stiff * initial).square()
+        # Sample by sample: some processors' libraries round a product differently when there are more rows.
+        rate = torch.stack([rows @ self.equation.basis.weights for rows in square])
         self._passes.scale(self._attainable, 0, self._magnitude)
         relative = np.sqrt(rate.sum(-1).double().cpu().numpy() / np.maximum(self._magnitude, _TINY))
         return 0.5 * np.sqrt(self.step_tolerance) / np.maximum(relative, 1e-12)
