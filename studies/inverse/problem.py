@@ -25,25 +25,16 @@ FALLBACK_TOLERANCE = 1e-2
 
 @dataclass(frozen=True)
 class DesignProblem:
-    """A study with what its sweep determines.
+    """A study with what its sweep determines."""
 
-    Attributes:
-        study: the file.
-        exploring: the sweep on the engine of the trials; parameters, design and output are set for each batch.
-        confirming: the sweep on its own engine, where trials run on another.
-        reference: the sweep on the reference solver, with fields.
-        fallback: for points outside a learned engine's domain.
-        space: of the variables.
-        criteria: objectives and constraints.
-    """
-
-    study: StudyConfig
+    study: StudyConfig  #: the file
+    #: the sweep on the engine of the trials; parameters, design and output are set for each batch
     exploring: SweepConfig
-    confirming: SweepConfig | None
-    reference: SweepConfig
-    fallback: SweepConfig
-    space: SearchSpace
-    criteria: Criteria
+    confirming: SweepConfig | None  #: the sweep on its own engine, where trials run on another
+    reference: SweepConfig  #: the sweep on the reference solver, with fields
+    fallback: SweepConfig  #: for points outside a learned engine's domain
+    space: SearchSpace  #: of the variables
+    criteria: Criteria  #: objectives and constraints
 
 
 def read_study(path: str | Path, overrides: Iterable[str] = ()) -> tuple[StudyConfig, SweepConfig]:

@@ -16,25 +16,17 @@ from sweeps.config.sweep import SweepConfig
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A box of variables, which samplers see as it is and models as the unit cube.
+    """A box of variables, which samplers see as it is and models as the unit cube."""
 
-    Attributes:
-        names: of the variables, in the order of the file.
-        low, high: float64 (variable,).
-        log: bool (variable,), spaced logarithmically.
-        end: last time of the sweep, at which quantities are taken where ``time`` is a variable.
-        time_scale: the parameter that multiplies time exactly (a mobility), see
-            :class:`solvers.processes.registry.Process`; None where the process has none.
-        scale: its value in the sweep, where it is no variable.
-    """
-
-    names: tuple[str, ...]
-    low: np.ndarray
+    names: tuple[str, ...]  #: of the variables, in the order of the file
+    low: np.ndarray  #: float64 (variable,)
     high: np.ndarray
-    log: np.ndarray
-    end: float = 0.0
+    log: np.ndarray  #: bool (variable,), spaced logarithmically
+    end: float = 0.0  #: last time of the sweep, at which quantities are taken where ``time`` is a variable
+    #: the parameter that multiplies time exactly (a mobility), see :class:`solvers.processes.registry.Process`; None
+    #: where the process has none
     time_scale: str | None = None
-    scale: float = 1.0
+    scale: float = 1.0  #: its value in the sweep, where it is no variable
 
     @classmethod
     def of(cls, study: StudyConfig, sweep: SweepConfig) -> SearchSpace:

@@ -32,17 +32,11 @@ TASK_MEMBERS = 8
 
 @dataclass
 class MemberForecasts:
-    """Members at the forecast times.
+    """Members at the forecast times."""
 
-    Attributes:
-        field: float32 (member, time, y, x), the process's field at the user's cells.
-        qois: name -> float64 (member, time) or (member, time, extra).
-        engine: what made each member's frames.
-    """
-
-    field: np.ndarray
-    qois: dict[str, np.ndarray]
-    engine: list[str]
+    field: np.ndarray  #: float32 (member, time, y, x), the process's field at the user's cells
+    qois: dict[str, np.ndarray]  #: name -> float64 (member, time) or (member, time, extra)
+    engine: list[str]  #: what made each member's frames
 
     @classmethod
     def joined(cls, parts: Sequence[MemberForecasts]) -> MemberForecasts:

@@ -40,41 +40,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The posterior of the parameters after some frames.
+    """The posterior of the parameters after some frames."""
 
-    Attributes:
-        time: of the last frame.
-        frames: how many there were.
-        values: parameter -> float64 (member,).
-        wall_s: duration of the update.
-        calls: trajectories of the window that were run, forward or adjoint alike.
-    """
-
-    time: float
-    frames: int
-    values: dict[str, np.ndarray]
-    wall_s: float
-    calls: int
+    time: float  #: of the last frame
+    frames: int  #: how many there were
+    values: dict[str, np.ndarray]  #: parameter -> float64 (member,)
+    wall_s: float  #: duration of the update
+    calls: int  #: trajectories of the window that were run, forward or adjoint alike
 
 
 @dataclass
 class Forecast:
-    """Members at later times.
+    """Members at later times."""
 
-    Attributes:
-        times: float64 (time,).
-        field: float32 (member, time, y, x), the process's field at the model's cells.
-        grey: float32 (member, time, pixel y, pixel x), as a frame would show it, without noise.
-        qois: name -> (member, time) or (member, time, extra).
-        crossings: one entry a threshold: its text, and (member,) times, NaN where it is not passed.
-        engine: what made each member.
-    """
-
-    times: np.ndarray
-    field: np.ndarray
-    grey: np.ndarray
-    qois: dict[str, np.ndarray]
-    engine: list[str]
+    times: np.ndarray  #: float64 (time,)
+    field: np.ndarray  #: float32 (member, time, y, x), the process's field at the model's cells
+    grey: np.ndarray  #: float32 (member, time, pixel y, pixel x), as a frame would show it, without noise
+    qois: dict[str, np.ndarray]  #: name -> (member, time) or (member, time, extra)
+    engine: list[str]  #: what made each member
+    #: one entry a threshold: its text, and (member,) times, NaN where it is not passed
     crossings: list[tuple[str, np.ndarray]]
 
     def crossing_lines(self) -> list[str]:

@@ -17,39 +17,25 @@ INFEASIBLE = 1e6
 
 @dataclass(frozen=True)
 class Criterion:
-    """An objective or a constraint.
+    """An objective or a constraint."""
 
-    Attributes:
-        label: short name, such as ``domain_size@400``.
-        key: of the study's file, for messages.
-        feature: what is read of a point.
-        loss: of the feature.
-        units, long_name: of the quantity, for axes.
-        undefined: when the quantity is not defined, in words; empty for never.
-    """
-
-    label: str
-    key: str
-    feature: Feature
-    loss: Loss
-    units: str = "1"
+    label: str  #: short name, such as ``domain_size@400``
+    key: str  #: of the study's file, for messages
+    feature: Feature  #: what is read of a point
+    loss: Loss  #: of the feature
+    units: str = "1"  #: of the quantity, for axes
     long_name: str = ""
-    undefined: str = ""
+    undefined: str = ""  #: when the quantity is not defined, in words; empty for never
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """Points assessed by all criteria.
+    """Points assessed by all criteria."""
 
-    Attributes:
-        losses: (point, objective).
-        violations: (point, constraint), 0 or less where met.
-        merit: (point,), smaller is better: of a single objective its loss; of targets the root mean square of their
-            losses relative to what is allowed; of other sets of objectives the depth in the order of dominance.
-    """
-
-    losses: np.ndarray
-    violations: np.ndarray
+    losses: np.ndarray  #: (point, objective)
+    violations: np.ndarray  #: (point, constraint), 0 or less where met
+    #: (point,), smaller is better: of a single objective its loss; of targets the root mean square of their losses
+    #: relative to what is allowed; of other sets of objectives the depth in the order of dominance
     merit: np.ndarray
 
     @property

@@ -61,17 +61,11 @@ class PointView:
 
 
 class Feature(ABC):
-    """Reads numbers of points.
+    """Reads numbers of points."""
 
-    Attributes:
-        size: how many numbers.
-        times: positions in the stored times that it reads; empty where it needs fields.
-        field_times: times at which it needs fields; empty for what sweeps store.
-    """
-
-    size: int
-    times: tuple[int, ...] = ()
-    field_times: tuple[float, ...] = ()
+    size: int  #: how many numbers
+    times: tuple[int, ...] = ()  #: positions in the stored times that it reads; empty where it needs fields
+    field_times: tuple[float, ...] = ()  #: times at which it needs fields; empty for what sweeps store
 
     @abstractmethod
     def read(self, view: PointView, end: str = "") -> np.ndarray:
@@ -80,19 +74,12 @@ class Feature(ABC):
 
 @dataclass(frozen=True)
 class QoiFeature(Feature):
-    """A quantity that sweeps store.
+    """A quantity that sweeps store."""
 
-    Attributes:
-        qoi: its name in the store.
-        times: positions in the stored times.
-        reduce: over them: mean, min, max or slope (per time).
-        components: positions on the quantity's further axis; None where it has none.
-    """
-
-    qoi: str
-    times: tuple[int, ...]
-    reduce: str = "mean"
-    components: tuple[int, ...] | None = None
+    qoi: str  #: its name in the store
+    times: tuple[int, ...]  #: positions in the stored times
+    reduce: str = "mean"  #: over them: mean, min, max or slope (per time)
+    components: tuple[int, ...] | None = None  #: positions on the quantity's further axis; None where it has none
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -114,19 +101,12 @@ def reduced(window: np.ndarray, times: np.ndarray, how: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FieldFeature(Feature):
-    """Statistics of the field at one time; engines have no bands of them.
+    """Statistics of the field at one time; engines have no bands of them."""
 
-    Attributes:
-        time: at which fields are kept.
-        grid: of the fields.
-        statistic: (batch, y, x) and a grid to (batch, number).
-        size: how many numbers.
-    """
-
-    time: float
-    grid: Grid
-    statistic: FieldStatistic = field(repr=False)
-    size: int = 1
+    time: float  #: at which fields are kept
+    grid: Grid  #: of the fields
+    statistic: FieldStatistic = field(repr=False)  #: (batch, y, x) and a grid to (batch, number)
+    size: int = 1  #: how many numbers
 
     @property
     def field_times(self) -> tuple[float, ...]:  # type: ignore[override]

@@ -15,15 +15,10 @@ from studies.inverse.config import Robust
 
 
 class Loss(ABC):
-    """A loss of features.
+    """A loss of features."""
 
-    Attributes:
-        is_target: whether 0 is the best possible loss.
-        sign: -1 where the quantity is to be large, so that the loss is its negative.
-    """
-
-    is_target: ClassVar[bool] = False
-    sign: float = 1.0
+    is_target: ClassVar[bool] = False  #: whether 0 is the best possible loss
+    sign: float = 1.0  #: -1 where the quantity is to be large, so that the loss is its negative
 
     @abstractmethod
     def __call__(self, features: np.ndarray) -> np.ndarray:
@@ -89,17 +84,11 @@ class DirectionLoss(Loss):
 
 @dataclass(frozen=True)
 class CurveLoss(Loss):
-    """Relative L2 distance to a curve (number,); of several statistics the root mean square of their distances.
+    """Relative L2 distance to a curve (number,); of several statistics the root mean square of their distances."""
 
-    Attributes:
-        target: (number,).
-        weights: (number,) of the squares.
-        parts: [start, stop) of each statistic.
-    """
-
-    target: np.ndarray
-    weights: np.ndarray
-    parts: tuple[tuple[int, int], ...]
+    target: np.ndarray  #: (number,)
+    weights: np.ndarray  #: (number,) of the squares
+    parts: tuple[tuple[int, int], ...]  #: [start, stop) of each statistic
     tolerance: float
     robust: Robust = "mean"
     is_target: ClassVar[bool] = True

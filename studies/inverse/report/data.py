@@ -24,23 +24,15 @@ MOST = 2000
 
 @dataclass(frozen=True)
 class Compared:
-    """Predicted and solved values of one criterion at the points that the solver has solved.
+    """Predicted and solved values of one criterion at the points that the solver has solved."""
 
-    Attributes:
-        criterion: it belongs to.
-        predicted, solved: (point,) mean over starts.
-        low, high: (point,) mean over starts of the band's ends; NaN without bands.
-        candidate: bool (point,), chosen for its merit rather than at random.
-        inside: share of single starts inside the band; NaN without bands.
-    """
-
-    criterion: Criterion
-    predicted: np.ndarray
-    solved: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    candidate: np.ndarray
-    inside: float
+    criterion: Criterion  #: it belongs to
+    predicted: np.ndarray  #: (point,) mean over starts
+    solved: np.ndarray  #: likewise
+    low: np.ndarray  #: (point,) mean over starts of the band's lower end; NaN without bands
+    high: np.ndarray  #: of its upper end
+    candidate: np.ndarray  #: bool (point,), chosen for its merit rather than at random
+    inside: float  #: share of single starts inside the band; NaN without bands
 
     @property
     def error(self) -> float:
@@ -57,48 +49,27 @@ class Compared:
 
 @dataclass(frozen=True)
 class StudyData:
-    """See the module's text.
+    """See the module's text."""
 
-    Attributes:
-        problem: the study.
-        folder: of its output.
-        why: it stopped.
-        points: (trial, variable) of all trials.
-        losses: (trial, objective) of all trials as the exploring engine said; NaN where it failed.
-        summaries: for each criterion (trial,), as reported.
-        spent: (trial,) number of the trial among those asked; 0 for warm ones.
-        sources: (trial,) who proposed it.
-        state: at the end.
-        verified: positions of the verified trials in the history, in the order in which they were solved.
-        rounds: (verified,) of each.
-        best: as in best.json.
-        equivalents: as in equivalents.json, or None.
-        model: corrected; None with too few trials.
-        compared: by criterion.
-        indices: by objective, where there are enough trials.
-        importances: Optuna's, by objective.
-        counts: of points.
-    """
-
-    problem: DesignProblem
-    folder: str
-    why: str
-    points: np.ndarray
-    losses: np.ndarray
-    summaries: list[np.ndarray]
-    spent: np.ndarray
-    sources: list[str]
-    state: SearchState
-    verified: np.ndarray
-    rounds: np.ndarray
-    best: list[dict[str, Any]]
-    equivalents: dict[str, Any] | None
-    model: FeatureModel | None
-    compared: list[Compared]
-    indices: list[Indices]
+    problem: DesignProblem  #: the study
+    folder: str  #: of its output
+    why: str  #: it stopped
+    points: np.ndarray  #: (trial, variable) of all trials
+    losses: np.ndarray  #: (trial, objective) of all trials as the exploring engine said; NaN where it failed
+    summaries: list[np.ndarray]  #: for each criterion (trial,), as reported
+    spent: np.ndarray  #: (trial,) number of the trial among those asked; 0 for warm ones
+    sources: list[str]  #: (trial,) who proposed it
+    state: SearchState  #: at the end
+    verified: np.ndarray  #: positions of the verified trials in the history, in the order in which they were solved
+    rounds: np.ndarray  #: (verified,) of each
+    best: list[dict[str, Any]]  #: as in best.json
+    equivalents: dict[str, Any] | None  #: as in equivalents.json, or None
+    model: FeatureModel | None  #: corrected; None with too few trials
+    compared: list[Compared]  #: by criterion
+    indices: list[Indices]  #: by objective, where there are enough trials
     sensitive: str
-    importances: list[dict[str, float]]
-    counts: dict[str, int]
+    importances: list[dict[str, float]]  #: Optuna's, by objective
+    counts: dict[str, int]  #: of points
 
     @property
     def process(self) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
@@ -24,10 +25,12 @@ from optuna.samplers import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies.inverse.config import StudyConfig
 from studies.inverse.samplers.registry import Proposal, TrialWindow
 from studies.inverse.samplers.sequences import sobol
-from studies.inverse.space import SearchSpace
+
+if TYPE_CHECKING:
+    from studies.inverse.config import StudyConfig
+    from studies.inverse.space import SearchSpace
 
 
 @contextlib.contextmanager
@@ -45,14 +48,10 @@ def quiet_optuna() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class OptunaSampler:
-    """One of Optuna's samplers as a :class:`studies.inverse.samplers.registry.Sampler`.
+    """One of Optuna's samplers as a :class:`studies.inverse.samplers.registry.Sampler`."""
 
-    Attributes:
-        make: seed and study to Optuna's sampler.
-        sobol_first: whether a first batch without any trial is a Sobol sequence, where Optuna would draw at random.
-    """
-
-    make: Callable[[int, StudyConfig], BaseSampler]
+    make: Callable[[int, StudyConfig], BaseSampler]  #: seed and study to Optuna's sampler
+    #: whether a first batch without any trial is a Sobol sequence, where Optuna would draw at random
     sobol_first: bool = False
 
     def __call__(self, space: SearchSpace, seed: int, trials: TrialWindow, count: int) -> np.ndarray | Proposal:

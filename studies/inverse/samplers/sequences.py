@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import qmc
 
 from studies.inverse.samplers.registry import TrialWindow
-from studies.inverse.space import SearchSpace
+
+if TYPE_CHECKING:
+    from studies.inverse.space import SearchSpace
 
 
 def sobol(space: SearchSpace, seed: int, trials: TrialWindow, count: int) -> np.ndarray:  # noqa: ARG001

@@ -45,28 +45,17 @@ class ComputedPoints(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results of an engine for points.
+    """Results of an engine for points."""
 
-    Attributes:
-        url: of the store.
-        features: for each criterion (point, realization, number); anything where not usable.
-        low, high: bands of the same shape; None where the engine has none.
-        usable: bool (point,), no sample failed or diverged, and every feature is defined.
-        trusted: bool (point,), inside the engine's domain.
-        reasons: (point,) why not usable or not trusted; empty where both.
-        keys: 'S32' (point,).
-        computed: how many of the points were computed for it.
-    """
-
-    url: str
-    features: list[np.ndarray]
-    low: list[np.ndarray] | None
+    url: str  #: of the store
+    features: list[np.ndarray]  #: for each criterion (point, realization, number); anything where not usable
+    low: list[np.ndarray] | None  #: bands of the same shape; None where the engine has none
     high: list[np.ndarray] | None
-    usable: np.ndarray
-    trusted: np.ndarray
-    reasons: list[str]
-    keys: np.ndarray
-    computed: int = 0
+    usable: np.ndarray  #: bool (point,), no sample failed or diverged, and every feature is defined
+    trusted: np.ndarray  #: bool (point,), inside the engine's domain
+    reasons: list[str]  #: (point,) why not usable or not trusted; empty where both
+    keys: np.ndarray  #: 'S32' (point,)
+    computed: int = 0  #: how many of the points were computed for it
 
 
 @dataclass

@@ -26,23 +26,14 @@ FITTED = (96, 96)
 
 @dataclass
 class FidelityLevel:
-    """Trials that were evaluated at a higher fidelity.
+    """Trials that were evaluated at a higher fidelity."""
 
-    Attributes:
-        name: for messages and folders.
-        trials: positions in the history, each once.
-        features: for each criterion (trial, realization, number).
-        store_rows: (store, row of its table) of each.
-        roles: of each, (round, why it was chosen).
-        failed: trials without a result.
-    """
-
-    name: str
-    trials: list[int] = field(default_factory=list)
-    features: list[np.ndarray] = field(default_factory=list)
-    store_rows: list[tuple[str, int]] = field(default_factory=list)
-    roles: list[tuple[int, str]] = field(default_factory=list)
-    failed: set[int] = field(default_factory=set)
+    name: str  #: for messages and folders
+    trials: list[int] = field(default_factory=list)  #: positions in the history, each once
+    features: list[np.ndarray] = field(default_factory=list)  #: for each criterion (trial, realization, number)
+    store_rows: list[tuple[str, int]] = field(default_factory=list)  #: (store, row of its table) of each
+    roles: list[tuple[int, str]] = field(default_factory=list)  #: of each, (round, why it was chosen)
+    failed: set[int] = field(default_factory=set)  #: trials without a result
 
     def add(self, trials: Sequence[int], evaluation: Evaluation, roles: Sequence[tuple[int, str]]) -> None:
         """Add results of trials, in the order of the store's table."""
@@ -61,25 +52,16 @@ class FidelityLevel:
 
 @dataclass(frozen=True)
 class SearchState:
-    """The trials under consideration, corrected by results of higher fidelity.
+    """The trials under consideration, corrected by results of higher fidelity."""
 
-    Attributes:
-        trials: (n,) positions in the history, increasing.
-        unit: (n, variable) in the unit cube.
-        features: for each criterion (n, realization, number), corrected; of a verified trial the solver's own.
-        assessment: of those features.
-        verified: bool (n,).
-        trusted: bool (n,): usable, and inside the domain of the engine or verified.
-        exploring: for each criterion the features of the exploring engine.
-    """
-
-    trials: np.ndarray
-    unit: np.ndarray
+    trials: np.ndarray  #: (n,) positions in the history, increasing
+    unit: np.ndarray  #: (n, variable) in the unit cube
+    #: for each criterion (n, realization, number), corrected; of a verified trial the solver's own
     features: list[np.ndarray]
-    assessment: Assessment
-    verified: np.ndarray
-    trusted: np.ndarray
-    exploring: list[np.ndarray]
+    assessment: Assessment  #: of those features
+    verified: np.ndarray  #: bool (n,)
+    trusted: np.ndarray  #: bool (n,): usable, and inside the domain of the engine or verified
+    exploring: list[np.ndarray]  #: for each criterion the features of the exploring engine
 
     def ranked(self, rows: np.ndarray) -> np.ndarray:
         """Rows in the order of their merit, best first."""
@@ -101,20 +83,14 @@ class SearchState:
 
 @dataclass(frozen=True)
 class FeatureModel:
-    """Features as a function on the unit cube.
-
-    Attributes:
-        shapes: (realization, number) of each criterion's features.
-        sites: (site, variable) that it was fitted to.
-        correction: added to the fit.
-    """
+    """Features as a function on the unit cube."""
 
     criteria: Criteria
     fit: KrigingFit
     transform: FeatureTransform
-    shapes: list[tuple[int, int]]
-    sites: np.ndarray
-    correction: KrigingFit | None = None
+    shapes: list[tuple[int, int]]  #: (realization, number) of each criterion's features
+    sites: np.ndarray  #: (site, variable) that it was fitted to
+    correction: KrigingFit | None = None  #: added to the fit
 
     def features(self, unit: np.ndarray) -> list[np.ndarray]:
         """For each criterion (point, realization, number)."""

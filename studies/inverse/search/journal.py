@@ -52,20 +52,13 @@ class _BatchedFile(BaseJournalBackend):
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A finished trial of the journal.
+    """A finished trial of the journal."""
 
-    Attributes:
-        number: Optuna's.
-        batch, row: which point of which batch it is; batches below 0 came from ``warm_start``.
-        params: by name.
-        attributes: those that the sampler stored.
-    """
-
-    number: int
-    batch: int
-    row: int
-    params: dict[str, float]
-    attributes: dict[str, object]
+    number: int  #: Optuna's
+    batch: int  #: below 0 for points from ``warm_start``
+    row: int  #: of the batch
+    params: dict[str, float]  #: by name
+    attributes: dict[str, object]  #: those that the sampler stored
 
 
 class Journal:

@@ -32,37 +32,25 @@ PROPOSING = ("sample", "refine", "trajectory")
 
 @dataclass(frozen=True)
 class Action:
-    """What to do.
+    """What to do."""
 
-    Attributes:
-        kind: ``sample`` asks the sampler, ``refine`` the model, ``trajectory`` takes points on the trajectory of one
-            trial; ``confirm`` and ``verify`` evaluate trials at a higher fidelity.
-        count: trials to propose.
-        trials: positions in the history to evaluate, or the one whose trajectory is meant.
-        candidates: how many of them were chosen for their merit; the rest was picked at random.
-        why: reason to stop.
-    """
-
+    #: ``sample`` asks the sampler, ``refine`` the model, ``trajectory`` takes points on the trajectory of one trial;
+    #: ``confirm`` and ``verify`` evaluate trials at a higher fidelity
     kind: ActionKind
-    count: int = 0
-    trials: tuple[int, ...] = ()
-    candidates: int = 0
-    why: str = ""
+    count: int = 0  #: trials to propose
+    trials: tuple[int, ...] = ()  #: positions in the history to evaluate, or the one whose trajectory is meant
+    candidates: int = 0  #: how many of them were chosen for their merit; the rest was picked at random
+    why: str = ""  #: reason to stop
 
 
 @dataclass
 class SearchPolicy:
-    """Decides the next action.
-
-    Attributes:
-        proposed: trials so far.
-        rounds: of verification so far.
-    """
+    """Decides the next action."""
 
     study: StudyConfig
     levels: FidelityLevels
-    proposed: int = 0
-    rounds: int = 0
+    proposed: int = 0  #: trials so far
+    rounds: int = 0  #: of verification so far
     _refined: int = 0
     _stale: int = 0
     _best: float = np.inf

@@ -12,26 +12,16 @@ from studies.inverse.search.evaluation import Evaluation
 
 @dataclass
 class TrialHistory:
-    """Trials in the order in which they ended, with the results of the exploring engine.
+    """Trials in the order in which they ended, with the results of the exploring engine."""
 
-    Attributes:
-        points: (trial, variable).
-        features: for each criterion (trial, realization, number); anything where not usable.
-        usable: bool (trial,), has features.
-        inside: bool (trial,), inside the engine's domain.
-        urls: the store of each.
-        sources: what proposed each.
-        batch_rows: (batch, row) of each.
-        attributes: trial -> what the sampler stored with it, where it did.
-    """
-
-    points: np.ndarray
-    features: list[np.ndarray]
-    usable: np.ndarray
-    inside: np.ndarray
-    urls: list[str] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-    batch_rows: list[tuple[int, int]] = field(default_factory=list)
+    points: np.ndarray  #: (trial, variable)
+    features: list[np.ndarray]  #: for each criterion (trial, realization, number); anything where not usable
+    usable: np.ndarray  #: bool (trial,), has features
+    inside: np.ndarray  #: bool (trial,), inside the engine's domain
+    urls: list[str] = field(default_factory=list)  #: the store of each
+    sources: list[str] = field(default_factory=list)  #: what proposed each
+    batch_rows: list[tuple[int, int]] = field(default_factory=list)  #: (batch, row) of each
+    #: trial -> what the sampler stored with it, where it did
     attributes: dict[int, Mapping[str, object]] = field(default_factory=dict)
 
     @classmethod

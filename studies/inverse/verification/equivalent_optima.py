@@ -48,17 +48,11 @@ def trace(runner: StudyRunner, state: SearchState) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class _Solved:
-    """Points that the solver has solved, those on one trajectory after each other.
+    """Points that the solver has solved, those on one trajectory after each other."""
 
-    Attributes:
-        unit: (point, variable).
-        features: for each criterion (point, realization, number).
-        trajectories: how many.
-    """
-
-    unit: np.ndarray
-    features: list[np.ndarray]
-    trajectories: int
+    unit: np.ndarray  #: (point, variable)
+    features: list[np.ndarray]  #: for each criterion (point, realization, number)
+    trajectories: int  #: how many
 
     def at(self, rows: np.ndarray) -> list[np.ndarray]:
         return [values[rows] for values in self.features]

@@ -32,25 +32,16 @@ POINTS_TO_A_BIN = 15
 
 @dataclass(frozen=True)
 class Indices:
-    """Of one quantity.
+    """Of one quantity."""
 
-    Attributes:
-        quantity: its label.
-        names: of the variables.
-        delta, delta_conf: (variable,) moment-independent index and its 95 % half-width.
-        first, first_conf: (variable,) first-order index.
-        pawn: (variable,) median PAWN index.
-        points: it was computed from.
-    """
-
-    quantity: str
-    names: tuple[str, ...]
-    delta: np.ndarray
-    delta_conf: np.ndarray
-    first: np.ndarray
-    first_conf: np.ndarray
-    pawn: np.ndarray
-    points: int
+    quantity: str  #: its label
+    names: tuple[str, ...]  #: of the variables
+    delta: np.ndarray  #: (variable,) moment-independent index
+    delta_conf: np.ndarray  #: its 95 % half-width
+    first: np.ndarray  #: (variable,) first-order index
+    first_conf: np.ndarray  #: its 95 % half-width
+    pawn: np.ndarray  #: (variable,) median PAWN index
+    points: int  #: it was computed from
 
 
 def given_data(quantity: str, names: Sequence[str], values: np.ndarray, result: np.ndarray) -> Indices | None:

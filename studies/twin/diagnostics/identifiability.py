@@ -16,23 +16,15 @@ DETERMINED, PARTLY = 0.3, 0.8
 
 @dataclass(frozen=True)
 class Determined:
-    """How well one quantity is known.
+    """How well one quantity is known."""
 
-    Attributes:
-        name, meaning: of the parameter or group.
-        value: posterior median.
-        low, high: 5 and 95 % of the posterior.
-        ratio: spread of the logarithm, posterior over prior; NaN for what was given.
-        verdict: ``determined``, ``partly``, ``not determined`` or ``given``.
-    """
-
-    name: str
+    name: str  #: of the parameter or group
     meaning: str
-    value: float
-    low: float
-    high: float
-    ratio: float
-    verdict: str
+    value: float  #: posterior median
+    low: float  #: 5 % of the posterior
+    high: float  #: 95 %
+    ratio: float  #: spread of the logarithm, posterior over prior; NaN for what was given
+    verdict: str  #: ``determined``, ``partly``, ``not determined`` or ``given``
 
 
 def identifiability(problem: AssimilationProblem, z: np.ndarray) -> list[Determined]:

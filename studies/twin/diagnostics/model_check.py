@@ -29,15 +29,10 @@ REPLICATES = 24
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """Result of the check.
+    """Result of the check."""
 
-    Attributes:
-        reasons: why the process looks wrong, one line each; empty if it does not.
-        deviations: statistic -> largest deviation over the frames, standard deviations.
-    """
-
-    reasons: list[str]
-    deviations: dict[str, float]
+    reasons: list[str]  #: why the process looks wrong, one line each; empty if it does not
+    deviations: dict[str, float]  #: statistic -> largest deviation over the frames, standard deviations
 
     @property
     def flagged(self) -> bool:

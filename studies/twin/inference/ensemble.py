@@ -49,49 +49,29 @@ CHUNK = 16
 
 @dataclass
 class Posterior:
-    """Members.
+    """Members."""
 
-    Attributes:
-        z: float64 (member, name).
-        starts: float32 (member, component, F), coefficients on the window's internal grid.
-        lasts: float32 (member, component, F), states at the last frame.
-        predicted: float32 (member, time, pixel y, pixel x), grey values without noise.
-        covariance: float64 (name, name), of z, linearised.
-        lost: how many members diverged and were moved towards the fit until they did not.
-    """
-
-    z: np.ndarray
-    starts: torch.Tensor
-    lasts: torch.Tensor
-    predicted: torch.Tensor
-    covariance: np.ndarray
-    lost: int = 0
+    z: np.ndarray  #: float64 (member, name)
+    starts: torch.Tensor  #: float32 (member, component, F), coefficients on the window's internal grid
+    lasts: torch.Tensor  #: float32 (member, component, F), states at the last frame
+    predicted: torch.Tensor  #: float32 (member, time, pixel y, pixel x), grey values without noise
+    covariance: np.ndarray  #: float64 (name, name), of z, linearised
+    lost: int = 0  #: how many members diverged and were moved towards the fit until they did not
 
 
 @dataclass
 class LinearisedFit:
-    """A fit and the runs around it.
-
-    Attributes:
-        variational, fit: what was fitted, and the fit.
-        information: (name, name) of the frames alone, the start adapting.
-        adapted: (name, component, F) change of the increments for a unit change of z.
-        sensitivity: (name, time, pixel y, pixel x) of the frames, likewise.
-        deviations: (sample, component, F) of the increments at given z.
-        rest: (component, F) from the fit's increments to the minimum at its z.
-        rest_seen: (time, pixel y, pixel x) its change of the frames.
-        inflation: factor of the noise's variance.
-    """
+    """A fit and the runs around it."""
 
     variational: VariationalProblem
     fit: VariationalFit
-    information: np.ndarray
-    adapted: torch.Tensor
-    sensitivity: torch.Tensor
-    deviations: torch.Tensor
-    rest: torch.Tensor
-    rest_seen: torch.Tensor
-    inflation: float = 1.0
+    information: np.ndarray  #: (name, name) of the frames alone, the start adapting
+    adapted: torch.Tensor  #: (name, component, F) change of the increments for a unit change of z
+    sensitivity: torch.Tensor  #: (name, time, pixel y, pixel x) of the frames, likewise
+    deviations: torch.Tensor  #: (sample, component, F) of the increments at given z
+    rest: torch.Tensor  #: (component, F) from the fit's increments to the minimum at its z
+    rest_seen: torch.Tensor  #: (time, pixel y, pixel x) its change of the frames
+    inflation: float = 1.0  #: factor of the noise's variance
 
     def widened(self, inflation: float) -> LinearisedFit:
         """The same for a noise of this many times the variance."""

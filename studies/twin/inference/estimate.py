@@ -35,21 +35,13 @@ PLAUSIBLE = 4.0
 
 @dataclass
 class TwinEstimate:
-    """The result of an estimation.
+    """The result of an estimation."""
 
-    Attributes:
-        fit: the most probable one.
-        posterior: the ensemble.
-        residuals: of the fit.
-        start: the first guess to which the increments are added.
-        calls: trajectories run, forward or adjoint alike.
-    """
-
-    fit: VariationalFit
-    posterior: Posterior
-    residuals: Residuals
-    start: FirstGuess
-    calls: int
+    fit: VariationalFit  #: the most probable one
+    posterior: Posterior  #: the ensemble
+    residuals: Residuals  #: of the fit
+    start: FirstGuess  #: the first guess to which the increments are added
+    calls: int  #: trajectories run, forward or adjoint alike
 
 
 def estimate(

@@ -14,18 +14,12 @@ _STRUCTURE = 2.5
 
 @dataclass(frozen=True)
 class Residuals:
-    """Observed minus predicted.
+    """Observed minus predicted."""
 
-    Attributes:
-        rms: (time,) root mean square, share of the grey range.
-        structured: root of the variance that neighbouring pixels share, which white noise has not; share of the grey
-            range.
-        inflation: of sigma^2, at least 1, for residuals as large and as correlated as these.
-    """
-
-    rms: np.ndarray
+    rms: np.ndarray  #: (time,) root mean square, share of the grey range
+    #: root of the variance that neighbouring pixels share, which white noise has not; share of the grey range
     structured: float
-    inflation: float
+    inflation: float  #: of sigma^2, at least 1, for residuals as large and as correlated as these
 
 
 def residuals_of(frames: ObservedFrames, predicted: np.ndarray, sigma: float, span: float) -> Residuals:

@@ -35,21 +35,13 @@ _BEYOND = 3.0
 
 @dataclass
 class AssimilationProblem:
-    """What is fixed while estimating.
+    """What is fixed while estimating."""
 
-    Attributes:
-        process: of the twin.
-        camera: from cells to pixels.
-        priors: of the parameters, in order.
-        grey: noise and levels.
-        model_error: floor of the noise, share of the grey range.
-    """
-
-    process: TwinProcess
-    camera: Camera
-    priors: dict[str, Prior]
-    grey: GreyScale
-    model_error: float
+    process: TwinProcess  #: of the twin
+    camera: Camera  #: from cells to pixels
+    priors: dict[str, Prior]  #: of the parameters, in order
+    grey: GreyScale  #: noise and levels
+    model_error: float  #: floor of the noise, share of the grey range
 
     @property
     def names(self) -> list[str]:
@@ -87,25 +79,15 @@ class AssimilationProblem:
 
 @dataclass
 class VariationalFit:
-    """The most probable start and parameters.
+    """The most probable start and parameters."""
 
-    Attributes:
-        z: float64 (name,).
-        increments: float32 (component, F) whitened, on the window's internal grid.
-        shape: cells of that grid.
-        kappa: that chose the window, and the increments' spectrum.
-        cost: at the minimum.
-        predicted: (time, pixel y, pixel x) grey values.
-        calls: trajectories of the window that were run, forward or adjoint alike.
-    """
-
-    z: np.ndarray
-    increments: torch.Tensor
-    shape: tuple[int, ...]
-    kappa: float
-    cost: float
-    predicted: np.ndarray
-    calls: int
+    z: np.ndarray  #: float64 (name,)
+    increments: torch.Tensor  #: float32 (component, F) whitened, on the window's internal grid
+    shape: tuple[int, ...]  #: cells of that grid
+    kappa: float  #: that chose the window, and the increments' spectrum
+    cost: float  #: at the minimum
+    predicted: np.ndarray  #: (time, pixel y, pixel x) grey values
+    calls: int  #: trajectories of the window that were run, forward or adjoint alike
 
 
 class VariationalProblem:

@@ -35,42 +35,26 @@ class SolverSettings(TypedDict):
 
 @dataclass
 class FirstGuess:
-    """A first guess of the start, kept independent of internal grids.
+    """A first guess of the start, kept independent of internal grids."""
 
-    Attributes:
-        amplitude: standard deviation of increments at interfaces.
-        components: fields of the state.
-        arrays: what the process's model makes its state from, by name.
-        doubt: (name,) deviation of the estimated variables that comes from not knowing the start's grains, or None.
-    """
-
-    amplitude: float
-    components: int
-    arrays: dict[str, np.ndarray]
+    amplitude: float  #: standard deviation of increments at interfaces
+    components: int  #: fields of the state
+    arrays: dict[str, np.ndarray]  #: what the process's model makes its state from, by name
+    #: (name,) deviation of the estimated variables that comes from not knowing the start's grains, or None
     doubt: np.ndarray | None = None
 
 
 @dataclass
 class Members:
-    """States to go on from.
+    """States to go on from."""
 
-    Attributes:
-        process: of the twin.
-        grid: the user's cells.
-        shape: of the internal grid that the states live on.
-        states: float32 (member, component, *shape).
-        values: parameter -> float64 (member,).
-        start: the first guess of the twin's start.
-        time: of the states.
-    """
-
-    process: TwinProcess
-    grid: Grid
-    shape: tuple[int, ...]
-    states: torch.Tensor
-    values: dict[str, np.ndarray]
-    start: FirstGuess
-    time: float
+    process: TwinProcess  #: of the twin
+    grid: Grid  #: the user's cells
+    shape: tuple[int, ...]  #: of the internal grid that the states live on
+    states: torch.Tensor  #: float32 (member, component, *shape)
+    values: dict[str, np.ndarray]  #: parameter -> float64 (member,)
+    start: FirstGuess  #: the first guess of the twin's start
+    time: float  #: of the states
 
     @property
     def fine_grid(self) -> Grid:

@@ -20,15 +20,10 @@ LEAST_SEEN = 0.02
 
 @dataclass
 class ObservedFrames:
-    """Observed frames in the order of their times.
+    """Observed frames in the order of their times."""
 
-    Attributes:
-        times: float64 (time,), increasing.
-        grey: float64 (time, y, x), NaN where not seen.
-    """
-
-    times: np.ndarray
-    grey: np.ndarray
+    times: np.ndarray  #: float64 (time,), increasing
+    grey: np.ndarray  #: float64 (time, y, x), NaN where not seen
 
     @property
     def seen(self) -> np.ndarray:
@@ -108,19 +103,12 @@ def _hide_constant_lines(grey: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Camera:
-    """From values at the model's cells to pixels: a crop of the box, means over blocks of cells.
+    """From values at the model's cells to pixels: a crop of the box, means over blocks of cells."""
 
-    Attributes:
-        grid: the model's grid (the user's cells, not the solver's internal ones).
-        block: cells along each side of a pixel.
-        origin: (y, x) first cell that a frame shows.
-        pixels: (y, x) of a frame.
-    """
-
-    grid: Grid
-    block: int
-    origin: tuple[int, int]
-    pixels: tuple[int, int]
+    grid: Grid  #: the model's grid (the user's cells, not the solver's internal ones)
+    block: int  #: cells along each side of a pixel
+    origin: tuple[int, int]  #: (y, x) first cell that a frame shows
+    pixels: tuple[int, int]  #: (y, x) of a frame
 
     def view(self, values: torch.Tensor) -> torch.Tensor:
         """Values (..., y, x) at the model's cells to (..., pixel y, pixel x)."""
@@ -181,20 +169,14 @@ def camera_for(
 
 @dataclass
 class GreyScale:
-    """Noise and grey levels of frames.
+    """Noise and grey levels of frames."""
 
-    Attributes:
-        noise: standard deviation of the noise, in grey values.
-        low, high: grey values at the two field levels of the process: best guess.
-        spread: (2,) how far the guess may be off, standard deviation; 0 for known levels.
-        known_noise: whether the noise was given.
-    """
-
-    noise: float
-    low: float
-    high: float
+    noise: float  #: standard deviation of the noise, in grey values
+    low: float  #: grey value at the first field level of the process: best guess
+    high: float  #: at the second
+    #: (2,) how far the guess may be off, standard deviation; 0 for known levels
     spread: tuple[float, float] = (0.0, 0.0)
-    known_noise: bool = False
+    known_noise: bool = False  #: whether the noise was given
 
     @property
     def span(self) -> float:
