@@ -31,7 +31,7 @@ def label(process: str, quantity: str) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """A table.
 
     Attributes:
@@ -72,14 +72,14 @@ def _shown(value: Cell) -> str:
     return "n/a" if math.isnan(value) else f"{value:.3g}"
 
 
-def tables(report: CaseReport) -> list[Table]:
+def tables(report: CaseReport) -> list[ResultTable]:
     """All tables of a case."""
     made = (image_table, statistics_table, exponent_table, cost_table)
     found = [make(report.scores) for make in made]
     return found if report.rollouts is None else [*found, rollout_table(report.rollouts)]
 
 
-def image_table(scores: ForecastScores) -> Table:
+def image_table(scores: ForecastScores) -> ResultTable:
     """RMSE and SSIM at every horizon, with persistence and another seed."""
     rows: list[list[Cell]] = []
     for horizon in scores.case.horizons:
@@ -94,7 +94,7 @@ def image_table(scores: ForecastScores) -> Table:
         "Images scaled to [0, 1]. Worst frame: of the mean over clips; worst: of any frame of any clip. Another seed: "
         "one clip taken for another; uniform field: each frame taken for its own mean, the most blurred of forecasts."
     )
-    return Table("images", "Images", columns, rows, note)
+    return ResultTable("images", "Images", columns, rows, note)
 
 
 def _image_figures(images: ImageErrors) -> list[Cell]:
@@ -107,7 +107,7 @@ def _horizon(scores: ForecastScores, horizon: int) -> str:
     return f"{scores.case.n_in} -> {horizon}"
 
 
-def statistics_table(scores: ForecastScores) -> Table:
+def statistics_table(scores: ForecastScores) -> ResultTable:
     """Errors of statistics at every horizon, with persistence and the seed-to-seed floor."""
     model, still = (statistics.errors(s, scores.reference) for s in (scores.forecast, scores.unchanged))
     floor = statistics.floor(scores.reference)
@@ -136,7 +136,7 @@ def statistics_table(scores: ForecastScores) -> Table:
         "error below it is not resolved by this many clips. Single film: mean of the errors of each clip against its "
         "own truth. Truth and forecast are measured alike, from images."
     )
-    return Table("physics", "Statistics", columns, rows, note)
+    return ResultTable("physics", "Statistics", columns, rows, note)
 
 
 def exponents(scores: ForecastScores) -> dict[int, dict[str, float]]:
@@ -155,7 +155,7 @@ def exponents(scores: ForecastScores) -> dict[int, dict[str, float]]:
     return found
 
 
-def exponent_table(scores: ForecastScores) -> Table:
+def exponent_table(scores: ForecastScores) -> ResultTable:
     """Growth exponents."""
     rows: list[list[Cell]] = [
         [_horizon(scores, horizon), e["model"], e["truth"], e["difference"], e["truth"], e["floor"]]
@@ -164,18 +164,18 @@ def exponent_table(scores: ForecastScores) -> Table:
     length = scores.process.growing_length_name
     columns = ["frames", "exponent", "truth", "difference", "difference, persistence", "seed-to-seed floor"]
     note = f"Least squares of log L against log {scores.case.time_name}, L the {length}, averaged over clips."
-    return Table("growth", "Growth exponent", columns, rows, note)
+    return ResultTable("growth", "Growth exponent", columns, rows, note)
 
 
-def cost_table(scores: ForecastScores) -> Table:
+def cost_table(scores: ForecastScores) -> ResultTable:
     """What a frame costs."""
     size = " x ".join(str(n) for n in scores.case.grid.shape)
     batch = len(next(scores.case.batches()))
     row: list[Cell] = [scores.model, size, batch, scores.threads, scores.ms_per_frame]
-    return Table("cost", "Cost", ["forecast", "cells", "batch", "threads", "ms a frame"], [row])
+    return ResultTable("cost", "Cost", ["forecast", "cells", "batch", "threads", "ms a frame"], [row])
 
 
-def coverage_tables(process: str, coverage: Mapping[str, Any]) -> list[Table]:
+def coverage_tables(process: str, coverage: Mapping[str, Any]) -> list[ResultTable]:
     """Measured coverage of a model's bands, from its description: inside the domain, and beyond it."""
     inside, outside = coverage["inside"], coverage["outside"]
     found = [_coverage_table(process, "coverage", "Coverage on fresh trajectories", inside)]
@@ -185,20 +185,20 @@ def coverage_tables(process: str, coverage: Mapping[str, Any]) -> list[Table]:
     return [*found, _coverage_table(process, "coverage-outside", "Coverage beyond the domain", outside)]
 
 
-def _coverage_table(process: str, name: str, title: str, part: Mapping[str, Any]) -> Table:
+def _coverage_table(process: str, name: str, title: str, part: Mapping[str, Any]) -> ResultTable:
     rows: list[list[Cell]] = [
         [_named(process, r["qoi"]), r["trajectories"], *(100.0 * r[key] for key in ("share", "low", "high", "finite"))]
         for r in part["pooled"]
     ]
     columns = ["quantity", "trajectories", "covered, %", "99 % from, %", "to, %", "finite bands, %"]
-    return Table(name, title, columns, rows)
+    return ResultTable(name, title, columns, rows)
 
 
 def _named(process: str, qoi: str) -> str:
     return label(process, qoi).replace("_", " ")
 
 
-def _bins_table(process: str, part: Mapping[str, Any]) -> Table:
+def _bins_table(process: str, part: Mapping[str, Any]) -> ResultTable:
     """Coverage and half-widths per bin of lead, where leads are scaled ages since the hand-over."""
     names = list(part["widths"])
     limits = sorted({(r["lead_low"], r["lead_high"]) for r in part["rows"]})
@@ -211,10 +211,10 @@ def _bins_table(process: str, part: Mapping[str, Any]) -> Table:
             row: list[Cell] = [_named(process, name), f"{low:.3g} to {high:.3g}", share]
             rows.append([*row, math.inf if width is None else float(width)])
     note = "Half-width: median; of the logarithm for all but the mean of the field, so 0.1 is 10 % either way."
-    return Table("coverage-leads", "By lead", ["quantity", "lead", "covered, %", "half-width"], rows, note)
+    return ResultTable("coverage-leads", "By lead", ["quantity", "lead", "covered, %", "half-width"], rows, note)
 
 
-def rollout_table(scores: RolloutScores) -> Table:
+def rollout_table(scores: RolloutScores) -> ResultTable:
     """The model as an engine of a sweep."""
     rows: list[list[Cell]] = [
         [f"{label(scores.process, name)}, relative error of the mean over clips", *figures]
@@ -226,4 +226,4 @@ def rollout_table(scores: RolloutScores) -> Table:
         f"first frames), {scores.frames} frames each; floor: the seed-to-seed floor of these trajectories. "
         "Energy and grains as the model reports them, against the solver's own."
     )
-    return Table("engine", "As an engine of a sweep", ["quantity", "value", "worst frame", "floor"], rows, note)
+    return ResultTable("engine", "As an engine of a sweep", ["quantity", "value", "worst frame", "floor"], rows, note)

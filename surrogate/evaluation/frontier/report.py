@@ -19,7 +19,7 @@ from surrogate.evaluation.frontier.cases import FRAMES, FrontierCase, processes
 from surrogate.evaluation.frontier.curves import TARGETS, SpeedUp, speed_ups
 from surrogate.evaluation.frontier.rows import EDITION, Measure, Row, machine
 from surrogate.evaluation.pictures import save_small, with_grid
-from surrogate.evaluation.tables import Cell, Table
+from surrogate.evaluation.tables import Cell, ResultTable
 from sweeps.files import write_json, write_text
 from sweeps.report.style import INK, MUTED, new_figure
 
@@ -75,9 +75,9 @@ def _summary(result: BenchResult, found: Iterable[SpeedUp], command: str) -> dic
     }
 
 
-def row_table(rows: Iterable[Row]) -> Table:
+def row_table(rows: Iterable[Row]) -> ResultTable:
     """All figures of rows; nothing where there is none."""
-    return Table("frontier", "", _COLUMNS, [[_cell(getattr(row, name)) for name in _COLUMNS] for row in rows])
+    return ResultTable("frontier", "", _COLUMNS, [[_cell(getattr(row, name)) for name in _COLUMNS] for row in rows])
 
 
 def _cell(value: Cell | None) -> Cell:
@@ -114,7 +114,7 @@ def _case_text(case: FrontierCase, rows: list[Row]) -> str:
     )
 
 
-def _case_table(rows: list[Row]) -> Table:
+def _case_table(rows: list[Row]) -> ResultTable:
     columns = "candidate | field error | worst | QoI error | of | ensemble | ms a trajectory | inside domain"
     cells = [
         [
@@ -126,7 +126,7 @@ def _case_table(rows: list[Row]) -> Table:
         ]
         for row in rows
     ]
-    return Table("case", "", columns.split(" | "), cells)
+    return ResultTable("case", "", columns.split(" | "), cells)
 
 
 def _figure(value: float | None) -> str:
@@ -143,7 +143,7 @@ def _speed_text(items: list[SpeedUp]) -> str:
         best = " (the model's best)" if item.own and (item.measure, item.error) not in targets else ""
         error = f"{_TITLES[item.measure]} {item.error:.3g}{best}"
         rows.append([item.model, error, _figure(item.solver_ms), _figure(item.model_ms), item.text()])
-    table = Table("speed", "", ["model", "error", "solver ms", "model ms", "times cheaper"], rows)
+    table = ResultTable("speed", "", ["model", "error", "solver ms", "model ms", "times cheaper"], rows)
     return (
         "How many times cheaper than the solver at equal error. Costs are read between measured points; an error "
         f"looser than all of them costs what the cheapest setting does.\n\n{table.markdown()}"
