@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array as it is in a file.
-
-    Attributes:
-        values: any axes.
-        dims: names of the axes, such as ``time``, ``y``, ``x`` and ``channel``; empty where the file has none.
-        coordinates: values along axes, by their names; those that the file has.
-    """
+    """An array as it is in a file; ``dims`` and ``coordinates`` name its axes and their values, where the file does."""
 
     values: np.ndarray
     dims: tuple[str, ...] = ()

@@ -35,7 +35,6 @@ class Named(Protocol):
     @property
     def name(self) -> str:
         """Unique in its registry."""
-        ...
 
 
 T = TypeVar("T", bound=Named)
@@ -60,7 +59,6 @@ class Registry(Generic[T]):
         self._extra: dict[str, T] = {}
 
     def loaded(self) -> dict[str, T]:
-        """All of them by name."""
         if self._objects is None:
             found: dict[str, T] = {}
             for reference in self._own:

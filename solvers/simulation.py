@@ -82,9 +82,7 @@ def solve(
 ) -> Solution:
     """As :func:`simulate`, with the free energy and the cost.
 
-    Args:
-        refine: halve the steps and refine the internal grid by 5/4 this many times beyond what the tolerance
-            needs; what an audit compares with.
+    ``refine`` halves the steps and refines the internal grid by 5/4 this many times beyond what the tolerance needs.
     """
     initial = check_fields(initial, problem.grid, problem.state_axes).to(device, dtype)
     rows = check_times(times, len(initial))
@@ -163,7 +161,7 @@ def _solve_group(
 def _with_mean_of(initial: torch.Tensor, sampled: torch.Tensor, tolerance: float) -> torch.Tensor:
     """``sampled`` (m, *shape) shifted to the mean of ``initial``, where that is far below the tolerance.
 
-    The solution's mean is conserved, but that of its values at cells too coarse for the interface need not be: modes
+    The mean of the values at cells too coarse for the interface need not be the solution's, which is conserved: modes
     at multiples of the sampling wavenumber fold onto it (4e-6 at spacing 1, kappa 0.5).
     """
     if compilable(sampled):
@@ -187,9 +185,7 @@ def simulate_frames(
 ) -> Frames:
     """Frames of any process, by the solver that its :class:`~solvers.processes.registry.Process` names.
 
-    Args:
-        initial: what the process starts from: fields, or labels of grains.
-        problem, times, tolerance, dtype, device, refine: as for :func:`solve`.
+    Arguments are those of :func:`solve`; ``initial`` is what the process starts from: fields, or labels of grains.
 
     Raises:
         InputError: as :func:`solve`.

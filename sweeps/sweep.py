@@ -49,7 +49,6 @@ class Sweep:
 
     @property
     def store(self) -> str:
-        """URL of the store."""
         return self.config.output.path
 
     @cached_property

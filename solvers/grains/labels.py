@@ -56,8 +56,7 @@ def in_order_of_occurrence(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fill_gaps(labels: np.ndarray, periodic: bool) -> np.ndarray:
-    """The same map (y, x) or (z, y, x), cells that are negative given the number of the nearest cell that is not;
-    unchanged where there is none at all."""
+    """The map with each negative cell given the number of the nearest other cell; unchanged where all are negative."""
     if labels.ndim == 2:
         return _filled(labels, periodic)
     if labels.max() < 0:

@@ -21,13 +21,7 @@ Graph = dict[int, set[int]]
 
 @dataclass(frozen=True)
 class CellMap:
-    """The geometry of a grid on which the owner of each cell is kept.
-
-    Attributes:
-        shape: cells along each axis.
-        spacing: cell size along each axis (length).
-        boundary: periodic or no-flux.
-    """
+    """The geometry of a grid on which the owner of each cell is kept; ``spacing`` is that along each axis (length)."""
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
@@ -35,10 +29,9 @@ class CellMap:
     _offsets: dict[tuple[float, float], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def offsets(self, reach: float, stride: float = 0.0) -> np.ndarray:
-        """(offset, axis) whole-cell offsets no longer than ``reach`` (length), shortest first, without zero.
+        """(offset, axis) whole-cell offsets no longer than ``reach``, without zero, shortest first.
 
-        Args:
-            stride: least distance between the offsets along each axis (length).
+        Along each axis they are at least ``stride`` apart (lengths).
         """
         key = (reach, stride)
         if key not in self._offsets:
@@ -74,18 +67,15 @@ class CellMap:
 def near_pairs(
     cells: CellMap, owner: np.ndarray, reach: float, decay_length: float, colour: np.ndarray | None = None
 ) -> np.ndarray:
-    """Pairs of different grains with cells closer than ``reach``.
+    """Pairs of different grains with cells closer than ``reach``: (pair, 2) sorted, smaller number first.
 
     Args:
         cells: geometry.
         owner: (*shape) grain of each cell.
-        reach: distance between cell centres (length); exact to about two decay lengths, for not every
-            cell is compared with every other.
+        reach: distance between cell centres (length); exact to about two decay lengths, for not every cell is compared
+            with every other.
         decay_length: of the order parameters' tails (length).
         colour: (grain,) keep only pairs of one colour.
-
-    Returns:
-        (pair, 2) sorted, each pair once, smaller number first.
     """
     offsets = cells.offsets(reach, _OFFSET_STRIDE * decay_length)
     if not len(offsets):

@@ -54,7 +54,7 @@ class GrainTracker:
     Attributes:
         field_of: (grain,) the field of each grain.
         fields: number of fields.
-        moves, checks: counts of what was done.
+        moves, checks: how many there were.
     """
 
     def __init__(
@@ -81,15 +81,13 @@ class GrainTracker:
         self._present = len(colours)
 
     def owners(self, winner: np.ndarray, base: np.ndarray) -> np.ndarray:
-        """The grain at each point, from the field that is largest there.
+        """The grain at each point (m,): the nearest one, on the map, of the field that is largest there.
+
+        Where there is none within reach (a vanished grain's remnant) it is the previous owner.
 
         Args:
             winner: (m,) field that is largest at each point.
             base: (m,) flat index of the point's cell in the map of owners.
-
-        Returns:
-            (m,) the nearest grain of that field on the map; where there is none within reach (a vanished grain's
-            remnant) the previous owner.
         """
         flat = self.owner.reshape(-1)
         found = flat[base]
@@ -129,8 +127,7 @@ class GrainTracker:
         self._drop_empty(stepper, values)
 
     def _followed(self, values: torch.Tensor, winner: np.ndarray) -> np.ndarray:
-        """The map of owners now. A grain that wins no cell any more keeps its last ones until it has decayed, so that
-        nothing is moved onto what remains of it, nor what remains of it with another grain."""
+        """The map of owners now; a grain that wins no cell keeps its last ones until it decays: nothing moves there."""
         before = self.owner.reshape(-1)
         now = self.owners(winner, np.arange(winner.size))
         for grain in np.setdiff1d(before, now):
@@ -196,12 +193,9 @@ class GrainTracker:
         return rows
 
     def _share(self, grain: int, members: np.ndarray) -> tuple[Index, np.ndarray]:
-        """Where, and to which share, the values of a field belong to ``grain`` rather than to its other members.
+        """Index of (row, *shape) values around a grain, and the shares of a field's values there that belong to it.
 
         Between two exponential tails the share is logistic in the difference of the distances.
-
-        Returns:
-            index of (row, *shape) values for a window around the grain; shares on it.
         """
         pad = [math.ceil(1.5 * self._clear / dx) for dx in self.cells.spacing]
         where = np.nonzero(self.owner == grain)
@@ -244,15 +238,7 @@ class GrainTracker:
 
 
 class _Plan:
-    """Moves being put together: every move is seen by the next.
-
-    Args:
-        field_of: (grain,) field of each grain.
-        fields: number of fields.
-        graph: grains too near each other to share a field.
-        overlaps: for a grain, the change of phi if it enters each field.
-        limit: change of phi accepted.
-    """
+    """Moves being put together: every move is seen by the next; ``graph`` joins grains too near to share a field."""
 
     def __init__(self, field_of: np.ndarray, fields: int, graph: Graph, overlaps: Overlaps, limit: float) -> None:
         self.field_of = field_of.copy()

@@ -18,8 +18,7 @@ class Grid:
     Args:
         shape: cells along (y, x), or (z, y, x); each at least 4.
         spacing: cell size dx, the same along every axis (length).
-        boundary: ``"periodic"``, or ``"no_flux"`` (zero normal derivative on the box faces, half a cell outside
-            the first and last centres; exact by even extension, hence cosine series).
+        boundary: ``"periodic"``, or ``"no_flux"``: zero normal derivative at the faces, half a cell off outer centres.
 
     Raises:
         InputError: for a shape, spacing or boundary outside these bounds.
@@ -41,12 +40,10 @@ class Grid:
 
     @property
     def ndim(self) -> int:
-        """Number of spatial axes."""
         return len(self.shape)
 
     @property
     def cells(self) -> int:
-        """Number of cells."""
         return math.prod(self.shape)
 
     @property

@@ -47,8 +47,7 @@ class Basis(Protocol):
 
 
 class PeriodicBasis:
-    """Fourier basis of real fields; coefficients are the half-spectrum as (re, im) pairs, so that
-    coefficient 0 is the mean."""
+    """Fourier basis of real fields; coefficients are the half-spectrum as (re, im) pairs, coefficient 0 the mean."""
 
     def __init__(
         self, shape: tuple[int, ...], lengths: tuple[float, ...], dtype: torch.dtype, device: torch.device
@@ -74,12 +73,10 @@ class PeriodicBasis:
         self.weights = weights.reshape(-1).repeat_interleave(2).to(device, dtype)
 
     def forward(self, field: torch.Tensor) -> torch.Tensor:
-        """Cell values (..., *shape) to coefficients (..., F)."""
         spectrum = torch.fft.rfftn(field, dim=self._axes, norm="forward")
         return torch.view_as_real(spectrum).reshape(*field.shape[: -len(self.shape)], self.size)
 
     def inverse(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients (..., F) to cell values (..., *shape)."""
         pairs = coefficients.reshape(*coefficients.shape[:-1], *self._half, 2)
         spectrum = torch.view_as_complex(pairs)
         # One axis after the other: torch's complex-to-real transform of several axes copies its input once more,
@@ -206,20 +203,17 @@ class CosineBasis:
         self.weights = weights.reshape(-1).to(device, dtype)
 
     def forward(self, field: torch.Tensor) -> torch.Tensor:
-        """Cell values (..., *shape) to coefficients (..., F)."""
         for axis, transform in enumerate(self._transforms):
             field = transform.forward(field.movedim(axis - len(self.shape), -1)).movedim(-1, axis - len(self.shape))
         return field.reshape(*field.shape[: -len(self.shape)], self.size)
 
     def inverse(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients (..., F) to cell values (..., *shape)."""
         field = coefficients.reshape(*coefficients.shape[:-1], *self.shape)
         for axis, transform in enumerate(self._transforms):
             field = transform.inverse(field.movedim(axis - len(self.shape), -1)).movedim(-1, axis - len(self.shape))
         return field
 
     def sample(self, coefficients: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        """Coefficients (..., F) to values (..., *shape) at the cells of another grid of the box."""
         return resample(self.inverse(coefficients), shape, "no_flux")
 
 
@@ -296,9 +290,5 @@ def basis_for(
     device: torch.device | str = "cpu",
     shape: tuple[int, ...] | None = None,
 ) -> Basis:
-    """The spectral basis of the grid's box that satisfies its boundary condition exactly (cached).
-
-    Args:
-        shape: cells along each axis, where not the grid's own.
-    """
+    """The spectral basis (cached) of the grid's box for its boundary, with ``shape`` cells where not the grid's own."""
     return _cached_basis(tuple(shape or grid.shape), grid.lengths, grid.boundary, dtype, str(device))

@@ -15,16 +15,11 @@ MEAN, AMPLITUDE = 0.5, 0.01
 
 
 def pfhub_1a(grid: Grid, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> torch.Tensor:
-    """c = 0.5 + 0.01 [cos 0.105x cos 0.11y + (cos 0.13x cos 0.087y)^2 + cos(0.025x-0.15y) cos(0.07x-0.02y)].
+    """c = 0.5 + 0.01 [cos 0.105x cos 0.11y + (cos 0.13x cos 0.087y)^2 + cos(0.025x-0.15y) cos(0.07x-0.02y)], (y, x).
 
-    Taken at the nodes x = i dx, i = 0, 1, ..., with the origin in the corner of the box, whose side is 200 in
-    the benchmark. The formula does not repeat with the box, so the field jumps at a periodic edge there too.
-
-    Args:
-        grid: a 2-D grid.
-
-    Returns:
-        Composition (y, x), in the units of the benchmark's well (0.3 to 0.7).
+    Taken at the nodes x = i dx, i = 0, 1, ..., with the origin in the corner of the box, whose side is 200 in the
+    benchmark, in the units of the benchmark's well (0.3 to 0.7). The formula does not repeat with the box, so the field
+    jumps at a periodic edge there too.
 
     Raises:
         InputError: for a grid that is not 2-D.

@@ -19,15 +19,12 @@ def noise(
     seeds: Sequence[int],
     dtype: torch.dtype = torch.float64,
 ) -> torch.Tensor:
-    """Gaussian white noise around a mean composition.
+    """Gaussian white noise around a mean composition, (batch, *shape).
 
     Args:
-        composition: mean composition, a number or (batch,).
+        composition: mean composition, a number or (batch,), which the mean of each sample is exactly (to round-off).
         amplitude: standard deviation of the noise, >= 0, in units of composition.
         seeds: one for each sample.
-
-    Returns:
-        (batch, *shape); the mean of each sample is exactly its composition (to round-off).
 
     Raises:
         InputError: for a negative amplitude or a composition tensor of another length than ``seeds``.
@@ -46,15 +43,10 @@ def noise(
 
 
 def voronoi(grid: Grid, grains: int, seeds: Sequence[int]) -> torch.Tensor:
-    """Labels of a Poisson-Voronoi tessellation: each cell belongs to the nearest of ``grains`` random points.
+    """Labels (batch, *shape) int32 in [0, grains): each cell belongs to the nearest of ``grains`` random points.
 
-    Args:
-        grains: number of points, >= 1.
-        seeds: one for each sample.
-
-    Returns:
-        (batch, *shape) int32 labels in [0, grains); distances are periodic on a periodic grid. A grain smaller than
-        a cell may own none.
+    A Poisson-Voronoi tessellation with a seed for each sample; distances are periodic on a periodic grid. A grain
+    smaller than a cell may own none.
 
     Raises:
         InputError: for fewer than one grain.

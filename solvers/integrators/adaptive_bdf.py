@@ -143,7 +143,6 @@ class AdaptiveMultistep:
         return accepted
 
     def _undo(self, square: np.ndarray, slot: int) -> None:
-        """Cleans up after rejected steps."""
         self.diverged_now = bool((self._rejections == _GIVE_UP + 1).any())
         overflown = np.flatnonzero(~np.isfinite(square))
         if len(overflown):  # infinity times a weight of zero is NaN

@@ -55,7 +55,6 @@ class SemiImplicitEuler:
         self._inverse = (1.0 / (1.0 - step * linear)).to(dtype)
 
     def __call__(self, state: torch.Tensor) -> torch.Tensor:
-        """The state one step later."""
         return (state + self._h * self._nonlinear(state)) * self._inverse
 
 
@@ -68,7 +67,6 @@ class ETDRK2:
         self._decay, self._first, self._second = (c.to(dtype) for c in (decay, step * phi1, step * phi2))
 
     def __call__(self, state: torch.Tensor) -> torch.Tensor:
-        """The state one step later."""
         start = self._nonlinear(state)
         middle = self._decay * state + self._first * start
         return middle + self._second * (self._nonlinear(middle) - start)
@@ -88,7 +86,6 @@ class ETDRK4:
         self._weights = tuple((step * w).to(dtype) for w in weights)
 
     def __call__(self, state: torch.Tensor) -> torch.Tensor:
-        """The state one step later."""
         return self.after(state, self._nonlinear(state))
 
     def after(self, state: torch.Tensor, n1: torch.Tensor) -> torch.Tensor:

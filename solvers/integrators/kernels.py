@@ -27,17 +27,11 @@ REJECT = 1.5  # accepted up to this multiple of the step tolerance
 def multistep_weights(
     step: float, age1: float, age2: float
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
-    """Variable-step weights of order 3 for the step from t to t + step.
+    """Variable-step weights of order 3 for a step of size ``step``: e_j and a_j, three each, and b h.
 
-    Args:
-        step: step size h.
-        age1, age2: t - t_j of the second and third states of the history, positive and growing; the newest has age 0.
-            History that does not exist yet may be given huge, distinct ages: its weights vanish and the order falls by
-            one for each.
-
-    Returns:
-        extrapolation weights e_j and BDF weights a_j, three each, and b h, such that
-        u_new = sum a_j u_j + b h du/dt(t + h).
+    u_new = sum a_j u_j + b h du/dt(t + h). ``age1`` and ``age2`` are t - t_j of the second and third states of the
+    history, positive and growing; the newest has age 0. History that does not exist yet may be given huge, distinct
+    ages: its weights vanish and the order falls by one for each.
     """
     h2, h3 = step + age1, step + age2
     r12, r13, r23 = step / h2, step / h3, h2 / h3
@@ -252,8 +246,7 @@ def control(
 def interpolation_weights(
     times: np.ndarray, count: np.ndarray, newest: int, owners: np.ndarray, wanted: np.ndarray, weights: np.ndarray
 ) -> None:
-    """``weights`` (row, slot) of the polynomial through the last states (up to four) of ``owners`` (row,), at the
-    times ``wanted`` (row,)."""
+    """``weights`` (row, slot) of the polynomial through up to four last states of ``owners``, at ``wanted`` (row,)."""
     weights[:] = 0.0
     for k in range(len(owners)):
         nodes = min(count[owners[k]], SLOTS)

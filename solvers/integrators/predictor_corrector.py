@@ -56,19 +56,16 @@ class CompiledPasses:
         self._stabiliser = np.empty(batch, dtype=self._history.dtype)
 
     def stabilise(self, stabiliser: np.ndarray, change: np.ndarray | None = None) -> None:
-        """See :class:`Passes`."""
         self._stabiliser[:] = stabiliser
         if change is not None:
             kernels.restabilise(self._history, self._predictions, self._damping, change.astype(self._history.dtype))
 
     def predict(self, weights: np.ndarray, beta_h: np.ndarray, slot: int) -> torch.Tensor:
-        """See :class:`Passes`."""
         shared = (weights, beta_h, self._stiff, self._damping, self._stabiliser, slot)
         kernels.predict(self._history, self._predictions, self._known, *shared)
         return self._predicted[:, slot]
 
     def correct(self, explicit: torch.Tensor, beta_h: np.ndarray, slot: int) -> np.ndarray:
-        """See :class:`Passes`."""
         kernels.correct(
             self._history,
             self._predictions,
@@ -85,11 +82,9 @@ class CompiledPasses:
         return self._square
 
     def scale(self, attainable: float, slot: int, magnitude: np.ndarray) -> None:
-        """See :class:`Passes`."""
         kernels.scale(self._history, self._scale_weights, self._error_weights, attainable, slot, magnitude)
 
     def combine(self, owners: np.ndarray, weights: np.ndarray) -> torch.Tensor:
-        """See :class:`Passes`."""
         out = np.empty((len(owners), self._history.shape[2]), dtype=self._history.dtype)
         kernels.combine(self._history, owners, weights.astype(self._history.dtype), out)
         return torch.from_numpy(out)
@@ -109,7 +104,6 @@ class TorchPasses:
         self._predictions = predictions.view(shape)
 
     def stabilise(self, stabiliser: np.ndarray, change: np.ndarray | None = None) -> None:
-        """See :class:`Passes`."""
         if change is not None:
             moved = torch.from_numpy(change).to(self._rows)[:, None, None, None] * self._equation.damping
             self._terms.addcmul_(self._predictions, moved)
@@ -118,7 +112,6 @@ class TorchPasses:
         self._implicit = self._equation.stiff + self._held
 
     def predict(self, weights: np.ndarray, beta_h: np.ndarray, slot: int) -> torch.Tensor:
-        """See :class:`Passes`."""
         # sum a u and b h sum e Q over the history; a row of weights for each, as one product with all rows would be
         # twice the work.
         sums = torch.bmm(torch.from_numpy(weights).to(self._rows.device).view(-1, 1, SLOTS), self._rows)
@@ -129,7 +122,6 @@ class TorchPasses:
         return torch.div(past.add_(self._known), self._denominator, out=predicted)
 
     def correct(self, explicit: torch.Tensor, beta_h: np.ndarray, slot: int) -> np.ndarray:
-        """See :class:`Passes`."""
         predicted, corrected, terms = self._predictions[:, slot], self._states[:, slot], self._terms[:, slot]
         torch.addcmul(explicit, self._held, predicted, out=terms)
         share = torch.from_numpy(beta_h).to(self._rows.device)[:, None, None]
@@ -138,7 +130,6 @@ class TorchPasses:
         return square.double().cpu().numpy()
 
     def scale(self, attainable: float, slot: int, magnitude: np.ndarray) -> None:
-        """See :class:`Passes`."""
         square = self._states[:, slot].square()
         measured = (square @ self._equation.scale_weights).sum((1, 2))
         floor = attainable * (square @ self._equation.basis.weights).sum(-1)
@@ -146,6 +137,5 @@ class TorchPasses:
         magnitude[:] = np.where(np.isfinite(largest), largest, magnitude)
 
     def combine(self, owners: np.ndarray, weights: np.ndarray) -> torch.Tensor:
-        """See :class:`Passes`."""
         rows = self._states[torch.from_numpy(owners).to(self._rows.device)].flatten(2)
         return (torch.from_numpy(weights).to(rows)[:, None] @ rows)[:, 0]

@@ -47,7 +47,8 @@ def rollout(
 ) -> Iterator[States]:
     """Yields every sample's state at every one of its times, in the order in which they are reached.
 
-    Steps never depend on the requested times: states between steps are interpolated.
+    Steps never depend on the requested times: states between steps are interpolated. No states are yielded of a sample
+    after it has diverged.
 
     Args:
         equation: what to integrate, for the whole batch.
@@ -55,8 +56,6 @@ def rollout(
         times: (batch, time) non-decreasing, in the equation's own units.
         step_tolerance: see :class:`~solvers.integrators.AdaptiveMultistep`.
         after_step: called after each step (re-assignment of order parameters).
-
-    No states are yielded of a sample after it has diverged.
     """
     batch = len(times)
     samples = np.arange(batch)

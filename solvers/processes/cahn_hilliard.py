@@ -62,7 +62,6 @@ class CahnHilliard:
 
     @property
     def constant_mobility(self) -> bool:
-        """Whether M does not depend on c."""
         return not bool((torch.as_tensor(self.mobility_contrast) > 0).any())
 
     @property
@@ -84,14 +83,11 @@ class CahnHilliard:
         return self.well.from_scaled(states[:, 0])
 
     def free_energy(self, composition: torch.Tensor, gradient: torch.Tensor | None = None) -> torch.Tensor:
-        """Total free energy F[c] over the box.
+        """Total free energy F[c] over the box, (batch, ...), of the trigonometric interpolant of the composition.
 
         Args:
             composition: (batch, ..., *shape), on a grid of this box with any number of cells.
             gradient: (batch, ...) mean of |grad c|^2, where it is known already.
-
-        Returns:
-            (batch, ...) energies. The gradient term is spectral, hence exact for the trigonometric interpolant.
         """
         grid = self.grid
         shape = tuple(composition.shape[-grid.ndim :])
@@ -120,7 +116,6 @@ class CahnHilliard:
         return VariableMobilityEquation(basis, kappa, per_sample(self.mobility_contrast, batch, "contrast"))
 
     def take(self, samples: torch.Tensor) -> CahnHilliard:
-        """The problem of some samples of the batch (indices)."""
         return taken(self, samples)
 
 
@@ -167,7 +162,6 @@ class CahnHilliardEquation:
         self._minus_k2 = -basis.k2
 
     def select(self, keep: torch.Tensor) -> CahnHilliardEquation:
-        """The equation of the samples in ``keep`` (indices)."""
         return CahnHilliardEquation(self.basis, self.kappa[keep])
 
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -184,9 +178,9 @@ class CahnHilliardEquation:
     def stabiliser(self, largest: np.ndarray) -> np.ndarray:
         """The share s of damping k^2 u that is treated implicitly, from the largest u^2.
 
-        The explicit Jacobian is -k^2 (3 u^2 - 1), so 3/4 of its largest decay rate is held implicitly: the least
-        that keeps long steps stable. Early on that is negative, which makes the initial growth nearly exact. More
-        than that costs accuracy and, at interfaces, stability (docs/experiments.md, "stabilisation").
+        The explicit Jacobian is -k^2 (3 u^2 - 1), so 3/4 of its largest decay rate is held implicitly: the least that
+        keeps long steps stable; negative early on, which makes the initial growth nearly exact. More than that costs
+        accuracy and, at interfaces, stability (docs/experiments.md, "stabilisation").
         """
         return STABILISER_SHARE * (3.0 * largest - 1.0)
 
@@ -220,7 +214,6 @@ class VariableMobilityEquation:
         self._below_nyquist = basis.below_nyquist()
 
     def select(self, keep: torch.Tensor) -> VariableMobilityEquation:
-        """The equation of the samples in ``keep`` (indices)."""
         return VariableMobilityEquation(self.basis, self.kappa[keep], self.contrast[keep])
 
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -46,7 +46,6 @@ class DoubleWell:
 
     @property
     def half_width(self) -> float:
-        """Half the distance between the minima."""
         return 0.5 * (self.cb - self.ca)
 
     @property
@@ -55,13 +54,11 @@ class DoubleWell:
         return 4.0 * self.rho * self.half_width**2
 
     def to_scaled(self, composition: torch.Tensor) -> torch.Tensor:
-        """u = (c - centre) / half_width."""
         if self.centre == 0.0 and self.half_width == 1.0:
             return composition
         return (composition - self.centre) / self.half_width
 
     def from_scaled(self, scaled: torch.Tensor) -> torch.Tensor:
-        """c = centre + half_width u."""
         if self.centre == 0.0 and self.half_width == 1.0:
             return scaled
         return self.centre + self.half_width * scaled

@@ -58,18 +58,14 @@ class GrainGrowth:
         return states
 
     def from_scaled(self, states: torch.Tensor) -> torch.Tensor:
-        """Order parameters are in the equation's units."""
         return states
 
     def free_energy(self, order_parameters: torch.Tensor, gradient: torch.Tensor | None = None) -> torch.Tensor:
-        """Total free energy over the box.
+        """Total free energy over the box, (batch, ...).
 
         Args:
             order_parameters: (batch, ..., grain, *shape), on a grid of this box with any number of cells.
             gradient: (batch, ...) mean of sum_i |grad eta_i|^2, where it is known already.
-
-        Returns:
-            (batch, ...) energies.
         """
         grid = self.grid
         eta = order_parameters
@@ -98,7 +94,6 @@ class GrainGrowth:
         return GrainGrowthEquation(basis, self.reduced_kappa(batch), per_sample(self.gamma, batch, "gamma"))
 
     def take(self, samples: torch.Tensor) -> GrainGrowth:
-        """The problem of some samples of the batch (indices)."""
         return taken(self, samples)
 
 
@@ -135,7 +130,6 @@ class GrainGrowthEquation:
         self._decay = (2.0 * gamma - 1.0).clamp_min(2.0).numpy()
 
     def select(self, keep: torch.Tensor) -> GrainGrowthEquation:
-        """The equation of the samples in ``keep`` (indices)."""
         return GrainGrowthEquation(self.basis, self.kappa[keep], self.gamma[keep])
 
     def explicit(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

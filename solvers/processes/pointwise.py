@@ -31,13 +31,9 @@ def double_well_force(u: np.ndarray, largest: np.ndarray) -> None:
 
 @compiled_sums
 def grain_force(eta: np.ndarray, gamma: np.ndarray, phi: np.ndarray, largest: np.ndarray) -> None:
-    """eta (batch, grain, cell) becomes eta (1 - 2 gamma phi + (2 gamma - 1) eta^2).
+    """``eta`` (batch, grain, cell) becomes eta (1 - 2 gamma phi + (2 gamma - 1) eta^2), with ``phi`` (cell,) for work.
 
-    Args:
-        eta: changed in place.
-        gamma: (batch,).
-        phi: (cell,) work array.
-        largest: (batch,) filled with the largest phi = sum eta^2, NaN where any is.
+    ``largest`` (batch,) is filled with the largest phi = sum eta^2, NaN where any is; ``gamma`` is (batch,).
     """
     kind = phi.dtype.type
     one, two = kind(1.0), kind(2.0)

@@ -167,7 +167,6 @@ class BuildProblem(Protocol):
 
     def __call__(self, grid: Grid, parameters: Mapping[str, torch.Tensor], options: Options) -> Problem:
         """The problem of ``parameters``, name -> float64 (batch,), with further blocks of the file in ``options``."""
-        ...
 
 
 class SolveFrames(Protocol):
@@ -186,7 +185,6 @@ class SolveFrames(Protocol):
     ) -> Frames:
         """Frames at ``times``, (time,) or (batch, time); ``refine`` asks for that many refinements beyond the
         tolerance."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -275,7 +273,6 @@ class Process:
         return replace(info, low=low, high=high, default=0.5 * (low + high))
 
     def phase_values(self, options: Options) -> tuple[float, float]:
-        """Values of the field in its two phases."""
         return resolve(self.phases)(options) if self.phases is not None else self.appearance.limits
 
     def scale(self, options: Options) -> float:
@@ -301,7 +298,6 @@ def register_process(process: Process) -> Process:
 
 
 def all_parameter_names() -> tuple[str, ...]:
-    """Names of the parameters of all processes."""
     return tuple(dict.fromkeys(name for process in PROCESSES.values() for name in process.parameter_names))
 
 

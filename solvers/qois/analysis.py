@@ -33,7 +33,6 @@ class FrameAnalysis:
 
     @property
     def grid(self) -> Grid:
-        """The grid of the frames."""
         return self.problem.grid
 
     @property
@@ -79,8 +78,8 @@ def evaluate_qois(problem: Problem, frames: Frames) -> dict[str, torch.Tensor]:
 
     Args:
         problem: its parameters are numbers or (batch,).
-        frames: ``field`` (batch, time, y, x), ``free_energy`` (batch, time), and for grains ``grain_id`` or
-            None (then grains are found in phi, see :func:`solvers.grains.segmentation.label_grains`).
+        frames: ``field`` (batch, time, y, x), ``free_energy`` (batch, time), and for grains ``grain_id``, or None where
+            they are to be found in phi (:func:`solvers.grains.segmentation.label_grains`).
 
     Returns:
         name -> (batch, time) or (batch, time, n). Samples that are not finite come back as NaN.
@@ -94,12 +93,10 @@ def evaluate_qois(problem: Problem, frames: Frames) -> dict[str, torch.Tensor]:
 
 
 def free_energy(analysis: FrameAnalysis) -> torch.Tensor:
-    """Total free energy of the resolved solution."""
     return analysis.frames.free_energy
 
 
 def mean_field(analysis: FrameAnalysis) -> torch.Tensor:
-    """Spatial mean of the field."""
     return mean(analysis.field, analysis.grid)
 
 
@@ -109,12 +106,10 @@ def domain_size(analysis: FrameAnalysis) -> torch.Tensor:
 
 
 def interface_density(analysis: FrameAnalysis) -> torch.Tensor:
-    """Interface length per area from the gradient of a two-phase field."""
     return analysis.interface_density
 
 
 def domain_size_of_interfaces(analysis: FrameAnalysis) -> torch.Tensor:
-    """Domain size from the interface length."""
     return domain_size_interface(analysis.interface_density)
 
 
@@ -124,12 +119,10 @@ def structure_factor(analysis: FrameAnalysis) -> torch.Tensor:
 
 
 def grain_boundary_density(analysis: FrameAnalysis) -> torch.Tensor:
-    """Grain-boundary length per area."""
     return analysis.where_finite(boundary_density(analysis.grain_id, analysis.grid))
 
 
 def grain_count(analysis: FrameAnalysis) -> torch.Tensor:
-    """Number of grains."""
     return analysis.where_finite(count_of(analysis.grain_areas))
 
 

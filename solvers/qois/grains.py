@@ -1,8 +1,7 @@
 """Statistics of a polycrystal from a map of grain numbers: counts, areas, boundary length.
 
-A grain map ``grain_id`` holds, per cell, the number of the grain (or order parameter) that is largest there,
-and a negative number where there is none. Numbers may be any non-negative integers; they need not be
-consecutive.
+A grain map ``grain_id`` (..., y, x) holds, per cell, the number of the grain (or order parameter) that is largest
+there, any non-negative integer, and a negative number where there is none.
 """
 
 from __future__ import annotations
@@ -39,15 +38,10 @@ def _counts(maps: torch.Tensor, grains: int) -> torch.Tensor:
 
 
 def grain_areas(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Area of each grain: its cells times the area of a cell.
+    """Area of each grain, its cells times the area of a cell: (..., y, x) integers -> (..., grain) float64.
 
-    Args:
-        grain_id: (..., y, x) integers, negative where there is no grain.
-        grid: its grid.
-
-    Returns:
-        (..., grain) float64, length^2 (volume in 3-D); 0 for numbers that do not occur. ``grain`` runs to the
-        largest number found, and is at least 1.
+    Units are length^2 (length^3 in 3-D); 0 for numbers that do not occur. ``grain`` runs to the largest number found,
+    and is at least 1.
 
     Raises:
         InputError: if the map does not fit the grid or is not of integers.
@@ -69,8 +63,7 @@ def grain_count(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 
 def mean_grain_area(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Area covered by grains over the number of grains: (..., y, x) integers -> (...), length^2; NaN without
-    any.
+    """Area covered by grains over their number: (..., y, x) integers -> (...), length^2; NaN without any.
 
     Raises:
         InputError: if the map does not fit the grid or is not of integers.
@@ -81,13 +74,7 @@ def mean_grain_area(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
 def grain_area_quantile(grain_id: torch.Tensor, grid: Grid, levels: Sequence[float] = QUANTILE_LEVELS) -> torch.Tensor:
     """Quantiles of the grain areas, every grain counted once (number weighted), linearly interpolated.
 
-    Args:
-        grain_id: (..., y, x) integers, negative where there is no grain.
-        grid: its grid.
-        levels: quantile levels in [0, 1].
-
-    Returns:
-        (..., quantile) float64, length^2; NaN without any grain.
+    (..., y, x) integers -> (..., quantile) float64, length^2; NaN without any grain.
 
     Raises:
         InputError: if the map does not fit the grid or is not of integers.
@@ -118,20 +105,14 @@ def quantile_levels(_grid: Grid) -> torch.Tensor:
 
 
 def boundary_density(grain_id: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Grain-boundary length per area by Cauchy and Crofton's formula over four directions (2-D).
+    """Grain-boundary length per area by Cauchy and Crofton's formula: (..., y, x) integers -> (...) float64, 1/length.
 
-    s = (pi / 8) sum_d n_d / (N l_d), n_d the number of pairs of neighbouring cells along direction d (0, 45,
-    90, 135 degrees) that belong to different grains, N cells, l_d the distance of the neighbours: pi/2 times
-    the mean number of boundaries met per length of a random line. Exact on average over orientations; a
-    straight line is off by -5.2 to +2.7 % depending on its angle, a circle by less than 1 %. Ohser and
-    Muecklich, Statistical Analysis of Microstructures in Materials Science (2000), section 4.2.
-
-    Args:
-        grain_id: (..., y, x) integers; cells without a grain count as one more grain.
-        grid: its grid; across no-flux faces there are no neighbours.
-
-    Returns:
-        (...) float64, 1/length.
+    s = (pi / 8) sum_d n_d / (N l_d), n_d the number of pairs of neighbouring cells along direction d (0, 45, 90, 135
+    degrees) that belong to different grains, N cells, l_d the distance of the neighbours: pi/2 times the mean number of
+    boundaries met per length of a random line. Exact on average over orientations; a straight line is off by -5.2 to
+    +2.7 % depending on its angle, a circle by less than 1 %. Cells without a grain count as one more grain; across
+    no-flux faces there are no neighbours. Ohser and Muecklich, Statistical Analysis of Microstructures in Materials
+    Science (2000), section 4.2.
 
     Raises:
         InputError: for a 3-D grid, or if the map does not fit the grid.

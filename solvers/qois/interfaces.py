@@ -17,14 +17,11 @@ GRADIENT_PER_INTERFACE = 2 * math.sqrt(2) / 3
 
 
 def interface_density_of(gradient_square: torch.Tensor, width: Parameter) -> torch.Tensor:
-    """Interface length per area from <|grad u|^2>, u scaled to [-1, 1].
+    """Interface length per area (batch, ...), 1/length, from <|grad u|^2>, u scaled to [-1, 1].
 
     Args:
         gradient_square: (batch, ...), 1/length^2.
         width: sqrt(kappa/W), a number or (batch,), length.
-
-    Returns:
-        (batch, ...), 1/length.
     """
     return gradient_square * trailing(width, gradient_square) / GRADIENT_PER_INTERFACE
 
@@ -36,13 +33,12 @@ def interface_density(
     well_scale: Parameter = 1.0,
     half_width: Parameter = 1.0,
 ) -> torch.Tensor:
-    """Interface length per area of a Cahn-Hilliard field (area per volume in 3-D).
+    """Interface length per area of a Cahn-Hilliard field (area per volume in 3-D): (batch, ..., y, x) -> (batch, ...).
 
-    s = < |grad u|^2 > / (2 sqrt(2) / 3) * sqrt(kappa/W), u = (c - centre) / half_width: the squared gradient
-    integrated over the box, in units of what one equilibrium interface u = tanh(x / sqrt(2 kappa/W))
-    contributes per unit of its length. Exact for equilibrium profiles far apart; while phases still separate
-    it is an effective density that grows from nearly zero. Profile and integral: Cahn and Hilliard, J. Chem.
-    Phys. 28, 258 (1958), doi:10.1063/1.1744102.
+    s = < |grad u|^2 > / (2 sqrt(2) / 3) * sqrt(kappa/W) in 1/length, u = (c - centre) / half_width: the integrated
+    squared gradient in units of what one equilibrium interface u = tanh(x / sqrt(2 kappa/W)) contributes per length.
+    Exact for equilibrium profiles far apart; while phases still separate, an effective density that grows from nearly
+    zero. Cahn and Hilliard, J. Chem. Phys. 28, 258 (1958), doi:10.1063/1.1744102.
 
     Args:
         c: (batch, ..., y, x).
@@ -50,9 +46,6 @@ def interface_density(
         kappa: gradient-energy coefficient, a number or (batch,), length^2 times the unit of ``well_scale``.
         well_scale: W of mu = W (u^3 - u) - kappa lap u, a number or (batch,).
         half_width: half the distance between the two phases in the units of c, a number or (batch,).
-
-    Returns:
-        (batch, ...), 1/length.
 
     Raises:
         InputError: if the field does not fit the grid.
@@ -64,32 +57,22 @@ def interface_density(
 
 
 def domain_size_interface(density: torch.Tensor) -> torch.Tensor:
-    """Domain size L = 2 / (interface length per area): for lamellae, two interfaces per period, the period.
+    """Domain size L = 2 / (interface length per area), length; inf without any interface.
 
-    Args:
-        density: (...), 1/length, from :func:`interface_density`.
-
-    Returns:
-        (...), length; inf without any interface.
+    For lamellae, which have two interfaces per period, it is the period.
     """
     return 2 / density
 
 
 def mean_curvature(c: torch.Tensor, grid: Grid, centre: Parameter = 0.0, half_width: Parameter = 1.0) -> torch.Tensor:
-    """Mean absolute curvature of the interfaces, 1/R for a circle.
+    """Mean absolute curvature of the interfaces, (batch, ..., y, x) -> (batch, ...), 1/length; NaN for none.
 
-    H = int |div(grad u / |grad u|)| w dA / int w dA with w = |grad u| max(0, 1 - u^2)^2 and
-    u = (c - centre) / half_width: by the coarea formula the average of |curvature| along the level lines of
-    u, weighted towards u = 0. Spectral derivatives. In 3-D the sum of the two principal curvatures.
+    H = int |div(grad u / |grad u|)| w dA / int w dA with w = |grad u| max(0, 1 - u^2)^2, u = (c - centre) / half_width:
+    by the coarea formula the average of |curvature| along the level lines of u, weighted towards u = 0 (1/R for a
+    circle). Spectral derivatives. In 3-D the sum of the two principal curvatures.
 
     Args:
-        c: (batch, ..., y, x).
-        grid: its grid.
-        centre: composition midway between the phases, a number or (batch,).
-        half_width: half the distance between the phases, a number or (batch,).
-
-    Returns:
-        (batch, ...), 1/length; NaN where no interface is found.
+        centre, half_width: the middle between the phases and half their distance, numbers or (batch,).
 
     Raises:
         InputError: if the field does not fit the grid.

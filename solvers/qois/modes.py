@@ -1,10 +1,9 @@
 """Which Fourier modes a grid carries, how often each counts, and the shell of |k| each belongs to.
 
-A periodic box is described by its real FFT: the half spectrum, where a mode away from kx = 0 and Nyquist
-stands for itself and its complex conjugate. A no-flux box is described by the orthonormal cosine transform
-(DCT-II), whose coefficients are the Fourier modes of the evenly extended box (twice as long along every
-axis). Every spectral statistic of a no-flux field is therefore exactly that of the periodic field on the
-mirrored box.
+A periodic box is described by its real FFT: the half spectrum, where a mode away from kx = 0 and Nyquist stands for
+itself and its complex conjugate. A no-flux box is described by the orthonormal cosine transform (DCT-II), whose
+coefficients are the Fourier modes of the evenly extended box (twice as long along every axis), so its statistics are
+exactly those of the mirrored box.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ class ModeTable:
 
     Attributes:
         wavenumber: (mode,) float64, |k| in rad/length.
-        weight: (mode,) float64; ``weight * transform.abs()**2`` is the contribution of the mode, with its
-            mirror images, to the mean square of the field. Zero at k = 0.
-        shell: (mode,) int64, index into ``shell_wavenumber``; the k = 0 mode is put into shell 0 with weight
-            0.
+        weight: (mode,) float64, 0 at k = 0; ``weight * transform.abs()**2`` is what the mode, with its mirror images,
+            contributes to the mean square of the field.
+        shell: (mode,) int64, index into ``shell_wavenumber``; 0 for k = 0, whose weight is 0.
         shell_wavenumber: (K,) float64, centres of the shells: j * 2 pi / max(L), j = 1 ... K.
         shell_count: (K,) float64, number of wave vectors in each shell (of the extended box).
         area: area (volume) of the extended box, length**ndim.
@@ -54,9 +52,7 @@ def _axis_frequencies(grid: Grid) -> list[torch.Tensor]:
 
 
 def _shells(wavenumber: torch.Tensor, width: float) -> torch.Tensor:
-    """Shell of each mode: |k| / width rounded to the nearest integer (halves up, whatever the rounding
-    noise).
-    """
+    """Shell of each mode: |k| / width rounded to the nearest integer, halves up."""
     return torch.floor(wavenumber / width + 0.5 + 1e-9).to(torch.int64)
 
 
@@ -108,15 +104,7 @@ def _cosine_matrix(count: int, dtype: torch.dtype, device: torch.device) -> torc
 
 
 def squared_transform(field: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Squared modulus of the modes of ``mode_table(grid)``.
-
-    Args:
-        field: (frame, y, x), float32 or float64.
-        grid: the grid of the field.
-
-    Returns:
-        (frame, mode), same dtype.
-    """
+    """Squared modulus (frame, mode) of the modes of ``mode_table(grid)`` of a float field (frame, y, x), dtype kept."""
     axes = tuple(range(-grid.ndim, 0))
     if grid.boundary == "periodic":
         modes = torch.fft.rfftn(field, dim=axes)
@@ -149,11 +137,7 @@ def _shell_scale(grid: Grid) -> torch.Tensor:
 
 
 def spectral_sums(squared: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
-    """Moments of the power spectrum and its shell averages, in one product.
-
-    Args:
-        squared: (frame, mode) from :func:`squared_transform`.
-        grid: the grid.
+    """Moments of a power spectrum (frame, mode) from :func:`squared_transform` and its shell averages, in one product.
 
     Returns:
         moments (frame, 3): sums over k > 0 of P, |k| P and k^2 P, where P sums to the variance;

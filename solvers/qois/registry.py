@@ -47,7 +47,6 @@ class Limits(Protocol):
 
     def __call__(self, process: Process, grid: Grid, blocks: Options) -> tuple[float, float]:
         """Lowest and highest possible value; ``blocks`` are those of the sweep's file by name, such as ``initial``."""
-        ...
 
 
 @dataclass(frozen=True)

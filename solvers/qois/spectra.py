@@ -57,14 +57,7 @@ def chunks(frames: torch.Tensor, grid: Grid) -> Iterator[torch.Tensor]:
 
 
 def spectrum(field: torch.Tensor, grid: Grid) -> Spectrum:
-    """All quadratic statistics of a field at the price of one transform per frame.
-
-    Args:
-        field: (..., y, x).
-        grid: its grid.
-
-    Returns:
-        A :class:`Spectrum` with the field's leading axes.
+    """All quadratic statistics of a field (..., y, x) at the price of one transform per frame.
 
     Raises:
         InputError: if the field does not fit the grid.
@@ -95,18 +88,14 @@ def structure_factor_weights(grid: Grid) -> torch.Tensor:
 
 
 def structure_factor(c: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
-    """Structure factor, averaged over directions.
+    """Structure factor of a field (..., y, x), averaged over directions.
 
-    S(k) = A < |c_k|^2 > with c_k = (1/N) sum_x (c(x) - <c>) exp(-i k x), A the area of the box, N its cells,
-    the average over all wave vectors whose |k| rounds to k on shells of width 2 pi / max(L). It does not
-    depend on the size of the box; ``(S * structure_factor_weights(grid)).sum(-1)`` is the variance of c.
-    Beyond k = pi / dx the shells are the corners of the Brillouin zone. Per area this is the S(k, t) of Zhu,
-    Chen, Shen and Tikare, Phys. Rev. E 60, 3564 (1999), doi:10.1103/PhysRevE.60.3564, who count it per
-    lattice site.
-
-    Args:
-        c: (..., y, x), composition or any other field.
-        grid: its grid; for no-flux grids box and modes are those of the mirrored box.
+    S(k) = A < |c_k|^2 > with c_k = (1/N) sum_x (c(x) - <c>) exp(-i k x), A the area of the box, N its cells, the
+    average over all wave vectors whose |k| rounds to k on shells of width 2 pi / max(L); those of the mirrored box for
+    no-flux grids. It does not depend on the size of the box; ``(S * structure_factor_weights(grid)).sum(-1)`` is the
+    variance of c. Beyond k = pi / dx the shells are the corners of the Brillouin zone. Per area this is the S(k, t) of
+    Zhu, Chen, Shen and Tikare, Phys. Rev. E 60, 3564 (1999), doi:10.1103/PhysRevE.60.3564, who count it per lattice
+    site.
 
     Returns:
         k (K,) float64 in rad/length and S (..., K) in units of the field squared times length^ndim.
@@ -118,18 +107,10 @@ def structure_factor(c: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.T
 
 
 def domain_size(c: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Domain size L = 2 pi / <k>, <k> = sum |k| |c_k|^2 / sum |c_k|^2 over all wave vectors k > 0.
+    """Domain size L = 2 pi / <k>, <k> = sum |k| |c_k|^2 / sum |c_k|^2 over all k > 0: (..., y, x) -> (...), length.
 
-    The first moment of the unbinned spectrum; for a single cosine exactly its wavelength. Zhu, Chen, Shen and
-    Tikare, Phys. Rev. E 60, 3564 (1999), doi:10.1103/PhysRevE.60.3564 (characteristic length from the first
-    moment).
-
-    Args:
-        c: (..., y, x).
-        grid: its grid.
-
-    Returns:
-        (...) in length; NaN for a uniform field.
+    The first moment of the unbinned spectrum; for a single cosine exactly its wavelength, for a uniform field NaN. Zhu,
+    Chen, Shen and Tikare, Phys. Rev. E 60, 3564 (1999), doi:10.1103/PhysRevE.60.3564.
 
     Raises:
         InputError: if the field does not fit the grid.
@@ -143,15 +124,11 @@ def mean(field: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 
 def two_point_correlation(c: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two-point correlation, averaged over directions and normalised to 1 at r = 0.
+    """Two-point correlation of a field (..., y, x), averaged over directions and normalised to 1 at r = 0.
 
-    C(r) = < dc(x) dc(x + r) > / < dc^2 > with dc = c - <c>: the periodic autocorrelation (by FFT, never
-    zero-padded) averaged over the lattice vectors whose length rounds to r on shells one cell wide. Torquato,
-    Random Heterogeneous Materials (2002), section 2.2.
-
-    Args:
-        c: (..., y, x).
-        grid: its grid; no-flux fields are evenly extended first.
+    C(r) = < dc(x) dc(x + r) > / < dc^2 > with dc = c - <c>: the periodic autocorrelation (by FFT, never zero-padded;
+    no-flux fields are evenly extended first) averaged over the lattice vectors whose length rounds to r on shells one
+    cell wide. Torquato, Random Heterogeneous Materials (2002), section 2.2.
 
     Returns:
         r (R,) float64 in length, from 0 to half the shortest side of the (extended) box, and C (..., R),

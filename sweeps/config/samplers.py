@@ -19,7 +19,6 @@ class Draw(Protocol):
 
     def __call__(self, n: int, dims: int, seed: int) -> np.ndarray:
         """float64 (n, dims) in [0, 1]; the same for the same seed."""
-        ...
 
 
 @dataclass(frozen=True)

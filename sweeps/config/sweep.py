@@ -45,7 +45,6 @@ class GridConfig(StrictModel):
     boundary: Literal["periodic", "no_flux"] = "periodic"
 
     def build(self) -> Grid:
-        """The solver's grid."""
         return Grid(shape=self.shape, spacing=self.spacing, boundary=self.boundary)
 
 

@@ -62,16 +62,13 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """Stored with every sample."""
-        ...
 
     @property
     def device(self) -> str:
         """Where it computes: ``cpu`` or ``cuda...``."""
-        ...
 
     def answer(self, request: Request) -> Answer:
         """Evolve a batch; samples that diverge are NaN from there on."""
-        ...
 
 
 def named_bands(bands: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:

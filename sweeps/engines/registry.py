@@ -148,7 +148,6 @@ def unregister_engine(name: str) -> None:
 
 
 def engine_kind(config: SweepConfig) -> EngineKind:
-    """The kind of a sweep's engine."""
     return ENGINES.get(config.engine.kind)
 
 

@@ -46,7 +46,6 @@ class SolverEngine:
         )
 
     def answer(self, request: Request) -> Answer:
-        """See :class:`sweeps.engines.protocol.Engine`."""
         return answer_of(request, self.rollout(request.problem, request.initial, request.times))
 
 
@@ -59,7 +58,6 @@ def answer_of(request: Request, frames: Frames) -> Answer:
 
 
 def solver_engine(block: SolverBlock, name: str = "solver") -> SolverEngine:
-    """The solver of a block."""
     return SolverEngine(tolerance=block.tolerance, dtype=block.dtype, device=block.device, name=name)
 
 

@@ -171,7 +171,6 @@ def _investigate(job: _Job, future: Future) -> tuple[list[_Job], BatchOutcome | 
 
 
 def _without(task: BatchTask, rows: np.ndarray) -> BatchTask:
-    """A batch with some rows (bool) left out."""
     return replace(task, compute=task.compute & ~rows)
 
 

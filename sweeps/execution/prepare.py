@@ -185,7 +185,6 @@ def make_tasks(prepared: Prepared) -> list[BatchTask]:
 def batch_task(
     store: Store, plan: Plan, layout: Layout, number: int, compute: np.ndarray, reuse: tuple[Reuse, ...] = ()
 ) -> BatchTask:
-    """The task of one batch of a plan."""
     start, stop = map(int, layout.batches[number])
     return BatchTask(
         url=absolute(store.url),

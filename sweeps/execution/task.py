@@ -77,7 +77,6 @@ class BatchTask:
 
     @property
     def rows(self) -> int:
-        """Points of the batch."""
         return self.stop - self.start
 
 

@@ -71,7 +71,6 @@ def _compute_alone(batch: Filling, row: int, realization: int) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one short line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:ERROR_LENGTH]
 
@@ -120,7 +119,6 @@ _Sample = tuple[np.ndarray, np.ndarray, int]
 
 
 def _simulate_together(batch: Filling, samples: list[_Sample]) -> None:
-    """Integrate samples (points, their union of times, realization) as one batch."""
     task, layout = batch.task, batch.task.layout
     time_scale = process_named(task.config.process).time_scale
     first = np.array([points[0] for points, _, _ in samples])

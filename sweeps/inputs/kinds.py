@@ -37,7 +37,6 @@ class Kind:
     checker: str = ""
 
     def load(self) -> type[BaseModel]:
-        """The model."""
         model: type[BaseModel] = _imported(self.model)
         return model
 

@@ -89,7 +89,6 @@ class HasBlock(Named, Protocol):
     @property
     def block(self) -> Reference:
         """Its model, with a key ``kind`` that is its name."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,6 @@ class FactsSource(Protocol):
 
     def facts(self) -> Facts | None:
         """Of the sweep with the latest facts; None before the first."""
-        ...
 
 
 def draw(plugin: FactsSource, doc: Document) -> None:
@@ -70,7 +69,6 @@ class _Page:
         self.layout = column(self._head, name="phasetwin")
 
     def update(self) -> None:
-        """Take over the last facts."""
         facts = self._plugin.facts()
         if facts is None:
             return
@@ -129,7 +127,6 @@ def head(facts: Facts) -> str:
 
 
 def _square(state: str) -> str:
-    """The colour of a state on the map."""
     return f'<span style="color:{STATES[state]}">&#9632;</span>'
 
 
@@ -156,7 +153,6 @@ def _checks(checks: Facts | None) -> str:
 
 
 def failure_table(facts: Facts) -> Mapping[str, list[object]]:
-    """Columns of the table of failures."""
     rows = facts["failures"]
     return {
         "point": [r["point"] for r in rows],

@@ -35,7 +35,6 @@ def point_states(values: np.ndarray) -> np.ndarray:
 
 
 def count_states(state: np.ndarray) -> dict[str, int]:
-    """Points in each state, by name."""
     counts = np.bincount(state, minlength=len(STATUS_FLAGS))
     return {name: int(counts[number]) for name, number in STATUS_FLAGS.items()}
 
@@ -87,7 +86,6 @@ class Curves:
 
 
 def _without_nan(values: np.ndarray) -> list[float | None]:
-    """Numbers for JSON, which knows no NaN."""
     return [float(v) if np.isfinite(v) else None for v in values]
 
 

@@ -24,7 +24,6 @@ class SweepCollector:
         self.plugins: list[WatchPlugin] = []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Called by Prometheus's handler."""
         points = GaugeMetricFamily("phasetwin_points", "Points of a sweep in a state", labels=["sweep", "state"])
         rate = GaugeMetricFamily("phasetwin_points_per_second", "Points finished per second", labels=["sweep"])
         left = GaugeMetricFamily("phasetwin_seconds_left", "Seconds until all points are done", labels=["sweep"])

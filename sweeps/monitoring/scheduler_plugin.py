@@ -79,7 +79,6 @@ class WatchPlugin(SchedulerPlugin):
             self.workers_lost += 1
 
     def put(self, facts: Facts) -> None:
-        """Take over the facts of a driver's sweep."""
         self.sweeps[facts["store"]] = facts
         self.sweeps.move_to_end(facts["store"])
         while len(self.sweeps) > SWEEPS:

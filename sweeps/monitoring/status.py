@@ -112,7 +112,6 @@ def _trust(store: Store) -> Facts | None:
 
 
 def describe_status(found: Facts) -> str:
-    """The status as text for a terminal."""
     states = ", ".join(f"{count} {name}" for name, count in found["states"].items() if count)
     batches = found["batches"]
     lines = [
@@ -176,7 +175,6 @@ def check_store(url: str) -> list[Facts]:
 
 
 def describe_damage(bad: list[Facts]) -> str:
-    """What a check found, as text for a terminal."""
     if not bad:
         return "  every object was read and its checksum holds"
     lines = [f"  damaged: {item['object']}: {item['error']}" for item in bad]

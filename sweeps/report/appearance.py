@@ -15,7 +15,6 @@ OWN_QUANTITIES = frozenset(qoi.name for qoi in QUANTITIES)
 
 
 def appearance_of(process: str) -> Appearance:
-    """How a process is shown."""
     return PROCESSES[process].appearance if process in PROCESSES else Appearance(title=process.replace("_", " "))
 
 
@@ -25,7 +24,6 @@ def colour_limits(process: str, options: Mapping[str, Any]) -> tuple[float, floa
 
 
 def parameter_info(process: str, name: str) -> ParameterInfo:
-    """Symbol and label of a parameter."""
     known = PROCESSES[process].parameters if process in PROCESSES else ()
     plain = name.replace("_", " ")
     return next((p for p in known if p.name == name), ParameterInfo(name, plain, plain, label=plain))

@@ -47,7 +47,6 @@ def _sample(points: np.ndarray, most: int = 4096) -> np.ndarray:
 
 
 def drawn_points(data: SweepData) -> np.ndarray:
-    """The points a scatter plot shows."""
     return _sample(np.arange(data.points))
 
 

@@ -50,27 +50,22 @@ class SweepData:
 
     @property
     def process(self) -> str:
-        """Its name."""
         return str(self.config.get("process", "cahn_hilliard"))
 
     @property
     def appearance(self) -> Appearance:
-        """How its process is shown."""
         return appearance_of(self.process)
 
     @property
     def name(self) -> str:
-        """The sweep's name."""
         return str(self.config.get("name", self.dataset.attrs.get("title", "sweep")))
 
     @property
     def points(self) -> int:
-        """Number of parameter points."""
         return int(self.dataset.sizes["point"])
 
     @property
     def realizations(self) -> int:
-        """Number of random starts of each point."""
         return int(self.dataset.sizes["realization"])
 
     @cached_property
@@ -140,7 +135,6 @@ class SweepData:
 
     @property
     def passed(self) -> int:
-        """Of them, those that passed."""
         return int((self.point_flags == 1).sum())
 
     @property
@@ -175,11 +169,9 @@ class SweepData:
         return {n: d for n, d in found.items() if d[:3] == ("point", "realization", "time") and n not in ends}
 
     def has_band(self, name: str) -> bool:
-        """Whether the engine gave a band of a quantity."""
         return all(self.has(name + suffix) for suffix in BAND)
 
     def has(self, name: str) -> bool:
-        """Whether the store holds a variable."""
         return name in self.dataset.data_vars
 
     def label(self, name: str) -> str:
@@ -187,7 +179,6 @@ class SweepData:
         return f"{self.long_name(name)}{self.units(name)}"
 
     def long_name(self, name: str) -> str:
-        """A few words for a variable."""
         return str(self.dataset[name].attrs.get("long_name", name.replace("_", " ")))
 
     def axis_label(self, name: str) -> str:
@@ -200,7 +191,6 @@ class SweepData:
         return f"{parameter_info(self.process, name).axis_label}{self.units(name)}"
 
     def symbol(self, name: str) -> str:
-        """How a parameter is written in labels."""
         return parameter_info(self.process, name).symbol
 
     def units(self, name: str) -> str:

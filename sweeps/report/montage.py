@@ -32,7 +32,6 @@ class Tiles:
 
 
 def field_times(data: SweepData) -> np.ndarray:
-    """Times at which fields are kept."""
     dim = data.dataset["field"].dims[2]
     return np.asarray(data.dataset[dim].values, dtype=float)
 
@@ -69,7 +68,6 @@ def _grid_tiles(data: SweepData, times: np.ndarray) -> Tiles:
 
 
 def montage(data: SweepData, tiles: Tiles) -> Figure:
-    """The table of pictures."""
     shape = data.dataset["field"].shape[-2:]
     columns, rows = len(tiles.column_labels), len(tiles.row_labels)
     tile = min(1.75, (style.WIDTH - 1.6) / max(columns, 4))

@@ -33,7 +33,6 @@ def sweep_page(data: SweepData) -> Page:
 
 
 def summary(data: SweepData) -> str:
-    """The sweep in one sentence."""
     if data.is_grid and data.varied:
         counts = [f"{len(np.unique(data.parameters[n]))} values of {n.replace('_', ' ')}" for n in data.varied]
         design = f"{data.points} points, {' by '.join(counts)}"

@@ -72,7 +72,6 @@ class Picture:
 
     @property
     def suffix(self) -> str:
-        """``png`` or ``gif``."""
         return "png" if isinstance(self.content, Figure) else "gif"
 
     @property

@@ -167,7 +167,6 @@ def _box_notes(data: SweepData, points: list[int]) -> list[str]:
 
 
 def microstructures(data: SweepData) -> Section | None:
-    """Microstructures, where fields are kept."""
     if not data.has("field") or not data.usable[:, 0].any():
         return None
     tiles = montage.choose_tiles(data)

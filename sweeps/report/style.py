@@ -55,7 +55,6 @@ def tidy(axes: Axes, frame: bool = False) -> Axes:
 
 
 def text_style(**extra: Any) -> dict[str, Any]:
-    """Keyword arguments of figure text."""
     return {"fontsize": FONT, "color": INK, **extra}
 
 

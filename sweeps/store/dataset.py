@@ -110,12 +110,10 @@ class FinishedSamples:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The sweep's resolved configuration, as in its YAML file."""
         return self.store.config
 
     @property
     def process(self) -> str:
-        """Name of the process."""
         return str(self.config["process"])
 
     @property

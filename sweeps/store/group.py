@@ -45,7 +45,6 @@ class PointGroup:
 
     @property
     def attributes(self) -> Attributes:
-        """Of the group."""
         return self.group.attrs
 
     @property
@@ -83,7 +82,6 @@ class PointGroup:
         return StatusTable(self)
 
     def create_variables(self, variables: Mapping[str, Variable], sizes: Mapping[str, int]) -> None:
-        """Create empty arrays."""
         for name, variable in variables.items():
             self.group.create_array(
                 name,
@@ -151,7 +149,6 @@ def object_shape(array: Array) -> tuple[int, ...]:
 
 
 def dimension_names(array: Array) -> tuple[str, ...]:
-    """Names of an array's axes."""
     return tuple(getattr(array.metadata, "dimension_names", None) or ())
 
 

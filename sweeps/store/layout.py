@@ -90,7 +90,6 @@ class Layout:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Length of every dimension."""
         sizes = {"point": self.points, "realization": self.realizations, "time": len(self.times)}
         sizes.update(self.extra)
         if len(self.field_index):
@@ -185,7 +184,6 @@ def _of_samples(
 
 
 def layout_of(plan: Plan) -> Layout:
-    """The layout of a plan's new store."""
     config = plan.config
     return Layout(
         process=config.process,

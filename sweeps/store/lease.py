@@ -39,11 +39,9 @@ class LeaseObject(Protocol):
 
     def read(self) -> tuple[Lease | None, Version]:
         """The lease and its version; None where there is none or it cannot be understood."""
-        ...
 
     def write(self, lease: Lease, version: Version) -> Version:
         """Replace the version last read (None: nothing was there); the new version, None if another was faster."""
-        ...
 
 
 class _S3Lease:
@@ -105,7 +103,6 @@ class _FsspecLease:
 
 
 def lease_object(url: str) -> LeaseObject:
-    """The lease beside a store."""
     return _S3Lease(url) if is_s3(url) else _FsspecLease(url)
 
 
@@ -144,7 +141,6 @@ class LeaseHold:
             raise InputError(f"the store was lost: {why}; the same command goes on")
 
     def beat(self) -> None:
-        """Renew the lease."""
         # A missed beat is made up for by the next.
         with contextlib.suppress(OSError):
             version = self._object.write({**self._mine, "heartbeat": time.time()}, self._version)

@@ -163,7 +163,6 @@ def write_object(objects: Objects, path: str, content: bytes) -> None:
 
 
 def remove_object(objects: Objects, path: str) -> None:
-    """Delete an object."""
     sync(objects.delete(path))
 
 

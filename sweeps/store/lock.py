@@ -33,11 +33,9 @@ class Hold(Protocol):
 
     def publish(self, facts: Lease) -> None:
         """Add facts to what :func:`lock_holder` returns elsewhere."""
-        ...
 
     def check(self) -> None:
         """Raises InputError if the store is no longer held."""
-        ...
 
 
 @contextlib.contextmanager

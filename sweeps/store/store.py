@@ -104,7 +104,6 @@ class Store(PointGroup):
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
         return json.loads(str(self.attributes["config"]))
 
     @cached_property
