@@ -15,11 +15,8 @@ from typing import IO, Any
 def replacing(path: Path, shared: bool = False) -> Iterator[IO[bytes]]:
     """A file open to be written that takes the place of ``path`` when the block ends; makes the folder.
 
-    It is on disk under a temporary name until then, and removed where the block raises.
-
-    Args:
-        path: of the file.
-        shared: several processes may write it at once, each under a temporary name of its own.
+    It is on disk under a temporary name until then, one for each process if ``shared``, and removed where the block
+    raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")

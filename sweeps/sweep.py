@@ -18,22 +18,14 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """A parameter sweep.
-
-    Args:
-        config: the resolved configuration.
-    """
+    """A parameter sweep, from its resolved configuration."""
 
     def __init__(self, config: SweepConfig) -> None:
         self.config = config
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
-        """Read a sweep file.
-
-        Args:
-            path: of the YAML file.
-            overrides: ``key.path=value`` texts, each replacing one value of the file.
+        """Read a sweep file; ``overrides`` are ``key.path=value`` texts, each replacing one value of the file.
 
         Raises:
             InputError: naming file, line and key, what was found and what is allowed.
@@ -77,10 +69,7 @@ class Sweep:
     def verify(self, client: Client | None = None, progress: bool = True, count: int | None = None) -> RunResult:
         """Solve a few points again to a twentieth of the tolerance and store how far off they were.
 
-        Args:
-            client: as in :meth:`run`.
-            progress: as in :meth:`run`.
-            count: how many points; None takes ``verify.count``.
+        ``client`` and ``progress`` are as in :meth:`run`; ``count`` is how many points, by default ``verify.count``.
 
         Raises:
             InputError: if there is no store of this sweep, or nothing in it is done.

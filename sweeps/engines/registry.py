@@ -45,11 +45,7 @@ class EngineBlock(StrictModel):
         return data
 
     def model_fingerprint(self) -> str:
-        """Hash of all of a model that decides numbers, bands and trust; empty where there is none.
-
-        Raises:
-            InputError: for a model that is not there.
-        """
+        """Hash of what of a model decides numbers, bands and trust; raises InputError where it is lost."""
         return ""
 
     def weights_sha256(self) -> str:
@@ -155,11 +151,7 @@ AnyEngineBlock = Annotated[EngineBlock, BlockOf(ENGINES)]
 
 
 def build_engine(config: SweepConfig) -> Engine:
-    """The engine of a sweep.
-
-    Raises:
-        InputError: see :func:`check_engine`.
-    """
+    """The engine of a sweep; raises InputError for a device that is not there."""
     check_device(config.engine)
     engine: Engine = resolve(engine_kind(config).build)(config)
     return engine

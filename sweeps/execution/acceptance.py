@@ -35,12 +35,7 @@ class SpotCheckResult:
 
 
 def by_tolerance(tolerance: float, errors: dict[str, np.ndarray]) -> SpotCheckResult:
-    """Of the solver: is the error within its tolerance?
-
-    Args:
-        tolerance: of the engine.
-        errors: name -> (point, realization, ...), see :func:`relative_error`.
-    """
+    """Of the solver: is the error within its tolerance? ``errors`` are name -> (point, realization, ...)."""
     # Without fields the tolerance is judged by some quantities; counts and quantiles of few grains jump by more than
     # any tolerance.
     judged = ["field"] if "field" in errors else [name for name in errors if name in QOIS and QOIS[name].judged]
@@ -56,10 +51,8 @@ def by_bands(inside: dict[str, np.ndarray]) -> SpotCheckResult:
     """Of a learned engine: is the reference inside the bands?
 
     A point passes by the values of all its realizations together, for bands are promised for a share of them.
-
-    Args:
-        inside: QoI -> (point, realization), see :func:`share_inside`; NaN where not solved, and for quantities
-            without bands, which are not judged.
+    ``inside`` is QoI -> (point, realization), see :func:`share_inside`; NaN where not solved, and for quantities
+    without bands, which are not judged.
     """
     named = [name for name in inside if name in QOIS and QOIS[name].judged_by_bands]
     judged = [name for name in named if np.isfinite(inside[name]).any()] or named
@@ -83,12 +76,10 @@ def share_inside(low: np.ndarray, high: np.ndarray, truth: np.ndarray) -> np.nda
 
 
 def relative_error(name: str, value: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """How far a variable is off.
+    """How far a variable is off, as a relative L2 error.
 
-    Fields: relative L2 error at each time, (realization, time, y, x) -> (realization, time). QoIs: relative
-    L2 error over times and the axis after them, (realization, time[, k]) -> (realization,). The mean of a
-    field may
-    be zero: below 1 it is compared absolutely.
+    Fields: at each time, (realization, time, y, x) -> (realization, time). QoIs: over times and the axis after them,
+    (realization, time[, k]) -> (realization,). The mean of a field may be zero: below 1 it is compared absolutely.
     """
     axes = (-2, -1) if name == "field" else tuple(range(1, value.ndim))
     off = np.sqrt(np.mean((value.astype(np.float64) - reference) ** 2, axis=axes))

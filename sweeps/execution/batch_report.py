@@ -9,17 +9,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """The report of one batch, its shard being on disk.
+    """The report of one batch, its shard being on disk: a few numbers, never fields.
 
     Attributes:
-        number: of the batch.
         start, stop: its rows in storage order.
         computed: bool (row,), rows computed or copied now; the others were left as they were.
         status: int8 (row, realization), see ``layout.STATUS_FLAGS``.
         errors: (row, realization) -> one line: what went wrong, or why a model is not to be trusted there.
         wall_s: seconds the worker spent.
-        engine: name of the engine.
-        engine_of: (row, realization) -> name of the engine, where it is another one.
+        engine_of: (row, realization) -> name of the engine, where it is not ``engine``.
         reused: how many of the rows were copied from another store.
     """
 

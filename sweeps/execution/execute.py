@@ -37,18 +37,16 @@ def run_batches(
     compute: Callable[[BatchTask], BatchOutcome] = compute_batch,
     probe: Callable[[BatchTask], None] = probe_batch,
 ) -> None:
-    """Compute batches and hand each report to ``record`` as soon as its shard is on disk.
+    """Compute batches and hand each report to ``record``, in this thread, as soon as its shard is on disk.
 
-    A batch that kills its workers is taken apart: each of its trajectories is tried alone, those that kill again are
-    reported as failed, and the rest of the batch is computed without them.
+    A batch that kills its workers is taken apart: each of its trajectories is tried alone (``probe``), those that kill
+    again are reported as failed, and the rest of the batch is computed without them.
 
     Args:
         client: of the cluster.
-        tasks: what to do; may be a generator, consumed as slots come free.
+        tasks: may be a generator, consumed as slots come free.
         name: of the sweep, first word of the tasks' names.
-        record: called in this thread, once for each batch.
-        compute: runs on the workers.
-        probe: runs on the workers, for the trajectories of a batch that kills them.
+        record, compute, probe: see above; the latter two run on the workers.
 
     Raises:
         InputError: if the store cannot be written, or the scheduler goes away. What is recorded stays.
@@ -93,11 +91,7 @@ LOST = "cluster: the connection to the Dask scheduler was lost; the same command
 
 @contextlib.contextmanager
 def scheduler_needed() -> Iterator[None]:
-    """What Dask raises where its scheduler goes away, in one line.
-
-    Raises:
-        InputError: saying so.
-    """
+    """Raises InputError for what Dask raises where its scheduler goes away."""
     try:
         yield
     except (CancelledError, TimeoutError, ConnectionError):
@@ -216,11 +210,7 @@ class _Slots:
 
 
 def _outcome(future: Future, task: BatchTask) -> BatchOutcome:
-    """What became of a task; a lost batch is reported as failed, with the reason.
-
-    Raises:
-        InputError: where going on makes no sense.
-    """
+    """What became of a task; a lost batch is reported as failed. Raises InputError where going on makes no sense."""
     if future.status == "finished":
         return future.result()
     if future.status in ("cancelled", "lost"):

@@ -45,14 +45,10 @@ class Prepared:
 def prepare(url: str, plan: Plan, check: bool = True) -> Prepared:
     """Create the store, or open it and find out what is left to compute. The caller holds the lock.
 
-    Args:
-        url: of the store.
-        plan: of the sweep.
-        check: read all that is there and compare checksums; what is damaged is then computed again.
+    With ``check`` all that is there is read and compared with its checksums; what is damaged is then computed again.
 
     Raises:
-        InputError: for a store of another sweep or layout, or something else at that place; nothing is
-            changed.
+        InputError: for a store of another sweep or layout, or something else at that place; nothing is changed.
     """
     damage: list[Damage] = []
     try:
@@ -209,11 +205,7 @@ class _Source:
 
 
 def _sources(urls: Sequence[str], prepared: Prepared) -> list[_Source]:
-    """Where the plan's points are in other stores.
-
-    Raises:
-        InputError: if one of them is not a store.
-    """
+    """Where the plan's points are in other stores; raises InputError if one of them is not a store."""
     found = []
     for url in urls:
         source = Store.open(url)

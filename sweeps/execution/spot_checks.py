@@ -32,24 +32,18 @@ RunTasks = Callable[[Sequence[BatchTask], Callable[[BatchOutcome], None]], None]
 
 @dataclass(frozen=True)
 class Checks:
-    """What the spot checks of a run came to.
-
-    Attributes:
-        missed: one line for each checked point whose tolerance was missed or whose bands were wrong.
-        unsolved: one line for each check without a solution, so that nothing is known of its point.
-    """
+    """The spot checks of a run: a line for each point that missed, and for each check without a solution."""
 
     missed: tuple[str, ...] = ()
     unsolved: tuple[str, ...] = ()
 
 
 def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = None) -> Checks:
-    """Check points; what an interrupted check already solved is not solved again.
+    """Check ``count`` points, or ``verify.count``; what an interrupted check already solved is not solved again.
 
     Args:
         prepared: the store, locked by the caller.
         run_tasks: computes batches and reports each.
-        count: how many points; None takes ``verify.count``.
 
     Raises:
         InputError: if the store cannot be written.
@@ -214,10 +208,6 @@ def _write_verification(
 
 
 def check_something_done(prepared: Prepared) -> None:
-    """Refuse to verify a store without results.
-
-    Raises:
-        InputError: saying what to do.
-    """
+    """Raises InputError for a store without results."""
     if not prepared.store.table.usable.any():
         raise InputError(f"{prepared.store.url}: nothing in it is done yet; run the sweep first")

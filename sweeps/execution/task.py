@@ -36,20 +36,13 @@ class BatchTask:
     """All a worker needs for one batch; small and picklable.
 
     Attributes:
-        url: the store.
-        config: the resolved configuration.
-        layout: of the store.
-        number: of the batch.
         start, stop: its rows in storage order.
         parameters: name -> float64 (row,).
         rollout: int64 (row,), equal where a trajectory is shared.
-        compute: bool (row,), rows to compute; rows neither here nor in ``reuse`` stay as they are in the
-            store.
-        reuse: rows to copy.
+        compute: bool (row,), rows to compute; rows neither here nor in ``reuse`` stay as they are in the store.
         group: sub-group of the store to write to.
         reference: compute with the reference solver instead of the configured engine.
-        environment: what a worker must be like, see :mod:`sweeps.execution.worker_environment`; empty for not to be
-            checked.
+        environment: what a worker must be like (:mod:`sweeps.execution.worker_environment`); empty for no check.
         extensions: see :func:`sweeps.execution.extensions.packed_extensions`; empty where nothing was registered.
     """
 
@@ -88,9 +81,10 @@ def _unpacked(extensions: bytes, values: bytes) -> BatchTask:
 def compute_batch(task: BatchTask) -> BatchOutcome:
     """Compute a batch, write its shard, report. Doing it twice writes the same numbers.
 
+    What goes wrong with single points is reported, not raised.
+
     Raises:
-        InputError: if the store cannot be written. What goes wrong with single points is reported, not
-            raised.
+        InputError: if the store cannot be written.
     """
     started = time.perf_counter()
     check_here(task.environment, task.config.engine)
@@ -128,11 +122,7 @@ def probe_batch(task: BatchTask) -> None:
 
 
 def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:
-    """Fill in rows that need no computing; what cannot be read after all is computed.
-
-    Returns:
-        bool (row,) rows to compute, and bool (row,) rows copied from other stores.
-    """
+    """Fill in rows that need no computing; which are left to compute, and which were copied from other stores."""
     task = batch.task
     compute, copied = task.compute.copy(), np.zeros(task.rows, dtype=bool)
     for reuse in task.reuse:

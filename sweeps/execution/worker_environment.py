@@ -49,11 +49,7 @@ def source_hash() -> str:
 
 
 def environment(engine: EngineBlock) -> dict[str, str]:
-    """What must be the same everywhere: the program, and the model of a learned engine.
-
-    Args:
-        engine: block of the configuration.
-    """
+    """What must be the same everywhere: the program, and the model of a learned engine."""
     return {**program(), "weights": _fingerprint(engine)}
 
 
@@ -105,10 +101,6 @@ def _same_as(expected: tuple[tuple[str, str], ...], engine: EngineBlock) -> None
 
 
 def check_here(expected: tuple[tuple[str, str], ...], engine: EngineBlock) -> None:
-    """On a worker, once in each process: workers may join after the driver looked.
-
-    Raises:
-        InputError: if this process differs from the driver's.
-    """
+    """On a worker, which may have joined after the driver looked: raises InputError, once a process, if it differs."""
     if expected:
         _same_as(expected, engine)

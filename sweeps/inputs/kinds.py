@@ -27,8 +27,8 @@ class Kind:
         name: what `phasetwin schema NAME` calls it.
         model: ``module:Class`` of its pydantic model, imported when it is needed.
         marker: a key that only files of this kind have.
-        checker: ``module:function`` that checks what the model alone cannot and says in a few words what the file is;
-            it gets the model and the :class:`~sweeps.inputs.yaml_source.Source`. Empty for none.
+        checker: ``module:function`` that gets the model and the :class:`~sweeps.inputs.yaml_source.Source`, checks what
+            the model alone cannot and returns what the file is, in a few words. Empty for none.
     """
 
     name: str
@@ -41,11 +41,7 @@ class Kind:
         return model
 
     def describe(self, config: BaseModel, source: Source) -> str:
-        """What a file is, in a few words.
-
-        Raises:
-            InputError: for what only the checker finds.
-        """
+        """What a file is, in a few words; raises InputError for what only the checker finds."""
         return str(_imported(self.checker)(config, source)) if self.checker else self.name
 
 
@@ -73,11 +69,7 @@ def kind_of(data: Any) -> Kind:
 
 
 def json_schema(name: str = "sweep") -> dict[str, Any]:
-    """JSON Schema of a kind of file, for editors.
-
-    Raises:
-        InputError: for a kind that does not exist.
-    """
+    """JSON Schema of a kind of file, for editors; raises InputError for a kind that does not exist."""
     if name not in _KINDS:
         raise InputError(f"schema: found {name!r}, allowed {', '.join(_KINDS)}{suggestion(name, _KINDS)}")
     schema = _KINDS[name].load().model_json_schema()

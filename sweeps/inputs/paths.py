@@ -18,11 +18,7 @@ REMOTE = ("file", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "ht
 
 
 def check_address(url: str) -> None:
-    """Refuse an address of another kind than those in :data:`REMOTE`.
-
-    Raises:
-        InputError: naming the kind and what is allowed.
-    """
+    """Raises InputError for an address of another kind than those in :data:`REMOTE`."""
     found, separator, _ = str(url).partition("://")
     if "::" in str(url):
         raise InputError(f"{url}: found a chain of addresses, allowed a single one")
@@ -85,12 +81,8 @@ def content_hash(path: str) -> str:
 def occupied(path: Path, begun: str) -> bool:
     """Whether something is at a place where a folder is to be made.
 
-    The first file of such a folder, which a killed writer left under its temporary name, is nothing: what was begun
-    there may begin again.
-
-    Args:
-        path: of the folder.
-        begun: regular expression of that temporary name.
+    The first file of such a folder, which a killed writer left under its temporary name (the regular expression
+    ``begun``), is nothing: what was begun there may begin again.
     """
     if not path.exists():
         return False

@@ -34,7 +34,6 @@ class Source:
 
     Attributes:
         label: the file, as the user named it.
-        data: mappings, lists and scalars.
         lines: key path -> line, from 1.
         overrides: key path -> the ``--set`` key that gave it.
         base: folder that relative paths in the file start from.
@@ -71,11 +70,7 @@ def load_yaml(path: str | Path, model: type[ModelT], overrides: Sequence[str] = 
 
 
 def check(source: Source, model: type[ModelT]) -> ModelT:
-    """Build the model from data that was read.
-
-    Raises:
-        InputError: the first mistake, in one line.
-    """
+    """Build the model from data that was read; raises InputError with the first mistake, in one line."""
     if not isinstance(source.data, Mapping):
         raise InputError(f"{source.label}:1: found {_kind(source.data)}, allowed a mapping of keys to values")
     try:
@@ -211,8 +206,7 @@ def apply_override(source: Source, override: str) -> None:
     """Apply one ``key.path=value`` to what was read.
 
     Raises:
-        InputError: ``--set KEY: ...`` for a missing ``=``, a value that is not YAML, or a list index that
-            is out of range.
+        InputError: ``--set KEY: ...`` for a missing ``=``, a value that is not YAML, or a list index out of range.
     """
     name, equals, text = override.partition("=")
     name = name.strip()

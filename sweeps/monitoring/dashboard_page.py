@@ -42,12 +42,7 @@ class FactsSource(Protocol):
 
 
 def draw(plugin: FactsSource, doc: Document) -> None:
-    """Fill a Bokeh document, and keep it up to date.
-
-    Args:
-        plugin: asked for the facts once a second.
-        doc: the document.
-    """
+    """Fill a Bokeh document, and bring it up to date once a second."""
     doc.title = "phasetwin"
     page = _Page(plugin)
     page.update()

@@ -40,12 +40,7 @@ def count_states(state: np.ndarray) -> dict[str, int]:
 
 
 def parameter_map(parameters: Mapping[str, np.ndarray], state: np.ndarray) -> Facts:
-    """Where every point is, and how far: ``axes`` (two names, or one), ``x``, ``y``, ``state``, each a list.
-
-    Args:
-        parameters: name -> (point,).
-        state: int8 (point,).
-    """
+    """Where every point is, and how far: ``axes`` (two names, or one), ``x``, ``y``, ``state``, each a list."""
     varied = [name for name, values in parameters.items() if len(np.unique(values)) > 1][:2] or [*parameters][:1]
     every = -(-len(state) // MAP_POINTS)
     shown = slice(None, None, every)
@@ -101,10 +96,8 @@ def failure_facts(
 ) -> list[Facts]:
     """Point, realization, parameters, status and error of the first samples that failed or diverged.
 
-    Args:
-        status, errors: (point, realization).
-        design_index: (point,), row of the design.
-        parameters: name -> (point,).
+    ``status`` and ``errors`` are (point, realization); ``design_index``, row of the design, and each parameter
+    (point,).
     """
     names = {number: name for name, number in STATUS_FLAGS.items()}
     return [

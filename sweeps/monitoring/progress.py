@@ -49,16 +49,9 @@ def lines_on_stderr(show: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def point_progress(name: str, total: int, done: int, show: bool = True) -> Iterator[Advance]:
-    """Count finished points.
+    """Yields a function to call with the number of points just finished; ``done`` of ``total`` were so before.
 
-    Args:
-        name: of the sweep.
-        total: points of the sweep.
-        done: points finished before; the rate counts only what is finished now.
-        show: False for silence.
-
-    Yields:
-        A function to call with the number of points just finished.
+    The rate counts only what is finished now. Shows nothing without ``show``.
     """
     if not show:
         yield lambda points: None  # noqa: ARG005

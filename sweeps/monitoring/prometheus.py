@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 
 class SweepCollector:
-    """Gauges of all sweeps on the schedulers of a process: Prometheus allows one gauge of each name in a process.
-
-    Attributes:
-        plugins: see :class:`sweeps.monitoring.scheduler_plugin.WatchPlugin`; one for each scheduler.
-    """
+    """Gauges of all sweeps on the schedulers of a process: Prometheus allows one gauge of each name in a process."""
 
     def __init__(self) -> None:
         self.plugins: list[WatchPlugin] = []

@@ -26,21 +26,16 @@ REASONS_LISTED, REASONS_SHOWN = 100, 5
 
 
 def status(url: str) -> Facts:
-    """Counts, failures, times.
-
-    Args:
-        url: of the store.
+    """Counts, failures, times of a store, fit for JSON.
 
     Returns:
-        A dictionary fit for JSON: ``name``, ``store``, ``config_hash``, ``points``, ``realizations``,
-            ``states``
-        (points in each state), ``batches`` (total, done), ``failures`` (point, realization, parameters,
-        status, error), ``failure_count``, ``computing_s`` (summed over workers), ``wall_time_s``,
-        ``samples_per_core_s``, ``running`` (who writes to it now, or None), ``phase``, ``rate_points_per_s``,
-        ``seconds_left`` (of that run, None otherwise), ``map`` (axes, every, x, y, state), ``curves`` (time, rows and
-        some quantities), ``verification`` (points, within, judged_by; or None), ``trust`` (samples, trusted, reasons,
-        largest_mass_drift, energy_rises; or None without a learned engine), ``engine_choice`` (with ``engine: auto``:
-        what was chosen and why), ``history``.
+        ``name``, ``store``, ``config_hash``, ``points``, ``realizations``, ``states`` (points in each state),
+        ``batches`` (total, done), ``failures`` (point, realization, parameters, status, error), ``failure_count``,
+        ``computing_s`` (summed over workers), ``wall_time_s``, ``samples_per_core_s``, ``running`` (who writes to it
+        now, or None), ``phase``, ``rate_points_per_s``, ``seconds_left`` (of that run, None otherwise), ``map`` (axes,
+        every, x, y, state), ``curves`` (time, rows and some quantities), ``verification`` (or None),
+        ``trust`` (samples, trusted, reasons, largest_mass_drift, energy_rises; or None without a learned engine),
+        ``engine_choice`` (with ``engine: auto``: what was chosen and why), ``history``.
 
     Raises:
         InputError: if there is no store.
@@ -162,11 +157,11 @@ def _failure_line(failure: Facts) -> str:
 
 
 def check_store(url: str) -> list[Facts]:
-    """Read every object of a store and compare it with its checksum.
+    """Read every object of a store and compare it with its checksum; running the sweep again repairs the bad ones.
 
     Returns:
-        One dictionary for each bad object: ``variable``, ``object`` (its path below the store), ``rows`` (of the
-        variable, first and one past the last), ``error``. Running the sweep again repairs them.
+        For each bad object: ``variable``, ``object`` (its path below the store), ``rows`` (first and one past the
+        last), ``error``.
 
     Raises:
         InputError: if there is no store, or its root is damaged beyond reading.

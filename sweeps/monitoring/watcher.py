@@ -35,12 +35,7 @@ Publish = Callable[[Facts], None]
 
 
 class Watcher:
-    """Gathers facts about a run and publishes them.
-
-    Args:
-        prepared: the store being filled.
-        publish: writes a few of them where `phasetwin status` finds them.
-    """
+    """Gathers facts about a run; ``publish`` writes a few of them where `phasetwin status` finds them."""
 
     def __init__(self, prepared: Prepared, publish: Publish) -> None:
         self._prepared, self._publish = prepared, publish

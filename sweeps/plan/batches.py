@@ -24,13 +24,9 @@ CELLS = 64 * 64
 
 
 def batch_points(config: SweepConfig, rollouts: int, points: int, point_bytes: int) -> int:
-    """Points in a batch.
+    """Points in a batch, of a sweep with ``points`` points and ``rollouts`` distinct trajectories (times realizations).
 
-    Args:
-        config: the sweep.
-        rollouts: distinct trajectories (times realizations) of the whole sweep.
-        points: points of the whole sweep.
-        point_bytes: what a point takes in the store, with all realizations.
+    ``point_bytes`` is what a point takes in the store, with all realizations.
     """
     group = points / rollouts
     if config.batch.rollouts is not None:

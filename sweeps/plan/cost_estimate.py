@@ -28,7 +28,6 @@ class Estimate:
     """Size and cost of a sweep.
 
     Attributes:
-        points: points of the design.
         rollouts: distinct trajectories for each realization; points that differ by mobility only share one.
         trajectories: rollouts times realizations, what is integrated.
         batches: tasks, and shards.

@@ -17,10 +17,7 @@ from sweeps.inputs.strict_model import suggestion
 
 
 def design_points(config: SweepConfig) -> dict[str, np.ndarray]:
-    """Every parameter of the process at every point of the design.
-
-    Returns:
-        name -> float64 (point,), names in storage order, rows in the order of the design.
+    """Every parameter of the process at every point of the design: name -> float64 (point,), names in storage order.
 
     Raises:
         InputError: for a table that does not fit, with its file and line.

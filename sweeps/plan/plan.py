@@ -50,11 +50,7 @@ class Plan:
 
 
 def storage_order(process: Process, parameters: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Sort points so that those which share a trajectory are neighbours.
-
-    Args:
-        process: whose points they are.
-        parameters: name -> float64 (point,), design order.
+    """Sort points (parameters in design order) so that those which share a trajectory are neighbours.
 
     Returns:
         Row of the design at each storage position, and the rollout it belongs to; both int64 (point,).

@@ -27,12 +27,9 @@ def realization_seeds(config: SweepConfig) -> list[int]:
 
 
 def sample_seeds(config: SweepConfig, samples: Mapping[str, Any], realizations: Sequence[int]) -> list[int]:
-    """The seed of each sample's start.
+    """The seed of each sample's start: ``realizations`` (batch,) are the numbers of the starts.
 
-    Args:
-        config: the sweep.
-        samples: parameter name -> values (batch,); the one that scales time does not matter.
-        realizations: (batch,) number of the start.
+    The value of the parameter that scales time does not matter.
     """
     common = realization_seeds(config)
     if not config.realizations.independent:
@@ -94,17 +91,10 @@ def _extensions(config: SweepConfig) -> dict[str, dict[str, str]]:
 
 
 def point_keys(config: SweepConfig, parameters: dict[str, np.ndarray]) -> np.ndarray:
-    """Hash of everything that determines each point's numbers.
+    """Hash of everything that determines each point's numbers, 'S32' (point,), hexadecimal.
 
-    That is the problem with the point's parameters, grid, start, seeds, times and engine; not the other
-    points, the batch, what is retained, or where it runs.
-
-    Args:
-        config: the sweep.
-        parameters: name -> float64 (point,).
-
-    Returns:
-        'S32' (point,), hexadecimal.
+    That is the problem with the point's parameters, grid, start, seeds, times and engine; not the other points, the
+    batch, what is retained, or where it runs.
     """
     data = _inputs(config)
     common = {k: data[k] for k in ("schema_version", "process", "grid", "well", "initial", "engine")}

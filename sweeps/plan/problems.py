@@ -16,11 +16,9 @@ Samples = dict[str, torch.Tensor]
 
 
 def build_problem(config: SweepConfig, samples: Samples) -> Problem:
-    """The problem of a batch of samples; the parameter that scales time is 1, for it enters through scaled times.
+    """The problem of a batch of samples, parameter name -> float64 (batch,).
 
-    Args:
-        config: the sweep.
-        samples: parameter name -> float64 (batch,).
+    The parameter that scales time is 1, for it enters through scaled times.
     """
     process = process_named(config.process)
     if process.time_scale:
@@ -29,12 +27,7 @@ def build_problem(config: SweepConfig, samples: Samples) -> Problem:
 
 
 def build_start(config: SweepConfig, samples: Samples, realizations: torch.Tensor) -> torch.Tensor:
-    """Starts (batch, y, x): a field as float64, or grain labels as int32.
-
-    Args:
-        config: the sweep.
-        samples: parameter name -> float64 (batch,).
-        realizations: int64 (batch,), which start each sample gets.
+    """Starts (batch, y, x), a field as float64 or grain labels as int32, from the starts' numbers (batch,).
 
     Raises:
         InputError: for a start file that does not fit.

@@ -13,17 +13,14 @@ from sweeps.store.locations import local_path
 
 
 def write_report(store_url: str, out_dir: str | Path | None = None) -> Path:
-    """Write a self-contained HTML page about a sweep, and its figures as PNG files beside it.
+    """Write a self-contained HTML page about a sweep, and its figures as PNG files beside it; returns the page's path.
 
-    Works at any time: of a store that is still being filled it shows what is there.
+    Of a store that is still being filled it shows what is there.
 
     Args:
         store_url: of the store, a path or any fsspec URL.
-        out_dir: folder to write into; None is ``<store without .zarr>-report`` beside a local store, in the
-            current folder for a remote one.
-
-    Returns:
-        Path of ``index.html``.
+        out_dir: folder to write into; None is ``<store without .zarr>-report`` beside a local store, in the current
+            folder for a remote one.
 
     Raises:
         InputError: if there is no sweep's store at the URL.

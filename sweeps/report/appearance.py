@@ -36,10 +36,7 @@ def parameter_order(process: str, names: Iterable[str]) -> list[str]:
 
 
 def shown_quantities(wanted: Sequence[str], there: Sequence[str]) -> list[str]:
-    """Those ``wanted`` that are there, and of the others those that do not come with this program.
-
-    Where none is left, all that is there.
-    """
+    """Those ``wanted`` that are there and all of other packages; where that leaves none, all that are there."""
     shown = [name for name in wanted if name in there]
     return shown + [n for n in there if n not in OWN_QUANTITIES and n not in shown] or list(there)
 

@@ -58,8 +58,7 @@ class Slice:
         axes: the one or two parameters that vary in it, x first.
         values: their sorted values.
         points: indices of the points, (len y, len x) or (1, len x).
-        held: the other varied parameters and the value each is held at.
-        held_text: such as "at c₀ = 0.1, a = 0", or empty.
+        held: the values of the other varied parameters; ``held_text`` is such as "at c₀ = 0.1, a = 0".
     """
 
     axes: tuple[str, ...]
@@ -70,10 +69,7 @@ class Slice:
 
 
 def middle_slice(data: SweepData) -> Slice:
-    """The first two varied parameters of a grid design, the others at the middle of their values.
-
-    At least one parameter must vary.
-    """
+    """The first two varied parameters (one at least) of a grid design, the others at the middle of their values."""
     axes = tuple(data.varied[:2])
     held = {}
     inside = np.ones(data.points, dtype=bool)

@@ -30,11 +30,7 @@ BAND = ("_low", "_high")
 class SweepData:
     """An opened store, points in the order of the user's design.
 
-    Attributes:
-        url: where it was read from.
-        dataset: root group, lazy; dims point, realization, time (time_field) and more.
-        reference: spot checks by the reference solver, or None.
-        verification: their errors, or None.
+    ``dataset`` is its root group, lazy; ``reference`` and ``verification`` are its spot checks' solutions and errors.
     """
 
     url: str
@@ -198,8 +194,7 @@ class SweepData:
         return bracketed(str(self.dataset[name].attrs.get("units", "1")))
 
     def values(self, name: str, points: Sequence[int] | np.ndarray, time: int | None = None) -> np.ndarray:
-        """A variable of some points as (point, realization, time, ...) or, at one time, (point, realization,
-        ...).
+        """A variable of some points as (point, realization, time, ...) or, at one time, (point, realization, ...).
 
         Samples without results are NaN.
         """

@@ -17,13 +17,7 @@ MOST_COLUMNS, MOST_ROWS = 6, 5
 
 @dataclass(frozen=True)
 class Tiles:
-    """A table of pictures.
-
-    Attributes:
-        cells: (row, column) of (point, index of the field time).
-        row_labels, column_labels: texts beside and below.
-        caption: what is shown, for the page.
-    """
+    """A table of pictures: ``cells`` (row, column) are (point, index of the field time)."""
 
     cells: list[list[tuple[int, int]]]
     row_labels: list[str]

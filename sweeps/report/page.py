@@ -56,12 +56,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure or an animation.
+    """A figure, which becomes a PNG, or the bytes of an animated GIF.
 
     Attributes:
         file: name without suffix.
-        content: a figure, which becomes a PNG, or the bytes of a GIF.
-        caption: under it.
         alt: what it shows, for those who cannot see it.
     """
 
@@ -107,11 +105,8 @@ class Page:
     """A report.
 
     Attributes:
-        title: of the window.
-        name: heading.
-        kind: a few words above it.
+        title, name, kind: of the window, the heading, and a few words above it.
         summary: the whole in one sentence.
-        sections: in order.
         made_by: (command, what it was made from).
         facts: the block under the heading.
         good: what can be relied on, in one sentence; empty for nothing.

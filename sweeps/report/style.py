@@ -150,12 +150,9 @@ def plain_log_ticks(axes: Axes, which: str) -> None:
 
 
 def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
-    """Write labels at the right edge of the axes beside the ends of curves, pushed apart where they would
-    overlap.
+    """Labels at the right edge of axes with their final limits, pushed apart where they would overlap.
 
-    Args:
-        axes: axes with their final limits.
-        ends: (y at the end, text, colour) of each curve.
+    ``ends`` are (y at the end, text, colour) of each curve.
     """
     to_axes = axes.transData + axes.transAxes.inverted()
     x_edge = axes.get_xlim()[1]

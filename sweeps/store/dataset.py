@@ -21,20 +21,16 @@ CHUNK_BYTES = 64 * 2**20
 
 
 def open_sweep(path: str, unstack: bool = False) -> xr.Dataset:
-    """Open a store.
+    """Open a store as a Dataset of dask arrays; nothing is read before it is asked for.
+
+    Points are in the order of the design: ``ds.isel(point=7)`` is row 7.
 
     Args:
         path: of the store, or any fsspec URL.
-        unstack: give a grid design one axis for each varied parameter, in the order of its file, instead of
-            ``point``.
-
-    Returns:
-        A Dataset of dask arrays; nothing is read before it is asked for. Points are in the order of the
-        design: ``ds.isel(point=7)`` is row 7.
+        unstack: give a grid design one axis for each varied parameter, in the order of its file, instead of ``point``.
 
     Raises:
-        InputError: if there is no store, it is damaged, or ``unstack`` is asked of another design than a
-            grid.
+        InputError: if there is no store, it is damaged, or ``unstack`` is asked of another design than a grid.
     """
     store = Store.open(str(path))
     axes = store.attributes.get("design_axes") or {}
@@ -93,12 +89,9 @@ def _unstacked(ds: xr.Dataset, axes: dict[str, int]) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class FinishedSamples:
-    """The samples of a store that have results, one start at one point each, in storage order. Nothing is read before
-    it is asked for.
+    """The samples of a store that have results, in storage order; nothing is read before it is asked for.
 
-    Attributes:
-        store: opened for reading.
-        point, realization: int64 (sample,), where they are in the store.
+    ``point`` and ``realization``, int64 (sample,), are where they are in the store.
     """
 
     store: Store
@@ -139,8 +132,7 @@ class FinishedSamples:
         return tuple(name for name in qois_of(self.process) if name in self.store)
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """The parameters of the process, and the numbers of its initial condition (``amplitude``, ``grains``): name ->
-        float64 (sample,)."""
+        """Name -> float64 (sample,): parameters of the process and numbers of its start (``amplitude``, ``grains``)."""
         found = {n: self.store.read(n).astype(np.float64)[self.point] for n in self.store.parameter_names}
         numbers = {n: v for n, v in self.config["initial"].items() if isinstance(v, int | float) and n not in found}
         return found | {n: np.full(len(self), float(v)) for n, v in numbers.items()}
@@ -154,15 +146,9 @@ class FinishedSamples:
         return self.store.read(name)[self.point, self.realization]
 
     def fields(self, name: str = "field", frame: int | slice = slice(None), dtype: str | None = None) -> np.ndarray:
-        """Fields, or grain labels as ``grain_id``; beside the result one object of the store at a time is in memory.
+        """Fields, or grain labels: (sample, frame, y, x) for a slice of ``field_times``, else (sample, y, x).
 
-        Args:
-            name: of the variable.
-            frame: position in ``field_times``; a slice takes several.
-            dtype: of the result; None is that of the store.
-
-        Returns:
-            (sample, frame, y, x), or (sample, y, x) for one frame.
+        Beside the result one object of the store at a time is in memory. ``dtype`` is that of the store by default.
         """
         array = self.store.array(name)
         frames = np.arange(array.shape[2])[frame]

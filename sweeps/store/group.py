@@ -29,12 +29,7 @@ Shard = dict[str, np.ndarray]
 
 
 class PointGroup:
-    """Arrays whose first axis is ``point``, their coordinates and their status.
-
-    Args:
-        url: of the store.
-        group: the open Zarr group.
-    """
+    """Arrays of an open Zarr group whose first axis is ``point``, their coordinates and their status."""
 
     def __init__(self, url: str, group: zarr.Group) -> None:
         self.url = url
@@ -53,11 +48,7 @@ class PointGroup:
         return sorted(name for name, _ in self.group.arrays())
 
     def array(self, name: str) -> Array:
-        """A variable, nothing of it read yet.
-
-        Raises:
-            KeyError: if it is not there.
-        """
+        """A variable, nothing of it read yet; raises KeyError if it is not there."""
         found = self.group[name]
         if not isinstance(found, zarr.Array):
             raise KeyError(name)

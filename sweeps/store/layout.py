@@ -1,8 +1,7 @@
 """What a sweep's store holds: dimensions, variables, units, chunks. No input or output here.
 
-One batch of points is one task and one object (chunk, or shard of chunks) of every variable that workers
-write, so two writers never meet in an object. Status, errors and times are written by the driver alone, many
-batches to an object.
+One batch of points is one task and one object (chunk, or shard of chunks) of every variable that workers write, so two
+writers never meet in an object. Status, errors and times are written by the driver alone, many batches to an object.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ class Variable:
     """One array of the store.
 
     Attributes:
-        dims: names of its axes.
         dtype: numpy dtype name, or ``"str"``.
         fill: value where nothing was written.
         chunks, shards: along ``dims``; shards None where a chunk is an object.
@@ -63,7 +61,6 @@ class Layout:
     """The sizes that fix a store.
 
     Attributes:
-        process: its name.
         points, realizations: counts.
         times: stored times, (time,).
         field_index: positions in ``times`` at which fields are kept; empty with ``retain: qoi``.

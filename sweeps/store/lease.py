@@ -173,11 +173,7 @@ def in_use(url: str, holder: Lease) -> InputError:
 
 @contextlib.contextmanager
 def leased(url: str, owner: Lease) -> Iterator[LeaseHold]:
-    """Hold a store while the block runs.
-
-    Args:
-        url: of the store.
-        owner: ``owner`` and ``since``, what :func:`read_lease` returns elsewhere.
+    """Hold a store while the block runs; ``owner`` is what :func:`read_lease` returns elsewhere.
 
     Raises:
         InputError: if another driver holds it, or the lease cannot be written.

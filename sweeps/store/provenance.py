@@ -13,12 +13,7 @@ PACKAGES = ("phasetwin", "torch", "numpy", "scipy", "xarray", "zarr", "dask", "d
 
 
 def provenance(device: str, weights_sha256: str) -> dict[str, object]:
-    """Root attributes of a store that say what made it.
-
-    Args:
-        device: ``cpu`` or ``cuda...``, where the engine computes.
-        weights_sha256: of a learned engine; empty for others.
-    """
+    """Root attributes of a store that say what made it; ``weights_sha256`` is empty but for learned engines."""
     return {
         "versions": {"python": platform.python_version(), **versions()},
         "git_commit": git_commit(),
@@ -42,10 +37,7 @@ def versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def git_commit() -> str:
-    """Commit of the running program, with ``+`` when files were changed since; empty outside a checkout.
-
-    As found when first asked for: later changes of the files do not reach a program that runs.
-    """
+    """Commit of the running program when first asked for, with ``+`` after changes; empty outside a checkout."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return ""

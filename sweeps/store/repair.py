@@ -32,15 +32,9 @@ if TYPE_CHECKING:
 
 
 def restore_root(url: str, plan: Plan, attributes: Attributes) -> list[Damage]:
-    """Write the root's metadata anew where they are damaged and the points below are the plan's.
+    """Write the root's metadata anew where they are damaged and the points below are the plan's; what was restored.
 
-    Args:
-        url: of the store.
-        plan: of the sweep; its points must be those of the store.
-        attributes: of the restored root.
-
-    Returns:
-        What was restored. What is not surely a store of this plan is left as it is.
+    What is not surely a store of this plan is left as it is.
 
     Raises:
         InputError: for damaged metadata of a store whose points are not the plan's.
@@ -74,16 +68,13 @@ def _has_points_of(plan: Plan, objects: Objects) -> bool:
 
 
 def repair(store: Store, plan: Plan, damage: Sequence[Damage], engine: Callable[[], str | None]) -> Store:
-    """Remove what is damaged; write metadata, coordinates and the status table again.
+    """Remove what is damaged; write metadata, coordinates and the status table again; the store, opened to be written.
 
     Args:
         store: opened for reading; the caller has locked it.
         plan: of the sweep.
         damage: what :func:`sweeps.store.integrity.find_damage` found.
         engine: gives the name of the engine that computes all points, None where a sweep mixes several.
-
-    Returns:
-        The store, opened to be written.
 
     Raises:
         InputError: where the keys are lost and the file is not the one that the store was made from, so that it is

@@ -24,13 +24,8 @@ NAMES = ("error", "wall_s", "engine", "status")
 class StatusTable:
     """Status and the like of every sample, (point, realization), in storage order.
 
-    Only one driver may have one open on a store (:mod:`sweeps.store.lock`).
-
-    Args:
-        group: with the variables of :meth:`sweeps.store.layout.Layout.status_variables`.
-
-    Attributes:
-        values: ``status``, ``error``, ``wall_s`` and ``engine`` as kept in memory; :meth:`touch` rows that you change.
+    Only one driver may have one open on a store (:mod:`sweeps.store.lock`). :meth:`touch` rows of ``values`` that you
+    change.
     """
 
     def __init__(self, group: PointGroup) -> None:

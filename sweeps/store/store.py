@@ -1,8 +1,7 @@
 """The store of a sweep: created whole, opened once, written in whole objects. Knows no Dask and no engine.
 
-Every object carries a crc32c checksum, so that flipped bits are an error on reading. Local objects are
-written to a temporary name and renamed, so a killed writer leaves an old or a new object and never half of
-one.
+Every object carries a crc32c checksum, so that flipped bits are an error on reading. Local objects are written to a
+temporary name and renamed, so a killed writer leaves an old or a new object and never half of one.
 """
 
 from __future__ import annotations
@@ -140,10 +139,7 @@ class Store(PointGroup):
         return PointGroup(self.url, self.group.create_group(name, overwrite=True))
 
     def update_attributes(self, attributes: Attributes) -> None:
-        """Set attributes and gather all metadata in the root's file.
-
-        Gathered metadata opens the store with one request, and xarray does not warn about its absence.
-        """
+        """Set attributes and gather all metadata in the root's file, so that one request opens the store."""
         # One write of the whole metadata: a killed writer leaves all of it or none. Unsealed until all is written.
         self.group.update_attributes({**attributes, SEAL: ""})
         with warnings.catch_warnings():
