@@ -35,12 +35,12 @@ class NetworkKind:
 OWN = (
     NetworkKind(
         "jump",
-        "surrogate.training.jump_task:JumpNetwork",
+        "surrogate.training.blocks:JumpNetwork",
         "surrogate.models.jump:JumpSurrogate",
         rollouts=True,
         check_cells="surrogate.models.files:check_cells",
     ),
-    NetworkKind("gsta", "surrogate.training.gsta_task:GstaNetwork", "surrogate.models.gsta:GstaSurrogate"),
+    NetworkKind("gsta", "surrogate.training.blocks:GstaNetwork", "surrogate.models.gsta:GstaSurrogate"),
 )
 #: Every kind known here.
 NETWORKS: Registry[NetworkKind] = Registry("network kind", "phasetwin.networks", ("surrogate.networks.registry:OWN",))

@@ -1,27 +1,36 @@
-"""The blocks of a training recipe, and what a kind of network makes of them."""
+"""The blocks of a training recipe, those of the networks among them. Loads no torch."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-from pydantic import Field, model_validator
-from torch import nn
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
-from surrogate.processes import LEARNED_PROCESSES, AnyProcess, learned_process
-from surrogate.rollout.stepping import StepSchedule
-from surrogate.training.data import TrajectorySet
-from surrogate.training.loop import Task
 from sweeps.inputs.strict_model import Count, NotNegative, Positive, Seed, StrictModel, problem
 
-Stores = Annotated[list[str], Field(min_length=1)]
 if TYPE_CHECKING:
-    ProcessName = str
-else:
-    ProcessName = Literal[tuple(LEARNED_PROCESSES)]
+    import torch
+
+    from surrogate.training.data import TrajectorySet
+    from surrogate.training.loop import Trainable
+
+Stores = Annotated[list[str], Field(min_length=1)]
+#: Those of this project's learned processes, known without loading them.
+OWN_PROCESSES = ("cahn_hilliard", "grain_growth")
+
+
+def _learned(name: str) -> str:
+    if name not in OWN_PROCESSES:
+        from surrogate.processes import LEARNED_PROCESSES
+
+        known = list(LEARNED_PROCESSES)
+        if name not in known:
+            raise problem(repr(name), " or ".join(map(repr, known)), options=known)
+    return name
+
+
+ProcessName = Annotated[str, PlainValidator(_learned), WithJsonSchema({"enum": list(OWN_PROCESSES), "type": "string"})]
 
 
 class ClipsBlock(StrictModel):
@@ -48,10 +57,6 @@ class StepsBlock(StrictModel):
                 ("ages",),
             )
         return self
-
-    def build(self) -> StepSchedule:
-        """For rollouts."""
-        return StepSchedule(tuple(self.ages), tuple(self.lengths))
 
 
 class FirstStageBlock(StrictModel):
@@ -100,28 +105,6 @@ class RecipeBlocks(StrictModel):
     data: DataBlock
     training: TrainingBlock = Field(default_factory=TrainingBlock)
 
-    @property
-    def learned(self) -> AnyProcess:
-        """What models know of the process."""
-        return learned_process(self.process)
-
-
-@dataclass(frozen=True)
-class Trainable:
-    """A network to train, and what its training decides.
-
-    Attributes:
-        network: initialised.
-        task: what it learns.
-        settings: shape of the network.
-        about: further entries of ``model.json``; part of the identity of a training, like the settings.
-    """
-
-    network: nn.Module
-    task: Task
-    settings: dict[str, float]
-    about: Mapping[str, object]
-
 
 class NetworkBlock(StrictModel):
     """The ``network:`` of a recipe; a subclass for each kind, see :class:`surrogate.networks.registry.NetworkKind`."""
@@ -145,3 +128,53 @@ class NetworkBlock(StrictModel):
     ) -> dict[str, torch.Tensor] | None:
         """Weights of a network of settings ``found`` for one of ``own``; None where they cannot serve."""
         return weights if found == own else None
+
+
+class JumpNetwork(NetworkBlock):
+    """A jump network, see :class:`surrogate.networks.jump.JumpSettings`."""
+
+    kind: Literal["jump"] = "jump"
+    width: Count = 64
+    blocks: Count = 6
+    expansion: Count = 2
+    kernel: Literal[3, 5, 7] = 3
+    patch: Literal[2, 4, 8] = 4
+
+    def check(self, recipe: RecipeBlocks) -> None:
+        if not recipe.data.validation:
+            raise problem("no validation stores", "at least one store", ("data", "validation"))
+
+    def prepare(self, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
+        from surrogate.training.jump_task import jump_trainable
+
+        return jump_trainable(self, recipe, data)
+
+    def adapted(
+        self, weights: dict[str, torch.Tensor], found: dict[str, float], own: dict[str, float]
+    ) -> dict[str, torch.Tensor] | None:
+        """The reach may differ."""
+        from surrogate.networks.jump import with_reach
+
+        if {**found, "reach": 0.0} != {**own, "reach": 0.0}:
+            return None
+        same = own["reach"] == found["reach"]
+        return weights if same else with_reach(weights, own["reach"] / found["reach"])
+
+
+class GstaNetwork(NetworkBlock):
+    """The paper's network, see :class:`surrogate.networks.gsta.GstaSettings`."""
+
+    kind: Literal["gsta"]
+    hid_s: Count = 64
+    hid_t: Count = 256
+    blocks_temporal: Count = 8
+    mlp_ratio: Count = 8
+
+    def check(self, recipe: RecipeBlocks) -> None:
+        if recipe.clips is None:
+            raise problem("no clips", "{start_age: ..., spacing: ...} for this kind of network", ("clips",))
+
+    def prepare(self, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
+        from surrogate.training.gsta_task import gsta_trainable
+
+        return gsta_trainable(self, recipe, data)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from surrogate.networks.gsta import GstaNet, GstaSettings, frames_after
-from surrogate.training.blocks import NetworkBlock, RecipeBlocks, Trainable
 from surrogate.training.clips import ClipSet, equally_spaced, split
 from surrogate.training.data import TrajectorySet
-from sweeps.inputs.strict_model import Count, problem
+from surrogate.training.loop import Trainable
+
+if TYPE_CHECKING:
+    from surrogate.training.blocks import GstaNetwork, RecipeBlocks
 
 #: Frames in, frames out, and the weight of the second ten.
 Batch = tuple[torch.Tensor, torch.Tensor, float]
@@ -127,31 +129,19 @@ def _rmse(found: torch.Tensor, truth: torch.Tensor) -> float:
     return float((found - truth).square().mean((1, 2)).sqrt().mean())
 
 
-class GstaNetwork(NetworkBlock):
-    """The paper's network, see :class:`surrogate.networks.gsta.GstaSettings`."""
-
-    kind: Literal["gsta"]
-    hid_s: Count = 64
-    hid_t: Count = 256
-    blocks_temporal: Count = 8
-    mlp_ratio: Count = 8
-
-    def check(self, recipe: RecipeBlocks) -> None:
-        if recipe.clips is None:
-            raise problem("no clips", "{start_age: ..., spacing: ...} for this kind of network", ("clips",))
-
-    def prepare(self, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
-        chosen, clips = recipe.training, recipe.clips
-        assert clips is not None
-        settings = GstaSettings(**self.model_dump(exclude={"kind"}))
-        task = gsta_task(
-            data,
-            clips.start_age,
-            clips.spacing,
-            seed=chosen.seed,
-            batch_size=chosen.batch,
-            noise=chosen.noise,
-            bfloat16=chosen.precision == "bfloat16",
-            lean=clips.lean,
-        )
-        return Trainable(GstaNet(settings), task, asdict(settings), {"clips": clips.model_dump()})
+def gsta_trainable(block: GstaNetwork, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
+    """See :meth:`surrogate.training.blocks.NetworkBlock.prepare`."""
+    chosen, clips = recipe.training, recipe.clips
+    assert clips is not None
+    settings = GstaSettings(**block.model_dump(exclude={"kind"}))
+    task = gsta_task(
+        data,
+        clips.start_age,
+        clips.spacing,
+        seed=chosen.seed,
+        batch_size=chosen.batch,
+        noise=chosen.noise,
+        bfloat16=chosen.precision == "bfloat16",
+        lean=clips.lean,
+    )
+    return Trainable(GstaNet(settings), task, asdict(settings), {"clips": clips.model_dump()})

@@ -5,18 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from solvers.errors import InputError
-from surrogate.networks.jump import JumpNet, JumpSettings, with_reach
+from surrogate.networks.jump import JumpNet, JumpSettings
 from surrogate.processes import learned_process
 from surrogate.rollout.stepping import StepSchedule, jump_rollout
-from surrogate.training.blocks import NetworkBlock, RecipeBlocks, Trainable
 from surrogate.training.data import TrajectorySet, load_trajectories
-from sweeps.inputs.strict_model import Count, problem
+from surrogate.training.loop import Trainable
+
+if TYPE_CHECKING:
+    from surrogate.training.blocks import JumpNetwork, RecipeBlocks
 
 Batch = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor], list[torch.Tensor], torch.Tensor]
 
@@ -183,54 +185,30 @@ def _augmentation(rng: np.random.Generator, odd: bool) -> Callable[[np.ndarray],
     return turn
 
 
-class JumpNetwork(NetworkBlock):
-    """A jump network, see :class:`surrogate.networks.jump.JumpSettings`."""
-
-    kind: Literal["jump"] = "jump"
-    width: Count = 64
-    blocks: Count = 6
-    expansion: Count = 2
-    kernel: Literal[3, 5, 7] = 3
-    patch: Literal[2, 4, 8] = 4
-
-    def check(self, recipe: RecipeBlocks) -> None:
-        if not recipe.data.validation:
-            raise problem("no validation stores", "at least one store", ("data", "validation"))
-
-    def settings(self, recipe: RecipeBlocks) -> JumpSettings:
-        """The network's shape."""
-        return JumpSettings(
-            groups=len(recipe.learned.groups),
-            reach=max(recipe.schedule.lengths),
-            conserve=recipe.learned.conserves_mean,
-            **self.model_dump(exclude={"kind"}),
-        )
-
-    def prepare(self, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
-        chosen, schedule, settings = recipe.training, recipe.schedule.build(), self.settings(recipe)
-        validation = load_trajectories(recipe.data.validation, recipe.process)
-        if data.digest == validation.digest:
-            raise InputError("data.validation: the same trajectories as data.train")
-        task = JumpTask(
-            data,
-            validation,
-            schedule,
-            batch_size=chosen.batch,
-            targets=chosen.targets,
-            noise=chosen.noise,
-            unroll=chosen.unroll,
-            curriculum=chosen.curriculum,
-            bfloat16=chosen.precision == "bfloat16",
-            validation_start=chosen.validation_start,
-        )
-        about = {"schedule": asdict(schedule), "validation_sha256": validation.digest}
-        return Trainable(JumpNet(settings), task, asdict(settings), about)
-
-    def adapted(
-        self, weights: dict[str, torch.Tensor], found: dict[str, float], own: dict[str, float]
-    ) -> dict[str, torch.Tensor] | None:
-        """The reach may differ."""
-        if {**found, "reach": 0.0} != {**own, "reach": 0.0}:
-            return None
-        same = own["reach"] == found["reach"]
-        return weights if same else with_reach(weights, own["reach"] / found["reach"])
+def jump_trainable(block: JumpNetwork, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
+    """See :meth:`surrogate.training.blocks.NetworkBlock.prepare`."""
+    chosen, known = recipe.training, learned_process(recipe.process)
+    schedule = StepSchedule(tuple(recipe.schedule.ages), tuple(recipe.schedule.lengths))
+    settings = JumpSettings(
+        groups=len(known.groups),
+        reach=max(schedule.lengths),
+        conserve=known.conserves_mean,
+        **block.model_dump(exclude={"kind"}),
+    )
+    validation = load_trajectories(recipe.data.validation, recipe.process)
+    if data.digest == validation.digest:
+        raise InputError("data.validation: the same trajectories as data.train")
+    task = JumpTask(
+        data,
+        validation,
+        schedule,
+        batch_size=chosen.batch,
+        targets=chosen.targets,
+        noise=chosen.noise,
+        unroll=chosen.unroll,
+        curriculum=chosen.curriculum,
+        bfloat16=chosen.precision == "bfloat16",
+        validation_start=chosen.validation_start,
+    )
+    about = {"schedule": asdict(schedule), "validation_sha256": validation.digest}
+    return Trainable(JumpNet(settings), task, asdict(settings), about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +35,23 @@ class Task(Protocol):
 
     def validate(self, net: Any) -> dict[str, float]:
         """Figures on held-out trajectories; ``score`` is the one to lower."""
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A network to train, and what its training decides.
+
+    Attributes:
+        network: initialised.
+        task: what it learns.
+        settings: shape of the network.
+        about: further entries of ``model.json``; part of the identity of a training, like the settings.
+    """
+
+    network: nn.Module
+    task: Task
+    settings: dict[str, float]
+    about: Mapping[str, object]
 
 
 @dataclass(frozen=True)

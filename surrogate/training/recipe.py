@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from solvers.registries import resolve
 from surrogate.networks.registry import NETWORKS
 from surrogate.training.blocks import NetworkBlock, RecipeBlocks
-
-if TYPE_CHECKING:
-    AnyNetworkBlock = NetworkBlock
-else:
-    _BLOCKS = reduce(or_, (resolve(kind.block) for kind in NETWORKS.values()))
-    AnyNetworkBlock = Annotated[_BLOCKS, Field(discriminator="kind")]
+from sweeps.inputs.strict_model import BlockOf
 
 
 class Recipe(RecipeBlocks):
     """A training recipe."""
 
-    network: AnyNetworkBlock
+    network: Annotated[NetworkBlock, BlockOf(NETWORKS)]
 
     @model_validator(mode="after")
     def _complete(self) -> Recipe:

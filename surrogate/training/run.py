@@ -11,10 +11,9 @@ import torch
 
 from solvers.errors import InputError
 from surrogate.models.files import folder_of, read_about, read_tensors, save_model
-from surrogate.training.blocks import Trainable
 from surrogate.training.curve import loss_curve
 from surrogate.training.data import TrajectorySet, load_trajectories
-from surrogate.training.loop import LoopSettings, train
+from surrogate.training.loop import LoopSettings, Trainable, train
 from surrogate.training.recipe import Recipe
 
 logger = logging.getLogger("phasetwin")

@@ -61,6 +61,11 @@ def test_studies_are_checked_without(example: str) -> None:
     loads_nothing_heavy(f"from phasetwin import main; assert main(['lint', 'studies/examples/{example}.yaml']) == 0")
 
 
+@pytest.mark.parametrize("recipe", ["ch-jump", "gsta-spinodal-model"])
+def test_recipes_are_checked_without(recipe: str) -> None:
+    loads_nothing_heavy(f"from phasetwin import main; assert main(['lint', 'surrogate/recipes/{recipe}.yaml']) == 0")
+
+
 @pytest.mark.parametrize("verb", ["models", "schema"])
 def test_lists_are_printed_without(verb: str) -> None:
     loads_nothing_heavy(f"from phasetwin import main; assert main(['{verb}']) == 0")
