@@ -21,13 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EmulatorEngine:
-    """Statistics of finished sweeps at other parameters; see :class:`surrogate.emulator.emulator.Emulator`.
+    """Statistics of finished sweeps at other parameters, in the units of the sweep's ``setting``.
 
-    Attributes:
-        emulator: the emulator.
-        setting: the sweep's, in whose units it answers.
-        start: numbers of the random start, such as its amplitude.
-        name: stored with every sample.
+    ``start`` holds numbers of the random start, such as its amplitude; ``name`` is stored with every sample.
     """
 
     emulator: Emulator

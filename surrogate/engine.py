@@ -127,12 +127,10 @@ class _InBfloat16:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
     def features(self, field: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-        """See :meth:`surrogate.networks.jump.JumpNet.features`."""
         with self._casting():
             return self.net.features(field, groups)
 
     def changes(self, features: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """See :meth:`surrogate.networks.jump.JumpNet.changes`."""
         with self._casting():
             return self.net.changes(features, owners, lengths)
 

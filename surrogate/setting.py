@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,22 +18,11 @@ from solvers.processes.free_energies import DoubleWell
 from solvers.qois.registry import QOIS
 from surrogate.processes import AnyProcess, learned_process
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Setting:
-    """What turns groups into a sweep's own units.
-
-    Attributes:
-        process: its name.
-        shape: cells (y, x).
-        boundary: ``periodic`` or ``no_flux``.
-        spacing: dx.
-        start: kind of the initial condition.
-        rho, ca, cb: the double well; those of the standard one for a process without.
-    """
+    """What turns groups into a sweep's own units: ``spacing`` is dx, ``start`` the kind of the initial condition; rho,
+    ca and cb are of the double well, the standard one for a process without."""
 
     process: str
     shape: tuple[int, ...]
@@ -61,7 +50,7 @@ class Setting:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Setting:
-        """What :meth:`as_dict` gave, by way of JSON."""
+        """The reverse of :meth:`as_dict`, by way of JSON."""
         return cls(**{**data, "shape": tuple(int(n) for n in data["shape"])})
 
     def as_dict(self) -> dict[str, object]:
@@ -70,12 +59,10 @@ class Setting:
 
     @property
     def learned(self) -> AnyProcess:
-        """What models know of the process."""
         return learned_process(self.process)
 
     @property
     def well(self) -> DoubleWell:
-        """The double well."""
         return DoubleWell(rho=self.rho, ca=self.ca, cb=self.cb)
 
     def scaled_time(self, mobility: np.ndarray) -> np.ndarray:

@@ -68,15 +68,7 @@ def _check(level: float) -> None:
 
 
 def learn(every: StatisticsCurves, level: float = 0.9) -> Emulator:
-    """An emulator of curves in memory.
-
-    Args:
-        every: at least one trajectory.
-        level: nominal coverage of the bands.
-
-    Raises:
-        InputError: for a level outside (0, 1).
-    """
+    """An emulator of at least one trajectory in memory, with bands of a nominal coverage in (0, 1), else InputError."""
     _check(level)
     curves = _thinned(every)
     sites = np.array(sorted({t.site for t in curves.trajectories}), dtype=np.float64)

@@ -25,10 +25,8 @@ Identity = tuple[tuple[float, ...], bool, int, int, str]
 class CurveTrajectory:
     """One trajectory: scaled times (time,), increasing, and dimensionless values (time,) or (time, extra).
 
-    Attributes:
-        site: its groups.
-        start: identifies its start.
-        shared: whether points of other groups begin with the same start.
+    ``site`` are its groups, ``start`` identifies its start, which points of other groups have too where it is
+    ``shared``.
     """
 
     site: tuple[float, ...]
@@ -40,13 +38,9 @@ class CurveTrajectory:
 
 @dataclass(frozen=True)
 class StatisticsCurves:
-    """What stores hold.
+    """The usable trajectories of stores, in the units of the first one's setting.
 
-    Attributes:
-        setting: of the first store.
-        groups: names of the groups, in the order of a trajectory's ``site``.
-        trajectories: all usable ones.
-        extra: coordinates of the extra axes, dimensionless.
+    ``groups`` names a trajectory's ``site``, ``extra`` holds the dimensionless coordinates of the extra axes.
     """
 
     setting: Setting
@@ -56,11 +50,7 @@ class StatisticsCurves:
 
 
 def read_curves(paths: Sequence[str], qois: Sequence[str] | None) -> StatisticsCurves:
-    """Read stores.
-
-    Args:
-        paths: of finished stores of one process, box and kind of start.
-        qois: names to read; None reads all.
+    """Quantities (all for None) of finished stores of one process, box and kind of start.
 
     Raises:
         InputError: if a store cannot be read, the stores do not belong together, or nothing in one is done.

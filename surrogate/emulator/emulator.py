@@ -42,7 +42,6 @@ class QoiFit:
 
     Attributes:
         positive: whether logarithms are fitted.
-        smoother: form and points.
         counts: (site,) trajectories at each point, for the spread.
         coefficients: (site + monomial, knot, extra).
         widths: (knot, extra) half-widths in units of the spread; infinite where too few trajectories are known.
@@ -100,13 +99,7 @@ class EmulatorPrediction:
 
 @dataclass(frozen=True)
 class Ages:
-    """How time is counted: age = tau kappa'^power, knots in log(age + offset).
-
-    Attributes:
-        power: of kappa'.
-        offset: added so that age 0 has a logarithm.
-        knots: (knot,) increasing log(age + offset).
-    """
+    """How time is counted: age = tau kappa'^power, increasing ``knots`` (knot,) in log(age + offset)."""
 
     power: float
     offset: float
@@ -124,13 +117,10 @@ class Emulator:
     Attributes:
         setting: process, box, cell size and well in whose units it answers.
         level: nominal coverage of the bands.
-        groups: names of the groups.
         sites: (site, group) of the points it knows.
         windows: (site, 2) first and last position in age at which each is known.
-        ages: how time is counted.
         domain: box of the groups and of age.
         reach: farthest that a query may be from the nearest point known at its ages, in half-widths of the box.
-        fits: by quantity.
         extra: coordinates of the extra axes, dimensionless (``k`` times the cell size).
     """
 
@@ -238,7 +228,6 @@ class Emulator:
         return ~((position >= self.ages.knots[0] - SAME_AGE) & (position <= self.ages.knots[-1] + SAME_AGE))
 
     def _reasons(self, groups: dict[str, np.ndarray], position: np.ndarray) -> list[str]:
-        """Why samples are outside, empty for those inside."""
         lines: list[list[str]] = [[] for _ in range(len(position))]
         first, last = position.min(1), position.max(1)
         ends = self.ages.knots[[0, -1]]

@@ -21,11 +21,7 @@ ARRAYS, SUMMARY = "emulator.npz", "emulator.json"
 
 
 def write_files(folder: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, object]) -> None:
-    """Write arrays and a description of them.
-
-    Raises:
-        InputError: if the folder cannot be written.
-    """
+    """Write arrays and a description of them; InputError if the folder cannot be written."""
     described = {**arrays, "about": np.frombuffer(json.dumps(about, allow_nan=False).encode(), dtype=np.uint8)}
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **described)  # type: ignore[arg-type]

@@ -165,7 +165,6 @@ class AlignedCurves:
         return sums / np.maximum(counts, 1)[:, :, None], counts
 
     def thinned(self, step: int) -> AlignedCurves:
-        """Every ``step``-th knot."""
         return replace(self, values=self.values[:, ::step])
 
     def seed_spread(self) -> float:
@@ -192,12 +191,8 @@ def left_out_error(smoother: Smoother, sample: AlignedCurves) -> float:
 def scores(smoother: Smoother, sample: AlignedCurves, counts: np.ndarray) -> np.ndarray:
     """Errors on trajectories of left-out points over the kriging spread, (trajectory, knot, extra); NaN where unknown.
 
-    A start shared by all points is left out as well, as its other trajectories deviate alike.
-
-    Args:
-        smoother: the form on the points.
-        sample: the curves.
-        counts: (site,) trajectories of each point, for the spread.
+    A start shared by all points is left out as well, as its other trajectories deviate alike. ``counts`` (site,) are
+    the trajectories of each point, for the spread.
     """
     found = np.full(sample.values.shape, np.nan)
     for fold in np.unique(sample.fold):

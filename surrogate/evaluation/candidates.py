@@ -47,11 +47,7 @@ class RolloutModel(Protocol):
 
 
 class Persistence:
-    """No change at all: the last frame seen.
-
-    Args:
-        process: its name.
-    """
+    """No change at all: the last frame seen."""
 
     def __init__(self, process: str) -> None:
         self.name = "persistence"
@@ -60,7 +56,6 @@ class Persistence:
     def forecast(
         self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
     ) -> torch.Tensor:
-        """(batch, n, y, x) to (batch, m, y, x)."""
         del problem, frame_times
         return frames[:, -1:].expand(-1, len(times), -1, -1)
 
@@ -70,10 +65,6 @@ class SolverForecaster:
 
     On a protocol it is a check rather than a rival, since the truth is by the same solver. Only for processes whose
     field is their whole state: an image of grains does not hold their order parameters.
-
-    Args:
-        process: its name.
-        tolerance: of the solver.
     """
 
     def __init__(self, process: str, tolerance: float = 1e-2) -> None:
@@ -84,7 +75,6 @@ class SolverForecaster:
     def forecast(
         self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
     ) -> torch.Tensor:
-        """(batch, n, y, x) to (batch, m, y, x)."""
         if problem.process != self.process:
             raise InputError(f"the solver baseline: {self.process}, but got {problem.process}")
         later = np.asarray(times, dtype=float) - float(frame_times[-1])
@@ -102,7 +92,6 @@ class EvenlyExtended:
     def forecast(
         self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
     ) -> torch.Tensor:
-        """(batch, n, y, x) to (batch, m, y, x)."""
         grid = problem.grid
         whole: Problem = replace(problem, grid=extended(grid))  # type: ignore[type-var]
         return self.model.forecast(whole, extend(frames, grid), frame_times, times)[own_cells(grid)]
@@ -112,13 +101,11 @@ _NO_FRAMES = Frames(torch.empty(0), torch.empty(0))
 
 
 def without_frames(prediction: Prediction) -> Prediction:
-    """Counters and trust alone, which are small."""
     return replace(prediction, frames=_NO_FRAMES)
 
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Torch's threads within a block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -61,7 +61,7 @@ def _plain(value: object) -> object:
 def write_reports(
     folder: Path, model: NamedModel, reports: Sequence[CaseReport], command: str, about: About | None = None
 ) -> Path:
-    """Writes ``card.md``, ``results.json``, ``CASE-TABLE.csv`` and the pictures.
+    """Writes ``card.md``, which it returns, ``results.json``, ``CASE-TABLE.csv`` and the pictures.
 
     Args:
         folder: made where it is missing; files of the same names are replaced.
@@ -69,9 +69,6 @@ def write_reports(
         reports: of the cases, at least one.
         command: the command that made it all.
         about: the model's description (``model.json``), where it has one.
-
-    Returns:
-        The card.
     """
     about = dict(about or {})
     folder.mkdir(parents=True, exist_ok=True)
@@ -182,12 +179,7 @@ _RENEWED = {"## Domain of validity": _domain, "## Calibration": _calibration}
 
 
 def renew_card(card: Path, about: About) -> None:
-    """Writes the sections of a card anew that a calibration changes, and leaves the others.
-
-    Args:
-        card: of :func:`write_reports`.
-        about: the model's description.
-    """
+    """Writes the sections of a card anew that a calibration changes, from the model's description; the others stay."""
     kept: list[str] = []
     for section in re.split(r"(?m)^(?=## )", card.read_text()):
         title = section.split("\n", 1)[0].strip()

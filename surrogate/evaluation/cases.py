@@ -33,8 +33,6 @@ class ReferenceCase:
 
     Attributes:
         name: for tables and files.
-        process: its name.
-        grid: the box.
         count: how many trajectories.
         times: (time,) of the frames.
         parameters: name -> (trajectory,), or a number for all; also those of the start.
@@ -53,7 +51,6 @@ class ReferenceCase:
 
     def problem(self, indices: Indices | None = None) -> Problem:
         """The problem of some trajectories, of all if None, as a batch."""
-
         process = process_named(self.process)
         rows = range(self.count) if indices is None else indices
         own = {
@@ -86,20 +83,15 @@ class ReferenceCase:
 def random_starts(
     process: str, grid: Grid, parameters: Mapping[str, np.ndarray | float], seed: Callable[[int], int]
 ) -> Callable[[Indices], torch.Tensor]:
-    """``starts`` of a case with the random start that the process has by default.
+    """``starts`` of a case with the random start that the process has by default; ``seed``: trajectory -> its seed.
 
-    Args:
-        process: its name.
-        grid: the box.
-        parameters: with ``composition`` and ``amplitude`` for noise, ``grains`` for a tessellation.
-        seed: trajectory -> seed of its start.
+    Parameters hold ``composition`` and ``amplitude`` for noise, ``grains`` for a tessellation.
     """
     make = _RANDOM_STARTS[process_named(process).starts[0]]
     return lambda indices: make(grid, parameters, indices, [seed(i) for i in indices])
 
 
 def _chosen(value: np.ndarray | float, indices: Indices) -> torch.Tensor | float:
-    """A parameter of some trajectories."""
     import torch
 
     return torch.from_numpy(value[list(indices)]) if isinstance(value, np.ndarray) else value
@@ -155,9 +147,7 @@ class ForecastCase(ReferenceCase):
         n_in: frames that go in.
         horizons: numbers of forecast frames that are reported.
         fields: indices of clips -> (n, frame, y, x) float32, the known continuation included.
-        edges: how the SSIM treats the edges.
         persistence: RMSE that persistence must reach over the first horizon, 0 for none.
-        time_name: of the axis.
     """
 
     description: str

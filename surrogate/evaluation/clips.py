@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -51,13 +51,7 @@ class ClipScales:
 
 
 def read_clips(path: Path | str) -> torch.Tensor:
-    """Clips from a ``.npy`` file.
-
-    Args:
-        path: (samples, frames, y, x) or (frames, y, x), values in [0, 1].
-
-    Returns:
-        (samples, frames, y, x) float32.
+    """Clips (samples, frames, y, x) float32 from a ``.npy`` file of these or of (frames, y, x), values in [0, 1].
 
     Raises:
         InputError: for a file that is missing, unreadable, of another shape or scale, or holds too few frames.
@@ -143,7 +137,7 @@ def evaluate_clips(
 
 
 def _parameters(process: str, kappa: float, batch: int) -> dict[str, np.ndarray]:
-    """Those at which times are scaled ages, for a batch of equal materials."""
+    """Those at which times are scaled ages."""
     rows = np.full(batch, kappa)
     return {"mobility": unit_mobility(process, rows), "kappa": rows}
 
@@ -162,14 +156,11 @@ def fit_scales(
     kappa: float | None,
     age: float,
 ) -> ClipScales:
-    """The scaled age between frames and kappa with which a model follows the frames seen best.
+    """The scaled age between frames and kappa with which a model follows fields (clip, 10, y, x) best.
 
     A coarse scan of the model's own least-squares error, from the first frame and from the middle one to those that
-    follow, refined around its best. Models that need all ten frames for one forecast leave nothing to fit to: they
-    take what is given, or spacing 1 and kappa 1.
-
-    Args:
-        fields: (clip, 10, y, x); the first few clips are used.
+    follow, refined around its best. Models that need all ten frames for one forecast leave nothing to fit to: they take
+    what is given, or spacing 1 and kappa 1.
     """
     needs_all = getattr(model, "kind", None) == "gsta"
     given = [f"{name} {value:g} as given" for name, value in (("spacing", spacing), ("kappa", kappa)) if value]
@@ -203,24 +194,17 @@ def _scanned(
     for _ in range(_REFINEMENTS):
         ratio_s, ratio_k = ratio_s**0.5, ratio_k**0.5
         near_s = [best[0]] if spacing else [best[0] * r for r in (1 / ratio_s, 1.0, ratio_s)]
-        near_k = [best[1]] if kappa else _inside([best[1] * r for r in (1 / ratio_k, 1.0, ratio_k)])
+        near_k = [best[1]] if kappa else [best[1] * r for r in (1 / ratio_k, 1.0, ratio_k)]
+        # Models were trained on no kappa beyond the scan's range.
+        near_k = near_k if kappa else [k for k in near_k if _KAPPAS[0] * 0.999 <= k <= _KAPPAS[-1] * 1.001]
         best = min(((s, k) for s in near_s for k in near_k), key=misfit)
     return best
-
-
-def _inside(kappas: Sequence[float]) -> list[float]:
-    """Values within the scan's range: models were trained on none beyond it."""
-    return [k for k in kappas if _KAPPAS[0] * 0.999 <= k <= _KAPPAS[-1] * 1.001]
 
 
 def misfit_of(model: Forecaster, clips: torch.Tensor, grid: Grid, spacing: float, kappa: float, age: float) -> float:
     """RMSE, as images, of a model's forecasts from frame 0 and from the middle frame to those that follow.
 
-    Args:
-        clips: (clip, frame, y, x) fields.
-
-    Returns:
-        Infinity where a forecast is not finite.
+    ``clips`` are fields (clip, frame, y, x). Infinite where a forecast is not finite.
     """
     times = age + spacing * np.arange(clips.shape[1])
     problem, to_image = clip_problem(model.process, grid, kappa, len(clips)), learned_process(model.process).to_image

@@ -19,8 +19,6 @@ from sweeps.report.style import RULE, new_figure, png, tidy
 
 
 class LineStyle(TypedDict, total=False):
-    """Of a curve."""
-
     color: str
     lw: float
     ls: str
@@ -34,7 +32,6 @@ _TRUTH: LineStyle = {"color": "#d1495b", "lw": 1.2, "ls": "-."}
 
 
 def with_grid(axes: Axes) -> Axes:
-    """Axes in the style of all pictures, with a thin grid."""
     tidy(axes).grid(color=RULE, lw=0.5)
     return axes
 
@@ -48,11 +45,7 @@ def save_small(figure: Figure, path: Path) -> None:
 
 
 def pictures(report: CaseReport, folder: Path) -> dict[str, Path]:
-    """Draws a case's pictures.
-
-    Returns:
-        What it shows -> file: ``curves``, ``montage``, and ``areas`` for grains or else ``structure_factor``.
-    """
+    """Draws a case's pictures: kind -> file."""
     scores = report.scores
     drawn = {"curves": curves(scores), "montage": montage(scores)}
     if any(scores.reference.areas):

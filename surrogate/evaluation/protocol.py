@@ -46,19 +46,17 @@ _EDITION = 1
 
 @dataclass(frozen=True)
 class Protocol:
-    """One set of test trajectories of one process at one size.
+    """One set of test trajectories of one process at one size, spacing 1, periodic.
 
     Attributes:
         name: what it is called in tables and on the command line.
-        process: name of the process.
-        shape: cells a side; spacing 1, periodic.
+        shape: cells a side.
         start: scaled age of the first frame.
         spacing: scaled age between frames.
         horizons: numbers of forecast frames that are reported, increasing.
         persistence: RMSE that persistence must reach over the first horizon for the task to count as hard enough; 0
             asks for nothing.
         n_in: frames that a model is given.
-        trajectories: how many.
         kappa: range of kappa / (W dx^2), spread evenly in its logarithm.
         composition, contrast, gamma: ranges of mean composition, mobility contrast and gamma, where the process has
             them.
@@ -94,7 +92,6 @@ class Protocol:
 
     @property
     def grid(self) -> Grid:
-        """Spacing 1, periodic."""
         return Grid(self.shape)
 
     @cached_property
@@ -113,7 +110,6 @@ class Protocol:
         return f"{self.name}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
 
     def seed(self, trajectory: int) -> int:
-        """Of a trajectory's start."""
         return start_seed("evaluation", self.name, trajectory)
 
     def ranges(self) -> dict[str, Range]:

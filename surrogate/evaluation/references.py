@@ -26,13 +26,7 @@ CACHE = Path("runs/surrogate/evaluation")
 
 @dataclass(frozen=True)
 class TruthSettings:
-    """How a case's truth is computed and where it is kept.
-
-    Attributes:
-        folder: of the files, ``NN.npz``.
-        tolerance, dtype: of the solver.
-        together: trajectories computed as one batch.
-    """
+    """How a case's truth is computed, ``together`` trajectories as one batch, and where: ``NN.npz`` in ``folder``."""
 
     folder: Path
     tolerance: float
@@ -41,19 +35,13 @@ class TruthSettings:
 
 
 class References:
-    """The reference trajectories of a case.
-
-    Args:
-        case: which.
-        settings: see :class:`TruthSettings`.
-    """
+    """The reference trajectories of a case."""
 
     def __init__(self, case: ReferenceCase, settings: TruthSettings) -> None:
         self.case = case
         self.settings = settings
 
     def path(self, trajectory: int) -> Path:
-        """The file of a trajectory."""
         return self.settings.folder / f"{trajectory:02d}.npz"
 
     def missing(self) -> list[int]:

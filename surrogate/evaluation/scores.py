@@ -27,12 +27,7 @@ logger = logging.getLogger("phasetwin")
 
 @dataclass(frozen=True)
 class ForecastSample:
-    """The first clip at a few forecast frames, as images.
-
-    Attributes:
-        frames: (n,) numbers of forecast frames, from 1.
-        truth, forecast: (n, y, x).
-    """
+    """The first clip at a few forecast frames, numbered from 1, as images (n, y, x)."""
 
     frames: np.ndarray
     truth: np.ndarray
@@ -44,15 +39,12 @@ class ForecastScores:
     """Everything measured on a model's forecasts of some clips.
 
     Attributes:
-        model: its name.
-        case: what was forecast.
         images, persistence: image metrics at every forecast frame, of the model and of no change at all.
         forecast, reference, unchanged: statistics of the model's frames, of the truth, and of persistence, at the
             frames that the case samples.
         mass_drift, mass_drift_reference: (clip, frame), |mean - mean of the last frame seen|, in units of the field.
         truth: (clip, sampled frame, y, x) images.
         wall_s: (batch,) seconds that the forecasts of each batch took.
-        sample: for pictures.
         threads: torch threads.
     """
 
@@ -72,7 +64,6 @@ class ForecastScores:
 
     @property
     def process(self) -> AnyProcess:
-        """Of the case."""
         return learned_process(self.case.process)
 
     @property
@@ -121,10 +112,7 @@ def score(model: Forecaster, case: ForecastCase) -> ForecastScores:
 
 
 def _batch_scores(model: Forecaster, case: ForecastCase, batch: list[int], warm: bool) -> ForecastScores:
-    """Of some clips.
-
-    With ``warm``, after a short forecast: what is compiled or cached at the first call is no cost of a frame.
-    """
+    """With ``warm``, after a short forecast: what is compiled or cached at the first call is no cost of a frame."""
     to_image, ages = learned_process(case.process).to_image, case.times[: case.n_in]
     problem, fields = case.problem(batch), case.fields(batch)
     seen, truth = fields[:, : case.n_in], fields[:, case.n_in :]
@@ -167,9 +155,8 @@ class RolloutScores:
     """What a model's rollouts from the start come to, with its own energies, grains and counters.
 
     Attributes:
-        process: of the model.
-        errors: quantity -> (mean, worst) over the frames of the relative error of the mean over trajectories, and
-            the seed-to-seed floor.
+        errors: quantity -> (mean, worst) over the frames of the relative error of the mean over trajectories, and the
+            seed-to-seed floor.
         counters: label -> what the model and the solver counted, and what a frame costs.
         trajectories, frames: how many, and frames of each.
     """
@@ -228,19 +215,13 @@ def _ensemble_errors(found: Values, truth: Values) -> dict[str, tuple[float, flo
 
 @dataclass(frozen=True)
 class CaseReport:
-    """A model's figures in one case.
-
-    Attributes:
-        scores: of its forecasts.
-        rollouts: of its rollouts from the start; None where the model or the case has none.
-    """
+    """A model's figures in one case; ``rollouts`` is None where the model or the case has none."""
 
     scores: ForecastScores
     rollouts: RolloutScores | None = None
 
     @property
     def name(self) -> str:
-        """Of the case."""
         return self.scores.case.name
 
     def persistence(self) -> float:
@@ -267,9 +248,8 @@ def evaluate(
         protocol: see :data:`~surrogate.evaluation.protocol.PROTOCOLS`.
         trajectories: how many of them, the protocol's number by default.
         folder: of the reference trajectories.
-        rollouts: how many of the trajectories a model also runs from their start, at most ``trajectories``, 0 for
-            none; by default 16 of 64 x 64 cells and four of 256 x 256, for every frame's grains are found in the
-            image, which at that size costs more than all the rest.
+        rollouts: how many of the trajectories a model also runs from their start, 0 for none; by default 16 of 64 x 64
+            cells and four of 256 x 256, where finding every frame's grains costs more than all the rest.
 
     Raises:
         InputError: for a model of the other process, a negative number of rollouts, or whatever the model raises.

@@ -92,14 +92,7 @@ def ensemble_floor(reference: np.ndarray) -> np.ndarray:
 
 
 def structure_factor_error(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Relative L2 error of the structure factor averaged over trajectories.
-
-    Args:
-        values, reference: (trajectory, ..., k), S(k) on the same shells, each shell counted once.
-
-    Returns:
-        (...), dimensionless.
-    """
+    """Relative L2 error of S(k) averaged over trajectories, shells counted once: two (trajectory, ..., k) -> (...)."""
     return relative_l2(values.mean(0), reference.mean(0))
 
 
@@ -109,15 +102,8 @@ def structure_factor_floor(reference: np.ndarray) -> np.ndarray:
 
 
 def area_distance(areas: np.ndarray, reference: np.ndarray) -> float:
-    """Wasserstein-1 distance of two distributions of grain areas, in units of the reference's mean area.
-
-    Args:
-        areas: (n,) positive areas, every grain counted once.
-        reference: (m,) the same of the reference.
-
-    Returns:
-        Dimensionless; NaN where either is empty.
-    """
+    """Wasserstein-1 distance of two distributions of grain areas, (n,) and (m,), over the reference's mean area; NaN
+    where either is empty."""
     from scipy.stats import wasserstein_distance
 
     if areas.size == 0 or reference.size == 0:
@@ -126,14 +112,7 @@ def area_distance(areas: np.ndarray, reference: np.ndarray) -> float:
 
 
 def growth_exponent(lengths: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """n of L = A t^n by least squares of log L against log t.
-
-    Args:
-        lengths: (..., time), positive.
-        times: (time,), positive, at least two.
-
-    Returns:
-        (...), dimensionless.
+    """n of L = A t^n by least squares of log L against log t: positive (..., time) and (time,) -> (...).
 
     Raises:
         InputError: for fewer than two times, or times that are not positive.
@@ -153,11 +132,7 @@ def mass_drift(frames: torch.Tensor, first: torch.Tensor) -> np.ndarray:
 def field_errors(problem: Problem, frames: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
     """rms(field - truth) / rms(truth - its mean) of each frame, in the network's units: 1 is what a uniform one has.
 
-    Args:
-        frames, truth: (trajectory, time, y, x).
-
-    Returns:
-        (trajectory, time) float64.
+    Two (trajectory, time, y, x) -> (trajectory, time) float64.
     """
     process = learned_process(problem.process)
     found, expected = (process.to_network(problem, f).double() for f in (frames, truth))
@@ -191,7 +166,6 @@ class ImageStatistics:
         )
 
     def pooled_areas(self, frame: int) -> np.ndarray:
-        """Areas of the grains of all trajectories."""
         return np.concatenate([row[frame] for row in self.areas])
 
 
@@ -220,7 +194,6 @@ class StatisticErrors:
 
 
 def errors(forecast: ImageStatistics, reference: ImageStatistics) -> StatisticErrors:
-    """How far a forecast's statistics are off."""
     ensemble = {name: ensemble_error(forecast.values[name], ref) for name, ref in reference.values.items()}
     ensemble["structure_factor"] = structure_factor_error(forecast.structure_factor, reference.structure_factor)
     single = {name: trajectory_error(forecast.values[name], ref) for name, ref in reference.values.items()}

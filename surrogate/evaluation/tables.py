@@ -32,13 +32,7 @@ def label(process: str, quantity: str) -> str:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table.
-
-    Attributes:
-        name: of its file.
-        title, note: above and below it, where there are any.
-        columns, rows: the cells; numbers as they are.
-    """
+    """A table with the name of its file, a title above and a note below, where there are any; numbers as they are."""
 
     name: str
     title: str
@@ -55,7 +49,6 @@ class ResultTable:
         return text.getvalue()
 
     def markdown(self) -> str:
-        """With its title and note."""
         lines = [f"**{self.title}**", ""] if self.title else []
         lines += [_line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line([_shown(value) for value in row]) for row in self.rows]
@@ -73,7 +66,6 @@ def _shown(value: Cell) -> str:
 
 
 def tables(report: CaseReport) -> list[ResultTable]:
-    """All tables of a case."""
     made = (image_table, statistics_table, exponent_table, cost_table)
     found = [make(report.scores) for make in made]
     return found if report.rollouts is None else [*found, rollout_table(report.rollouts)]
@@ -156,7 +148,6 @@ def exponents(scores: ForecastScores) -> dict[int, dict[str, float]]:
 
 
 def exponent_table(scores: ForecastScores) -> ResultTable:
-    """Growth exponents."""
     rows: list[list[Cell]] = [
         [_horizon(scores, horizon), e["model"], e["truth"], e["difference"], e["truth"], e["floor"]]
         for horizon, e in exponents(scores).items()
@@ -168,7 +159,6 @@ def exponent_table(scores: ForecastScores) -> ResultTable:
 
 
 def cost_table(scores: ForecastScores) -> ResultTable:
-    """What a frame costs."""
     size = " x ".join(str(n) for n in scores.case.grid.shape)
     batch = len(next(scores.case.batches()))
     row: list[Cell] = [scores.model, size, batch, scores.threads, scores.ms_per_frame]
@@ -215,7 +205,6 @@ def _bins_table(process: str, part: Mapping[str, Any]) -> ResultTable:
 
 
 def rollout_table(scores: RolloutScores) -> ResultTable:
-    """The model as an engine of a sweep."""
     rows: list[list[Cell]] = [
         [f"{label(scores.process, name)}, relative error of the mean over clips", *figures]
         for name, figures in scores.errors.items()

@@ -31,11 +31,7 @@ def shipped() -> list[str]:
 
 
 def folder_of(name_or_path: str | Path) -> Path:
-    """The folder of a model, by registered name or path.
-
-    Raises:
-        InputError: where there is none.
-    """
+    """The folder of a model, by registered name or path; InputError where there is none."""
     if str(name_or_path) in shipped():
         return SHIPPED / str(name_or_path)
     path = Path(name_or_path)
@@ -61,11 +57,7 @@ def load_surrogate(name_or_path: str | Path, device: str = "cpu") -> Surrogate:
 
 
 def load_rollout_surrogate(name_or_path: str | Path, device: str = "cpu") -> RolloutSurrogate:
-    """A model that runs from a start.
-
-    Raises:
-        InputError: as :func:`load_surrogate`, and for a model that only goes on from frames.
-    """
+    """A model that runs from a start. InputError as :func:`load_surrogate`, and for one without rollouts."""
     model = load_surrogate(name_or_path, device)
     if not NETWORKS[model.kind].rollouts:
         raise InputError(f"model {model.name}: found a network of kind {model.kind}, allowed one of kind jump")
@@ -89,11 +81,7 @@ def update_model(folder: Path, **changes: object) -> None:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """``model.json``.
-
-    Raises:
-        InputError: for a file that is none, or of a later format.
-    """
+    """``model.json``; InputError for a file that is none, or of a later format."""
     path = folder / MODEL
     try:
         about = json.loads(path.read_text())
@@ -109,22 +97,14 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(name_or_path: str | Path) -> str:
-    """Hash of everything in a model that decides its answers; its card and the record of its training do not.
-
-    Raises:
-        InputError: as :func:`folder_of` and :func:`read_about`.
-    """
+    """Hash of everything in a model that decides its answers; its card and the record of its training do not."""
     about = read_about(folder_of(name_or_path))
     deciding = {key: about.get(key) for key in DECIDING}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def read_weights(folder: Path, about: Mapping[str, Any]) -> bytes:
-    """The file of weights, after its checksum has been compared.
-
-    Raises:
-        InputError: for a missing, truncated or changed file.
-    """
+    """The file of weights, its checksum compared; InputError where it is missing, truncated or changed."""
     path = folder / WEIGHTS
     try:
         content = path.read_bytes()
@@ -140,13 +120,7 @@ def read_weights(folder: Path, about: Mapping[str, Any]) -> bytes:
 
 
 def check_cells(name: str, settings: Mapping[str, int], shape: tuple[int, ...], boundary: str) -> None:
-    """Refuse a grid that a jump network cannot take.
-
-    Args:
-        name: of the model.
-        settings: of its network, ``patch`` and ``kernel`` among them.
-        shape: cells of the grid.
-        boundary: of the grid; a no-flux box is extended to twice its cells.
+    """Refuse a grid that a jump network of some ``settings`` cannot take; a no-flux box is extended to twice its cells.
 
     Raises:
         InputError: saying what is allowed.
@@ -162,11 +136,7 @@ def check_cells(name: str, settings: Mapping[str, int], shape: tuple[int, ...], 
 
 
 def read_tensors(folder: Path, about: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights; nothing is ever unpickled.
-
-    Raises:
-        InputError: as :func:`read_weights`, and for a foreign file.
-    """
+    """The weights, nothing ever unpickled; InputError as :func:`read_weights`, and for a foreign file."""
     from safetensors import SafetensorError
     from safetensors.torch import load as load_bytes
 

@@ -20,12 +20,7 @@ class GstaSurrogate:
     """A :class:`~surrogate.networks.gsta.GstaNet`; see :class:`surrogate.models.protocol.Surrogate`.
 
     It knows neither parameters nor time: it goes on in the spacing of the frames it is given, and its mobility, kappa
-    and composition are those of its training data.
-
-    Args:
-        about: ``model.json``.
-        tensors: weights by name.
-        device: where it runs.
+    and composition are those of its training data. ``about`` is ``model.json``.
 
     Raises:
         InputError: for weights that do not fit the network's shape.
@@ -46,7 +41,6 @@ class GstaSurrogate:
         self.device = device
 
     def check(self, problem: Problem) -> None:
-        """See :class:`surrogate.models.protocol.Surrogate`."""
         check_process(self, problem)
         if problem.grid.ndim != 2 or any(n % PATCH for n in problem.grid.shape):
             raise InputError(

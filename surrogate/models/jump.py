@@ -29,12 +29,7 @@ SAME_AGE = 2e-5
 
 
 class JumpSurrogate:
-    """See :class:`surrogate.models.protocol.RolloutSurrogate`.
-
-    Args:
-        about: ``model.json``.
-        tensors: weights by name.
-        device: where it runs.
+    """See :class:`surrogate.models.protocol.RolloutSurrogate`; ``about`` is ``model.json``.
 
     Raises:
         InputError: for weights that do not fit the network's shape.
@@ -58,7 +53,6 @@ class JumpSurrogate:
         self.calibration: Calibration | None = Calibration.from_dict(found) if found else None
 
     def check(self, problem: Problem) -> None:
-        """See :class:`surrogate.models.protocol.Surrogate`."""
         check_process(self, problem)
         check_cells(self.name, asdict(self.settings), problem.grid.shape, problem.grid.boundary)
 
@@ -110,7 +104,7 @@ class JumpSurrogate:
         return self._prediction(problem, Frames(field, energy, labels), start, guarded, ages)
 
     def bands(self, prediction: Prediction, qois: Mapping[str, np.ndarray]) -> Bands:
-        """Calibrated bands of a prediction of this model's.
+        """Calibrated bands of a prediction of this model's, for the quantities that are calibrated.
 
         The solver's own frames have its tolerance, that share of the value either way. Beyond the longest lead of the
         calibration bands are infinite: that is no loss of trust, nothing is known there.
@@ -118,9 +112,6 @@ class JumpSurrogate:
         Args:
             prediction: what :meth:`rollout` returned.
             qois: name -> (batch, time) or (batch, time, extra), ``evaluate_qois`` of its frames.
-
-        Returns:
-            name -> (low, high), shaped as the quantity, for the quantities that are calibrated.
 
         Raises:
             InputError: if the model has no calibration.
@@ -135,12 +126,10 @@ class JumpSurrogate:
         return prediction_bands(self.calibration, prediction, calibrated, tolerance, floors)
 
     def trust_in(self, problem: Problem, frames: torch.Tensor) -> tuple[np.ndarray, list[str]]:
-        """Whether frames (batch, y, x), in the user's units, are some that the model may go on from.
+        """Trust (batch,) float32 in going on from frames (batch, y, x), in the user's units, and the reasons against
+        it.
 
         Those are trusted whose groups and box are in the model's domain, and that are like those of the training.
-
-        Returns:
-            Trust (batch,) float32 and the reasons against it, empty where there are none.
         """
         fields = self._known.to_network(problem, frames)
         return self._trust(problem, fields, self._features(problem, fields))

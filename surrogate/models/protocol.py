@@ -19,15 +19,7 @@ N = TypeVar("N", bound=nn.Module)
 
 
 class Surrogate(Protocol):
-    """A learned model.
-
-    Attributes:
-        name, process, kind: of the model.
-        sha256: of its weights.
-        about: its ``model.json``.
-        calibration: of its bands; None where it has none.
-        device: where it runs.
-    """
+    """A learned model: ``sha256`` is of its weights, ``about`` its ``model.json``; ``calibration`` may be None."""
 
     name: str
     process: str
@@ -57,11 +49,7 @@ class Surrogate(Protocol):
 
 
 class RolloutSurrogate(Surrogate, Protocol):
-    """A model that runs from a start, the solver doing the first frames, with bands and a domain.
-
-    Attributes:
-        domain: where it may be trusted.
-    """
+    """A model that runs from a start, the solver doing the first frames, with bands and a domain."""
 
     domain: Domain
 
@@ -82,11 +70,7 @@ def check_process(model: Surrogate, problem: Problem) -> None:
 
 
 def filled(net: N, tensors: Mapping[str, torch.Tensor], name: str) -> N:
-    """The network with its weights, ready to run.
-
-    Raises:
-        InputError: for weights that do not fit.
-    """
+    """The network with its weights, ready to run; InputError for weights that do not fit."""
     try:
         net.load_state_dict(tensors)
     except RuntimeError:

@@ -118,16 +118,10 @@ def _run(field: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gain: to
 def depthwise_convolution(
     field: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor
 ) -> torch.Tensor:
-    """See the module's text.
+    """See the module's text: (b, y, x, c) to the same shape.
 
-    Args:
-        field: (b, y, x, c).
-        weight: (c, 1, k, k) as ``torch.nn.Conv2d`` keeps it, k odd and at most a side of the grid.
-        bias: (c,).
-        gain, shift: (b, c).
-
-    Returns:
-        (b, y, x, c).
+    ``weight`` (c, 1, k, k) as ``torch.nn.Conv2d`` keeps it, k odd and at most a side of the grid; bias (c,); gain,
+    shift (b, c).
     """
     if field.device.type == "cpu" and field.dtype in (torch.float32, torch.float64):
         taps = weight[:, 0].permute(1, 2, 0).contiguous()

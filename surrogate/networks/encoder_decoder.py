@@ -103,7 +103,6 @@ def head(
     """The last layers, for some frames: (m, y, x), those of ``owners`` (m,) of features (n, y', x', width).
 
     Args:
-        features, owners: see above.
         modulation: gain and shift (m, width) of the features.
         share: (m,) factor of the result.
         mix, layer: 1 x 1, then 3 x 3 to ``patch^2`` channels.

@@ -67,7 +67,6 @@ class _Conv(nn.Conv2d):
         self.margin = dilation * (side // 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, inputs, y, x) to (batch, outputs, y / stride, x / stride)."""
         return super().forward(wrap(x, self.margin) if self.margin else x)
 
 
@@ -82,7 +81,6 @@ class _Spatial(nn.Module):
         nn.init.trunc_normal_(self.conv.weight, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, inputs, y, x) to (batch, outputs, y', x')."""
         x = self.conv(x)
         return F.silu(self.norm(F.pixel_shuffle(x, 2) if self.up else x))
 
@@ -99,7 +97,6 @@ class _Attention(nn.Module):
         self.leave = _Conv(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, width, y, x) to the same shape."""
         value, gate = self.gate(self.far(self.near(F.gelu(self.enter(x))))).chunk(2, 1)
         return x + self.leave(torch.sigmoid(gate) * value)
 
@@ -127,18 +124,13 @@ class _Temporal(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, inputs, y, x) to (batch, outputs, y, x)."""
         x = torch.addcmul(x, self.scale_attention, self.attention(self.norm_attention(x)))
         mixed = self.contract(F.gelu(self.spread(self.expand(self.norm_mix(x)))))
         return self.change(torch.addcmul(x, self.scale_mix, mixed))
 
 
 class GstaNet(nn.Module):
-    """See the module's text. Images are about [0, 1]; nothing clips them.
-
-    Args:
-        settings: the shape.
-    """
+    """See the module's text. Images are about [0, 1]; nothing clips them."""
 
     def __init__(self, settings: GstaSettings) -> None:
         super().__init__()

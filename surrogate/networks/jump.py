@@ -84,11 +84,7 @@ def _zero_bias(layer: nn.Conv2d) -> None:
 
 
 class JumpNet(nn.Module):
-    """See the module's text.
-
-    Args:
-        settings: the shape.
-    """
+    """See the module's text."""
 
     def __init__(self, settings: JumpSettings) -> None:
         super().__init__()
@@ -119,29 +115,15 @@ class JumpNet(nn.Module):
         return x
 
     def increments(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Changes of the field after each step length.
+        """Changes of the field after step lengths (batch, step) in (0, reach], scaled time: (batch, step, y, x).
 
-        Args:
-            features: (batch, y / patch, x / patch, width) from :meth:`features`.
-            lengths: (batch, step) in (0, reach], scaled time.
-
-        Returns:
-            (batch, step, y, x).
+        ``features`` are those of :meth:`features`, (batch, y / patch, x / patch, width).
         """
         owners = torch.arange(len(features), device=features.device).repeat_interleave(lengths.shape[1])
         return self.changes(features, owners, lengths.reshape(-1)).unflatten(0, lengths.shape)
 
     def changes(self, features: torch.Tensor, owners: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The same for frames one by one.
-
-        Args:
-            features: (batch, y / patch, x / patch, width) from :meth:`features`.
-            owners: (frame,) the sample of each.
-            lengths: (frame,) in (0, reach], scaled time.
-
-        Returns:
-            (frame, y, x).
-        """
+        """The same frame by frame, each of a sample in ``owners`` (frame,): lengths (frame,) to (frame, y, x)."""
         share = (lengths / self.settings.reach)[:, None]
         scale, shift = self.length(torch.cat([share, share.sqrt()], 1)).chunk(2, 1)
         if encoder_decoder.runs_here(features):

@@ -96,14 +96,7 @@ def grain_growth_table(
 
 
 def outside_table(process: str, count: int, seed: int) -> list[dict[str, float]]:
-    """Rows in equal parts with kappa, with gamma or composition, and with both beyond the training box.
-
-    Args:
-        process: ``gg`` or ``ch``.
-        count: of rows.
-        seed: of the sequence.
-
-    """
+    """Equal parts with kappa, with gamma (``gg``) or composition (``ch``), and with both beyond the training box."""
     shares = unit(count, 4, seed)
     # Which group is outside goes round from row to row.
     turn = np.arange(count) % 3

@@ -204,11 +204,7 @@ PROCESS = CahnHilliardProcess()
 
 
 class _UntilSeparated:
-    """The solver on compositions (batch, y, x), in stretches of scaled age, until each sample has separated.
-
-    Attributes:
-        found: what it has given so far.
-    """
+    """The solver on compositions (batch, y, x), in stretches of scaled age, until each sample has separated."""
 
     def __init__(self, problem: CahnHilliard, initial: torch.Tensor, times: torch.Tensor) -> None:
         self.problem = problem
@@ -274,16 +270,7 @@ def _separated(fields: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
 
 class EnergyGuard:
     """Compares energies before, within and after every step of a rollout. Where a frame's is higher than that of the
-    frame before it, the solver does that sample's step instead, all of its frames. A
-    :class:`surrogate.rollout.stepping.Guard`.
-
-    Args:
-        problem: of the whole batch.
-        batch: its size.
-
-    Attributes:
-        replaced: (batch,) steps that the solver did so far.
-    """
+    frame before it, the solver does that sample's step instead, all of its frames."""
 
     def __init__(self, problem: CahnHilliard, batch: int) -> None:
         self.problem = problem
@@ -298,7 +285,6 @@ class EnergyGuard:
         lengths: np.ndarray,
         frames: torch.Tensor,
     ) -> torch.Tensor:
-        """See :class:`surrogate.rollout.stepping.Guard`."""
         known = self._energy(samples, before)
         found = self._energy(samples[owners], frames)
         order = np.lexsort((lengths, owners))  # each sample's frames one after the other

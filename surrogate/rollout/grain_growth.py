@@ -201,16 +201,10 @@ def boundary_excess(phi: torch.Tensor) -> torch.Tensor:
 
 
 class BoundaryGuard:
-    """Keeps the free energy of grains from rising. A :class:`surrogate.rollout.stepping.Guard`.
+    """Keeps the free energy of grains from rising.
 
     The last frame of a step may have no more boundary than the frame before the step, and those between lie between;
     where it is otherwise, what phi lacks to 1 is multiplied by a number close to 1.
-
-    Args:
-        batch: size of the whole batch.
-
-    Attributes:
-        replaced: (batch,) steps in which a frame was changed.
     """
 
     def __init__(self, batch: int) -> None:
@@ -224,7 +218,6 @@ class BoundaryGuard:
         lengths: np.ndarray,
         frames: torch.Tensor,
     ) -> torch.Tensor:
-        """See :class:`surrogate.rollout.stepping.Guard`."""
         known, found = boundary_excess(before).cpu().numpy(), boundary_excess(frames).cpu().numpy()
         allowed = found.copy()
         for position in range(len(samples)):

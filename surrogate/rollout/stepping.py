@@ -15,12 +15,7 @@ CELLS_TOGETHER = 64 * 64 * 32
 
 @dataclass(frozen=True)
 class StepSchedule:
-    """How long a step is at which scaled age: structures slow down as they coarsen.
-
-    Attributes:
-        ages: increasing, the first 0.
-        lengths: step length from each of these ages on.
-    """
+    """Step lengths by scaled age, as structures slow down: ``lengths[i]`` from ``ages[i]`` on, the first 0."""
 
     ages: tuple[float, ...]
     lengths: tuple[float, ...]
@@ -33,12 +28,7 @@ class StepSchedule:
 
 @dataclass(frozen=True)
 class Reached:
-    """Some frames, each of one sample at one requested age.
-
-    Attributes:
-        samples, times: (m,) indices into the batch and into the sample's row of ages.
-        fields: (m, y, x).
-    """
+    """Frames ``fields`` (m, y, x), each of one sample at one of its row of requested ages; indices (m,) each."""
 
     samples: np.ndarray
     times: np.ndarray
@@ -56,11 +46,7 @@ class Stepper(Protocol):
 
 
 class Guard(Protocol):
-    """Looks at all frames of a step, and may replace them.
-
-    Attributes:
-        replaced: (batch,) steps in which it did so.
-    """
+    """Looks at all frames of a step, and may replace them; ``replaced`` (batch,) counts the steps in which it did."""
 
     replaced: np.ndarray
 

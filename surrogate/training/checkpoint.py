@@ -19,14 +19,8 @@ STATE = "checkpoint.safetensors"
 
 @dataclass
 class Progress:
-    """How far a training is.
-
-    Attributes:
-        step: batches seen.
-        elapsed: seconds spent training, over all sessions.
-        best: lowest validation score so far.
-        history: one row for each validation: elapsed, step, loss, and what the task reports.
-    """
+    """How far a training is: batches seen, seconds over all sessions, lowest validation score, and a row for each
+    validation (elapsed, step, loss, and what the task reports)."""
 
     step: int = 0
     elapsed: float = 0.0

@@ -14,13 +14,11 @@ from surrogate.training.data import TrajectorySet
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Trajectories of equally spaced frames.
+    """Trajectories of equally spaced frames, fields (trajectory, frame, y, x) float16, composition scaled to [-1, 1] or
+    phi.
 
-    Attributes:
-        process: of all of them.
-        fields: (trajectory, frame, y, x) float16, composition scaled to [-1, 1] or phi.
-        start_age, spacing: scaled age of the first frame, and from each to the next.
-        lean: 1 draws starts of clips evenly; more leans to early ones, which change most, as ``share ** lean``.
+    ``start_age`` and ``spacing`` are scaled ages of the first frame and from each to the next; a ``lean`` of 1 draws
+    starts of clips evenly, more leans to early ones, which change most, as ``share ** lean``.
     """
 
     process: str
@@ -30,17 +28,11 @@ class ClipSet:
     lean: float = 1.0
 
     def sample(self, rng: np.random.Generator, count: int, length: int) -> torch.Tensor:
-        """Random clips, each from its own trajectory and age, each turned and shifted its own way.
+        """Random clips (count, length, y, x) float32, each from its own trajectory and age, each turned and shifted its
+        own way.
 
-        All symmetries of the square, all shifts of the periodic box and exchange of phases that are alike.
-
-        Args:
-            rng: the only source of chance.
-            count: how many.
-            length: frames of each.
-
-        Returns:
-            (count, length, y, x) float32.
+        All symmetries of the square, all shifts of the periodic box and exchange of phases that are alike; ``rng`` is
+        the only source of chance.
 
         Raises:
             InputError: for a length that no trajectory has.

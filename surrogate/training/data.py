@@ -20,12 +20,10 @@ from sweeps.store.dataset import finished_samples
 
 @dataclass(frozen=True)
 class TrajectorySet:
-    """Trajectories at common scaled ages.
+    """Trajectories at common scaled ages (time,).
 
     Attributes:
-        process: of all of them.
         fields: (trajectory, time, y, x) float16, composition scaled to [-1, 1] or phi.
-        ages: (time,) scaled ages.
         groups: name -> (trajectory,) dimensionless groups.
         usable: (trajectory, time) frames that a model may start from.
         digest: sha256 of fields, ages and groups.

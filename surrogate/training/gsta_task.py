@@ -105,14 +105,10 @@ def gsta_task(
     bfloat16: bool = False,
     lean: float = 1.0,
 ) -> GstaTask:
-    """The task on clips of ``data``.
+    """The task on clips of ``data``, a share ``held_out`` of its trajectories, drawn by ``seed``, for validation.
 
-    Args:
-        data: trajectories at common scaled ages.
-        start_age, spacing: scaled age of the first frame, and from each to the next; those of the evaluation.
-        held_out: share of the trajectories that validate, drawn by ``seed``.
-        frames, batch_size, noise, bfloat16: see :class:`GstaTask`.
-        lean: see :class:`~surrogate.training.clips.ClipSet`.
+    The other arguments are those of :class:`GstaTask` and of :class:`~surrogate.training.clips.ClipSet`, whose ages are
+    those of the evaluation.
 
     Raises:
         InputError: for ages that are not stored, fewer than ``2 frames`` of them, or a share that leaves none.
@@ -130,7 +126,6 @@ def _rmse(found: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def gsta_trainable(block: GstaNetwork, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
-    """See :meth:`surrogate.training.blocks.NetworkBlock.prepare`."""
     chosen, clips = recipe.training, recipe.clips
     assert clips is not None
     settings = GstaSettings(**block.model_dump(exclude={"kind"}))

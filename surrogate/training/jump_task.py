@@ -186,7 +186,6 @@ def _augmentation(rng: np.random.Generator, odd: bool) -> Callable[[np.ndarray],
 
 
 def jump_trainable(block: JumpNetwork, recipe: RecipeBlocks, data: TrajectorySet) -> Trainable:
-    """See :meth:`surrogate.training.blocks.NetworkBlock.prepare`."""
     chosen, known = recipe.training, learned_process(recipe.process)
     schedule = StepSchedule(tuple(recipe.schedule.ages), tuple(recipe.schedule.lengths))
     settings = JumpSettings(

@@ -39,14 +39,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Trainable:
-    """A network to train, and what its training decides.
-
-    Attributes:
-        network: initialised.
-        task: what it learns.
-        settings: shape of the network.
-        about: further entries of ``model.json``; part of the identity of a training, like the settings.
-    """
+    """A network to train, initialised; its shape (``settings``), its task, and further entries of ``model.json``."""
 
     network: nn.Module
     task: Task
@@ -95,14 +88,9 @@ def train(
     folder: Path,
     identity: str,
 ) -> Progress:
-    """Trains until the budget is spent; run again, it goes on where it was. ``net`` ends as the best average.
+    """Trains ``net`` until the budget is spent, leaving it as the best average; run again, it goes on where it was.
 
-    Args:
-        net: initialised network, changed in place.
-        task: batches, loss, validation.
-        settings: see there.
-        folder: for checkpoints; made.
-        identity: hash of whatever a checkpoint must have been made with (network, data).
+    Checkpoints are in ``folder``; ``identity`` hashes whatever they must have been made with (network, data).
 
     Raises:
         InputError: for a checkpoint of something else.
@@ -137,12 +125,7 @@ def train(
 
 
 class _Run:
-    """Everything that changes during a training.
-
-    Attributes:
-        average: of the weights, which is validated.
-        best: weights of the best average so far.
-    """
+    """Everything that changes during a training; ``best`` are the weights of the best ``average`` so far."""
 
     def __init__(self, net: nn.Module, settings: LoopSettings) -> None:
         self.net, self.settings = net, settings
@@ -164,7 +147,6 @@ class _Run:
         torch._foreach_lerp_(averages, values, 1.0 - decay)
 
     def step(self, task: Task, share: float) -> float:
-        """One batch."""
         self.optimiser.rate(learning_rate(share, self.settings.learning_rate))
         loss = task.loss(self.net, task.batch(self.rng, share))
         self.optimiser.zero_grad()
@@ -190,7 +172,6 @@ class _Run:
         logger.info(f"step {progress.step}, loss {loss:.4f}, {shown}{' *' if better else ''}, {left:.1f} min left")
 
     def save(self, folder: Path, identity: str) -> None:
-        """A checkpoint."""
         parts = {
             "net": self.net.state_dict(),
             "average": self.average.module.state_dict(),
@@ -202,7 +183,6 @@ class _Run:
         save_state(folder, tensors, self.progress, {"identity": identity, "rng": self.rng.bit_generator.state})
 
     def resume(self, folder: Path, identity: str) -> None:
-        """Takes up a checkpoint, where there is one."""
         found = load_state(folder)
         if found is None:
             return

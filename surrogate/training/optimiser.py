@@ -38,20 +38,17 @@ class Optimisers:
             )
 
     def rate(self, value: float) -> None:
-        """Set the learning rate."""
         for optimiser in self._all:
             for group in optimiser.param_groups:
                 group["lr"] = value
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
         for optimiser in self._all:
             optimiser.zero_grad(set_to_none=True)
         for parameter, _ in self._matrices:
             parameter.grad = None
 
     def step(self) -> None:
-        """Change the weights."""
         for parameter, matrix in self._matrices:
             matrix.grad = None if parameter.grad is None else parameter.grad.flatten(1)
         for optimiser in self._all:
@@ -67,7 +64,6 @@ class Optimisers:
         }
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take up what :meth:`tensors` gave."""
         for number, optimiser in enumerate(self._all):
             state = optimiser.state_dict()
             state["state"] = {}

@@ -23,7 +23,8 @@ CHECKPOINTS = Path("runs/training")
 
 
 def train_recipe(recipe: Recipe, minutes: float | None, target: Path, threads: int, start: str | None = None) -> str:
-    """Train a model, going on from its last checkpoint where there is one, and write it.
+    """Train a model, going on from its last checkpoint where there is one, and write it; returns one line on the
+    result.
 
     Args:
         recipe: what is learned.
@@ -32,9 +33,6 @@ def train_recipe(recipe: Recipe, minutes: float | None, target: Path, threads: i
         threads: of torch.
         start: a model whose weights to begin with; a checkpoint, where there is one, goes before them. A jump network
             of another reach begins as the same function.
-
-    Returns:
-        One line on the result.
 
     Raises:
         InputError: for data that cannot be trained on, a checkpoint of something else, or a model to start with that

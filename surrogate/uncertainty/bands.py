@@ -51,8 +51,7 @@ class QoiBands:
         monotone: whether half-widths were raised to their running maximum over lead.
         difficulty: what errors were divided by, or None for one.
         extra: (extra,) increasing coordinates of the further axis where they depend on the grid (wavenumbers in
-            rad/cell), else None. Half-widths are interpolated to the coordinates of a prediction; beyond the first
-            and the last they are those of the first and the last.
+            rad/cell), else None. Half-widths are interpolated to those of a prediction, and constant beyond the ends.
     """
 
     scale: Scale
@@ -76,7 +75,6 @@ class Calibration:
     Attributes:
         level: nominal coverage.
         edges: (bin + 1,) leads; bin i holds (edges[i], edges[i + 1]].
-        qois: name -> its calibration.
     """
 
     level: float
@@ -143,11 +141,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Calibration:
-        """The calibration that :meth:`as_dict` wrote.
-
-        Raises:
-            InputError: if something is missing or does not fit.
-        """
+        """The reverse of :meth:`as_dict`; InputError if something is missing or does not fit."""
         return parsed(cls, data, "calibration")
 
 
@@ -187,17 +181,14 @@ def comparable(qois: Values, floors: Mapping[str, np.ndarray], unit: float) -> d
 def prediction_bands(
     calibration: Calibration, prediction: Prediction, qois: Values, tolerance: float, floors: Mapping[str, np.ndarray]
 ) -> Bands:
-    """Bands of a model's prediction; the solver's first frames have the solver's tolerance.
+    """Bands of a model's prediction; the solver's first frames have the solver's tolerance, value * (1 -+ tolerance).
 
     Args:
         calibration: of the model.
         prediction: what it returned.
         qois: name -> (batch, time) or (batch, time, extra), of the prediction's frames.
-        tolerance: of the solver before the model took over; its bands are value * (1 -+ tolerance).
+        tolerance: of the solver before the model took over.
         floors: see :meth:`surrogate.processes.LearnedProcess.band_floors`; low ends at a floor are 0.
-
-    Returns:
-        name -> (low, high), as :meth:`Calibration.bands`.
     """
     lead, unit = prediction.lead, prediction.unit
     known = comparable(qois, floors, unit)
@@ -242,11 +233,7 @@ def _around(predicted: np.ndarray, width: np.ndarray, scale: Scale) -> tuple[np.
 
 
 def float_array(values: ArrayLike, name: str, ndim: int) -> np.ndarray:
-    """``values`` as float64 with that many axes.
-
-    Raises:
-        InputError: for another number of axes.
-    """
+    """``values`` as float64; InputError for another number of axes."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != ndim:
         raise InputError(f"{name}: {ndim} axes (trajectory, time), but got shape {array.shape}")
@@ -254,11 +241,7 @@ def float_array(values: ArrayLike, name: str, ndim: int) -> np.ndarray:
 
 
 def qoi_array(values: ArrayLike, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """``values`` as float64 (trajectory, time) or (trajectory, time, extra).
-
-    Raises:
-        InputError: for another shape.
-    """
+    """``values`` as float64 (trajectory, time) or (trajectory, time, extra); InputError for another shape."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim not in (2, 3) or array.shape[:2] != shape:
         raise InputError(f"{name}: (trajectory, time) = {shape} and at most one more axis, but got {array.shape}")

@@ -56,8 +56,8 @@ def fit_calibration(
     """Half-widths from the errors on calibration trajectories, which must be none the model was fitted on.
 
     Errors are divided by a difficulty, a smooth function of lead, age and groups, where that narrows the bands. It is
-    fitted on a random share of the trajectories (:data:`DIFFICULTY_SHARE`), which are then left out of the
-    quantiles, so coverage stays exact; with neither ``age`` nor ``groups`` none are set aside.
+    fitted on a random share of the trajectories (:data:`DIFFICULTY_SHARE`), which are then left out of the quantiles,
+    so coverage stays exact; with neither ``age`` nor ``groups`` none are set aside.
 
     Args:
         predicted, truth: name -> (trajectory, time) or (trajectory, time, extra). Errors against a truth that is not
@@ -168,11 +168,8 @@ def _grows(widths: np.ndarray) -> bool:
 
 
 def grouped_quantile(errors: np.ndarray, level: float) -> tuple[float, int]:
-    """The conformal quantile of errors, each row of weight one.
-
-    Args:
-        errors: (trajectory, time); NaN is left out, and so is a row of nothing else.
-        level: nominal coverage.
+    """The conformal quantile of errors (trajectory, time), each row of weight one; NaN is left out, and so is a row of
+    it.
 
     Returns:
         The smallest error at which the weight of errors up to it reaches level * (rows + 1), infinite where none does,
@@ -190,11 +187,7 @@ def grouped_quantile(errors: np.ndarray, level: float) -> tuple[float, int]:
 
 
 def lead_edges(lead: np.ndarray) -> tuple[float, ...]:
-    """Edges of bins for leads (trajectory, time): see ``edges`` of :func:`fit_calibration`.
-
-    Raises:
-        InputError: if no lead is positive.
-    """
+    """Edges of bins for leads (trajectory, time), see :func:`fit_calibration`; InputError if no lead is positive."""
     known = np.sort(lead[np.isfinite(lead) & (lead > 0)])
     if not known.size:
         raise InputError("lead: positive for some frame, but none is")
@@ -219,8 +212,6 @@ class CoverageRow:
     """Measured coverage of one quantity at leads in (lead_low, lead_high].
 
     Attributes:
-        qoi: name of the quantity.
-        lead_low, lead_high: the bin.
         trajectories: how many had a known truth there.
         share: mean over trajectories of the share of their values within the bands.
         low, high: exact 99 % interval (Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404) of the coverage.
@@ -246,14 +237,13 @@ class CoverageRow:
 
 @dataclass(frozen=True)
 class Hits:
-    """Which values of a quantity the bands hold.
+    """Which values of a quantity the bands hold; all but ``lead`` (trajectory, time) are (trajectory, time, extra).
 
     Attributes:
-        lead: (trajectory, time).
-        known: (trajectory, time, extra) values with a known truth.
-        covered: the same, those within the bands.
-        finite: the same, those whose bands are finite.
-        width: the same, half-widths of the bands: of the logarithm where they are relative.
+        known: values with a known truth.
+        covered: those within the bands.
+        finite: those whose bands are finite.
+        width: half-widths of the bands: of the logarithm where they are relative.
     """
 
     lead: np.ndarray
@@ -291,13 +281,7 @@ def hits(
 ) -> dict[str, Hits]:
     """Name -> which values of new trajectories the bands hold.
 
-    Args:
-        calibration: of the model.
-        predicted, truth, lead, age, groups: as in :func:`fit_calibration`.
-        extra: as in :meth:`Calibration.bands`.
-
-    Raises:
-        InputError: as :meth:`Calibration.bands`.
+    Arguments as in :func:`fit_calibration`, ``extra`` as in :meth:`Calibration.bands`, which also says what is raised.
     """
     lead = float_array(lead, "lead", 2)
     found = {}
@@ -318,17 +302,13 @@ def hits(
 
 
 def coverage_rows(sets: Sequence[Mapping[str, Hits]], edges: Sequence[float], level: float) -> tuple[CoverageRow, ...]:
-    """How often bands hold the truth, per quantity and bin of lead, over the trajectories of several sets together.
+    """How often bands hold the truth, per quantity and bin of lead, over the trajectories of several :func:`hits`
+    together.
 
     Trajectories are the binomial trials: one with several frames (or wavenumbers) in a bin counts with the share of
     them covered, and the sum is rounded. Its variance is at most that of whole counts, so intervals are never too
     narrow. A prediction that is not finite is not covered; a truth that is not finite, and frames at leads of 0 and
     less, are left out. The last axis of a quantity may differ from set to set.
-
-    Args:
-        sets: of :func:`hits`, at least one.
-        edges: of the bins.
-        level: nominal coverage.
     """
     rows = []
     for name in sets[0]:

@@ -26,11 +26,7 @@ NARROWED = 0.95
 class Difficulty:
     """log d = c_0 + sum_j a_j z_j + b_j z_j^2, z_j the standardised columns, each kept in the range it was fitted on.
 
-    Attributes:
-        names: of the columns.
-        centre, spread: of each column.
-        low, high: range of each column.
-        coefficients: c_0, then all a_j, then all b_j.
+    ``coefficients`` are c_0, then all a_j, then all b_j.
     """
 
     names: tuple[str, ...]
@@ -48,11 +44,7 @@ class Difficulty:
             raise ValueError("difficulty: 1 + 2 names coefficients, positive spreads")
 
     def __call__(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The difficulty (batch, time), positive; NaN columns give 1.
-
-        Raises:
-            InputError: if the columns are not those it was fitted with.
-        """
+        """The difficulty (batch, time), positive; NaN columns give 1, others than it was fitted with an InputError."""
         if set(columns) != set(self.names):
             expected, found = ", ".join(self.names), ", ".join(columns)
             raise InputError(f"difficulty: give age and groups as the calibration had: {expected}, but got {found}")
@@ -93,7 +85,7 @@ def fit_difficulty(error: np.ndarray, columns: Mapping[str, np.ndarray]) -> Diff
         columns: name -> (trajectory, time).
 
     Returns:
-        The difficulty, or None where no error is known and positive.
+        None where no error is known and positive.
     """
     usable = np.isfinite(error) & (error > 0)
     count = usable.sum(2)
@@ -122,14 +114,8 @@ def choose_difficulty(
 ) -> Difficulty | None:
     """A difficulty fitted on all these trajectories, if it narrows bands on those left out of its fit (in five folds).
 
-    Args:
-        error: (trajectory, time, extra), NaN where unknown.
-        columns: name -> (trajectory, time).
-        bins: (trajectory, time) of lead, within which widths are compared.
-        level: of the bands.
-
-    Returns:
-        None where it does not narrow them to :data:`NARROWED`, or for fewer than :data:`FEWEST` trajectories.
+    None where it does not narrow them to :data:`NARROWED`, or for fewer than :data:`FEWEST` trajectories. Arguments as
+    in :func:`fit_difficulty`; widths are compared within ``bins`` (trajectory, time) of lead.
     """
     if len(error) < FEWEST:
         return None

@@ -54,10 +54,8 @@ class FrameDomain:
             raise ValueError(f"references of {size} features")
 
     def nearest(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distance (batch,) of features (batch, feature) from the nearest reference, and its number (batch,).
-
-        Features that are not finite are infinitely far.
-        """
+        """Distance (batch,) of features (batch, feature) from the nearest reference, infinite for features that are not
+        finite, and its number (batch,)."""
         white = (np.nan_to_num(features, nan=0.0, posinf=0.0, neginf=0.0) - self.centre) @ np.asarray(self.whitening)
         references = np.asarray(self.references)
         square = (white**2).sum(1)[:, None] + (references**2).sum(1)[None, :] - 2 * white @ references.T
@@ -75,13 +73,8 @@ class FrameDomain:
 
 @dataclass(frozen=True)
 class Domain:
-    """Where a model may be trusted.
-
-    Attributes:
-        process: its name.
-        box: name of a group -> lowest and highest value, both allowed.
-        frames: what frames must look like, or None for no such condition.
-    """
+    """Where a model may be trusted: ``box``, group -> lowest and highest value, both allowed; and ``frames`` like those
+    of the training, or None for no such condition."""
 
     process: str
     box: dict[str, tuple[float, float]]
@@ -92,14 +85,11 @@ class Domain:
             raise ValueError(f"process {self.process!r}, {len(self.box)} groups")
 
     def inside(self, groups: Mapping[str, ArrayLike], features: ArrayLike | None = None) -> np.ndarray:
-        """Whether samples are in the domain.
+        """bool (batch,): whether samples are in the domain.
 
         Args:
             groups: name -> (batch,), all that the box has. A NaN is outside.
             features: (batch, feature) of the frames a forecast starts from; None looks at the groups alone.
-
-        Returns:
-            bool (batch,).
 
         Raises:
             InputError: for other groups than the box's, or shapes that do not fit.
@@ -109,8 +99,7 @@ class Domain:
     def side_of(self, shape: Sequence[int]) -> float:
         """The group :data:`SIDE` of a box: its shortest side where that is too short, otherwise its longest.
 
-        Args:
-            shape: cells along each axis, of the even extension for a no-flux box.
+        ``shape``: cells along each axis, of the even extension for a no-flux box.
         """
         low, _ = self.box.get(SIDE, (0.0, np.inf))
         return float(min(shape) if min(shape) < low else max(shape))
@@ -166,11 +155,7 @@ class Domain:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Domain:
-        """The domain that :meth:`as_dict` wrote.
-
-        Raises:
-            InputError: if something is missing or does not fit.
-        """
+        """The reverse of :meth:`as_dict`; InputError if something is missing or does not fit."""
         return parsed(cls, data, "domain")
 
 

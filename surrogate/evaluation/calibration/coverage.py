@@ -22,15 +22,10 @@ from surrogate.uncertainty.domain import SIDE
 class MeasuredCoverage:
     """Coverage and flags on some stores.
 
-    Attributes:
-        stores: their names.
-        trajectories: samples that the model took over.
-        flagged: of these, how many are outside the domain.
-        low, high: exact 99 % interval of the share flagged.
-        rows: coverage per quantity and bin of lead, all stores together.
-        pooled: coverage per quantity at all leads.
-        by_store: the same for each store.
-        widths: name -> median half-width in each bin of lead: of the logarithm where bands are relative.
+    ``flagged`` of the trajectories that the model took over are outside its domain, with ``low`` and ``high`` the exact
+    99 % interval of that share; ``rows`` is the coverage per quantity and bin of lead, ``pooled`` that at all leads,
+    ``by_store`` the same for each store; ``widths`` are median half-widths by quantity and bin (of the logarithm where
+    bands are relative).
     """
 
     stores: tuple[str, ...]
@@ -50,18 +45,13 @@ class MeasuredCoverage:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        data = asdict(self)
-        return data | {"stores": list(self.stores), "share_flagged": self.flagged / max(1, self.trajectories)}
+        return asdict(self) | {"share_flagged": self.flagged / max(1, self.trajectories)}
 
 
 def measure_coverage(model: RolloutSurrogate, outcomes: Sequence[StoreRollouts]) -> MeasuredCoverage:
     """Coverage of a calibrated model's bands, and its flags, on trajectories that neither training nor calibration saw.
 
     A sample counts in the coverage whether it is flagged or not.
-
-    Args:
-        model: with a calibration and a domain.
-        outcomes: of :func:`surrogate.evaluation.calibration.samples.roll_out`, at least one.
 
     Raises:
         InputError: for a model without bands.

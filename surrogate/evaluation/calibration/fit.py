@@ -20,18 +20,12 @@ BEYOND = 1e-3
 
 
 def calibrate(outcomes: Sequence[StoreRollouts], level: float = LEVEL) -> Calibration:
-    """The bands of a model.
+    """The bands of a model, from rollouts of trajectories that it was not fitted to; ``level`` is the nominal coverage.
 
-    Trajectories of all stores count alike, so coverage holds for boxes mixed as theirs are; difficulty is a function of
-    lead, age, the model's groups and the size of the box, kept in the range of the calibration (larger boxes get the
-    bands of the largest one calibrated, which are wide for them). The structure factor is calibrated at the
-    wavenumbers of the largest box: each takes from a smaller box its nearest wavenumber, within half the distance of
-    two there. Nothing is averaged, which would narrow errors.
-
-    Args:
-        outcomes: of :func:`surrogate.evaluation.calibration.samples.roll_out` on trajectories that the model was not
-            fitted to.
-        level: nominal coverage.
+    Trajectories of all stores count alike, so coverage holds for boxes mixed as theirs are. Difficulty is a function of
+    lead, age, the model's groups and the size of the box; larger boxes get the bands of the largest one calibrated,
+    which are wide for them. The structure factor is calibrated at the wavenumbers of the largest box: each takes from a
+    smaller box its nearest wavenumber, within half the distance of two there; averages would have narrower errors.
 
     Raises:
         InputError: if the model took over in no sample.

@@ -31,13 +31,7 @@ DEFAULTS: dict[str, tuple[tuple[str, ...], ...]] = {
 
 @dataclass(frozen=True)
 class CalibrationStores:
-    """The sweeps of a calibration; empty tuples mean those of ``make calibration-data``.
-
-    Attributes:
-        calibration: to fit bands on.
-        coverage: to measure them on.
-        outside: beyond the domain.
-    """
+    """Sweeps to fit bands on, to measure them on, and beyond the domain; by default of ``make calibration-data``."""
 
     calibration: Sequence[str | Path] = ()
     coverage: Sequence[str | Path] = ()
@@ -66,10 +60,6 @@ class CalibrationStores:
 
 def calibrate_model(name: str, stores: CalibrationStores) -> tuple[Path, dict[str, Any]]:
     """Fits a model's domain and bands, measures both on fresh trajectories, and writes all of it into the model.
-
-    Args:
-        name: of the model, or its folder.
-        stores: of solver sweeps; the training sweeps are those that the model's description names.
 
     Returns:
         The model's folder, and the entries written to its description: ``domain``, ``calibration``, ``coverage``.
@@ -107,7 +97,6 @@ def calibrate_model(name: str, stores: CalibrationStores) -> tuple[Path, dict[st
 def _summary(
     calibration: Sequence[StoreRollouts], inside: MeasuredCoverage, outside: MeasuredCoverage
 ) -> dict[str, object]:
-    """What the card says of a calibration."""
     return {
         "calibrated_on": {o.name: int(o.taken.sum()) for o in calibration},
         "rows": [vars(row) for row in inside.rows],

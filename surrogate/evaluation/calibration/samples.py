@@ -30,12 +30,7 @@ CELLS_TOGETHER = 64 * 21 * 64 * 64
 
 @dataclass(frozen=True)
 class StoreSamples:
-    """The finished samples of one store.
-
-    Attributes:
-        case: named after the store, in its units.
-        truth: name -> (sample, time) or (sample, time, extra), what the sweep stored.
-    """
+    """The finished samples of a store; ``truth`` is what it holds: name -> (sample, time) or (sample, time, extra)."""
 
     case: ReferenceCase
     truth: Values
@@ -72,13 +67,7 @@ def store_samples(store: str | Path, process: str) -> StoreSamples:
 
 @dataclass(frozen=True)
 class StoreRollouts:
-    """A model's rollouts of a store's samples.
-
-    Attributes:
-        samples: with the truth.
-        qois: name -> (sample, time) or (sample, time, extra).
-        prediction: of all samples, without its frames.
-    """
+    """A model's rollouts of a store's samples: their quantities, and the prediction without its frames."""
 
     samples: StoreSamples
     qois: Values
@@ -86,7 +75,6 @@ class StoreRollouts:
 
     @property
     def name(self) -> str:
-        """Of the store."""
         return self.samples.case.name
 
     @property
@@ -101,7 +89,6 @@ class StoreRollouts:
 
     @property
     def truth(self) -> Values:
-        """The same of the truth."""
         return self._comparable(self.samples.truth)
 
     def _comparable(self, values: Values) -> Values:

@@ -30,10 +30,6 @@ def fit_model_domain(process: str, stores: Sequence[str | Path]) -> Domain:
     The range of each group is widened by two mean gaps of its points, since the range they were spread over is wider
     than the range found by about one: kappa by its logarithm, composition to both signs, which training treats alike.
 
-    Args:
-        process: of the model.
-        stores: it was trained on.
-
     Raises:
         InputError: as :func:`surrogate.training.data.load_trajectories` and
             :func:`surrogate.uncertainty.domain.fit_domain`.
@@ -74,9 +70,9 @@ def _widened(name: str, values: np.ndarray, limits: Mapping[str, Limits]) -> tup
 def admit(domain: Domain, outcomes: Sequence[StoreRollouts]) -> Domain:
     """The domain with the frame threshold that hand-over frames of the calibration ask for.
 
-    These are what is judged, and those of boxes smaller than the training's lie farther out. A share of
-    :data:`FALSE_ALARMS` of new ones like these is expected outside, by the rank of conformal prediction. Where there
-    are too few for that rank, their largest distance is taken if it is above the threshold there was.
+    Those of boxes smaller than the training's lie farther out. A share of :data:`FALSE_ALARMS` of new ones is expected
+    outside, by the rank of conformal prediction; where there are too few for that rank, their largest distance is taken
+    if it is above the threshold there was.
     """
     if domain.frames is None:
         return domain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -29,13 +30,7 @@ from surrogate.evaluation.frontier.candidates import (
     solver_candidates,
 )
 from surrogate.evaluation.frontier.cases import FrontierCase
-from surrogate.evaluation.frontier.rows import (
-    Kind,
-    Row,
-    RowFile,
-    digest,
-    machine,
-)
+from surrogate.evaluation.frontier.rows import Kind, Row, RowFile, digest, machine
 from surrogate.evaluation.references import References, TruthSettings
 from surrogate.evaluation.statistics import Values
 from surrogate.models.files import load_surrogate, shipped
@@ -53,7 +48,7 @@ _WARM_TIMES = 3
 
 @dataclass(frozen=True)
 class RowErrors:
-    """The error figures of a :class:`~surrogate.evaluation.frontier.rows.Row`, under the same names."""
+    """The errors of a :class:`~surrogate.evaluation.frontier.rows.Row`."""
 
     qoi_error: float
     qoi_worst: str
@@ -65,15 +60,8 @@ class RowErrors:
 
 def value_errors(values: Values, truth: Values) -> RowErrors:
     """Errors of quantities, fields left out."""
-    return _largest(
-        {
-            name: (
-                statistics.trajectory_error(values[name], expected),
-                statistics.ensemble_error(values[name], expected),
-            )
-            for name, expected in truth.items()
-        }
-    )
+    errors = (statistics.trajectory_error, statistics.ensemble_error)
+    return _largest({name: tuple(error(values[name], true) for error in errors) for name, true in truth.items()})
 
 
 def frame_errors(problem: Problem, frames: Frames, truth: Frames, truth_values: Values) -> RowErrors:
@@ -85,18 +73,18 @@ def frame_errors(problem: Problem, frames: Frames, truth: Frames, truth_values: 
 
 def seed_floor(truth: Values) -> RowErrors | None:
     """The errors between the halves of the trajectories, which differ in their starts alone; None for one."""
-    pairs = {}
-    for name, values in truth.items():
-        half = len(values) // 2
-        if half == 0:
-            return None
-        single = statistics.trajectory_error(values[half : 2 * half], values[:half])
-        pairs[name] = (single, statistics.ensemble_floor(values))
-    return _largest(pairs)
+    half = len(next(iter(truth.values()))) // 2
+    if half == 0:
+        return None
+    floors = {
+        name: (statistics.trajectory_error(v[half : 2 * half], v[:half]), statistics.ensemble_floor(v))
+        for name, v in truth.items()
+    }
+    return _largest(floors)
 
 
-def _largest(errors: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> RowErrors:
-    """Of quantity -> errors over time of single trajectories and of their mean."""
+def _largest(errors: Mapping[str, tuple[np.ndarray, ...]]) -> RowErrors:
+    """From errors (time,) of single trajectories and of their mean, by quantity."""
     pairs = {name: (float(single.mean()), float(mean.mean())) for name, (single, mean) in errors.items()}
     # A figure that is not finite is the worst of all, and is not hidden by max().
     order = {name: [v if np.isfinite(v) else np.inf for v in pair] for name, pair in pairs.items()}
@@ -105,13 +93,7 @@ def _largest(errors: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> RowErrors:
 
 
 def persisted(problem: Problem, truth: Frames, ages: np.ndarray) -> Frames:
-    """The truth up to the first frame that a model would make its own, and that frame from there on.
-
-    Args:
-        problem: of the batch.
-        truth: frames (trajectory, time, ...).
-        ages: (time,) scaled ages.
-    """
+    """The truth up to the first frame that a model would take over, at scaled ``ages`` (time,), and then that frame."""
     process, count = learned_process(problem.process), len(ages)
     old = process.taken_over(process.to_network(problem, truth.field), ages)
     first = torch.where(old.any(1), old.int().argmax(1), count - 1)
@@ -136,14 +118,7 @@ def truth_frames(spec: FrontierCase, folder: Path) -> Frames:
 
 @dataclass(frozen=True)
 class CaseBench:
-    """A case ready to be measured; the truth is computed when it is first needed.
-
-    Attributes:
-        spec: which.
-        references: folder of the truth.
-        rounds: timed runs of each candidate.
-        threads: of torch.
-    """
+    """A case ready to be measured; the truth is computed when it is first needed, and kept in ``references``."""
 
     spec: FrontierCase
     references: Path
@@ -152,22 +127,18 @@ class CaseBench:
 
     @cached_property
     def case(self) -> ReferenceCase:
-        """Its trajectories."""
         return self.spec.case()
 
     @cached_property
     def problem(self) -> Problem:
-        """Of the batch."""
         return self.case.problem()
 
     @cached_property
     def truth(self) -> Frames:
-        """See :func:`truth_frames`."""
         return truth_frames(self.spec, self.references)
 
     @cached_property
     def truth_values(self) -> Values:
-        """The truth's quantities of interest."""
         return statistics.quantities(self.problem, self.truth)
 
     def key(self, identity: Mapping[str, object]) -> str:
@@ -225,14 +196,7 @@ class CaseBench:
 
 @dataclass(frozen=True)
 class Lineup:
-    """What takes part.
-
-    Attributes:
-        tolerances, double: of the solver in float32 and in float64.
-        strides: of the models.
-        models: names or paths.
-        emulator: whether one takes part.
-    """
+    """What takes part: tolerances of the solver in float32 and float64 (``double``), strides and names of models."""
 
     tolerances: Sequence[float] = TOLERANCES
     double: Sequence[float] = DOUBLE_TOLERANCES
@@ -248,14 +212,7 @@ def quick_lineup(models: Sequence[str] | None = None) -> Lineup:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What a run found.
-
-    Attributes:
-        cases: in order.
-        rows: of these cases.
-        skipped: (case, candidate, reason).
-        rounds, threads: of the timing.
-    """
+    """The rows of some cases; ``skipped`` holds (case, candidate, reason)."""
 
     cases: list[FrontierCase]
     rows: list[Row]
@@ -271,10 +228,10 @@ def load_models(lineup: Lineup) -> dict[str, Surrogate]:
         InputError: for a model that is not there or damaged, or two of one name.
     """
     found = {path: load_surrogate(path) for path in dict.fromkeys(lineup.models)}
-    names = [model.name for model in found.values()]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"--model: found two models called {twice[0]!r}, allowed one of each name")
+    names = Counter(model.name for model in found.values())
+    twice = min((name for name, count in names.items() if count > 1), default=None)
+    if twice is not None:
+        raise InputError(f"--model: found two models called {twice!r}, allowed one of each name")
     return found
 
 
@@ -287,7 +244,7 @@ def run(
     threads: int = 1,
     fresh: bool = False,
 ) -> BenchResult:
-    """Measures every candidate in every case; rows that ``keep`` has already are not measured again.
+    """Measures every candidate in every case, except for rows that ``keep`` has, unless ``fresh``.
 
     Args:
         cases: what is computed.

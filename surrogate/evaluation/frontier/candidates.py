@@ -46,10 +46,8 @@ class Candidate:
     """Something that answers a case from its starts.
 
     Attributes:
-        name: for tables.
-        kind: ``"solver"`` or ``"model"``.
-        prepare: what learns where something is to be learned, and returns what binds trajectories to a call without
-            arguments that answers them, the way a sweep does. Only that call is part of the cost.
+        prepare: learns where something is to be learned, and returns what binds trajectories to a call that answers
+            them, the way a sweep does. Only that call is part of the cost.
         model, tolerance, dtype, stride: as in :class:`~surrogate.evaluation.frontier.rows.Row`.
         identity: what decides its answers, beside the code.
     """
@@ -88,13 +86,7 @@ def _solver(tolerance: float, dtype: torch.dtype) -> Candidate:
 
 
 def model_candidates(name_or_path: str, model: JumpSurrogate, strides: Sequence[float] = STRIDES) -> list[Candidate]:
-    """A model with its schedule's steps times each stride, as far as the network reaches; equal ones once.
-
-    Args:
-        name_or_path: of the model, for its fingerprint.
-        model: loaded.
-        strides: factors.
-    """
+    """A model with its schedule's steps times each stride, as far as the network reaches; equal ones once."""
     reach, plain = float(model.settings.reach), model.schedule
     found: dict[StepSchedule, Candidate] = {}
     # Its own schedule first: a stride that changes nothing is then left out.
@@ -145,10 +137,8 @@ def _learned(spec: FrontierCase) -> Bind:
     curves, seconds = _curves(other)
     emulator = learn(curves)
     logger.info(f"{spec.name}: the emulator learned from {LEARNED_TRAJECTORIES} trajectories that took {seconds:.1f} s")
-    names = [
-        "mobility",
-        *(name for name, group in emulator.setting.learned.parameter_groups.items() if group in emulator.groups),
-    ]
+    groups = emulator.setting.learned.parameter_groups
+    names = ["mobility", *(name for name, group in groups.items() if group in emulator.groups)]
 
     def bind(case: ReferenceCase) -> Callable[[], Answer]:
         known = {name: np.broadcast_to(case.parameters[name], case.count) for name in names}
@@ -164,8 +154,7 @@ def _learned(spec: FrontierCase) -> Bind:
 
 
 def _curves(case: ReferenceCase) -> tuple[StatisticsCurves, float]:
-    """Quantities of a case's trajectories, solved one by one for large boxes would not fit memory together, and the
-    seconds that took."""
+    """Quantities of a case's trajectories, solved one by one to save memory, and the seconds that took."""
     start = learned_process(case.process).random_start
     setting = Setting(case.process, case.grid.shape, "periodic", 1.0, start)
     parameters = {n: np.broadcast_to(case.parameters[n], case.count) for n in setting.learned.parameter_groups}

@@ -25,14 +25,12 @@ class FrontierCase:
     """Trajectories that every candidate computes, as one batch.
 
     Attributes:
-        name: for tables and the command line.
-        process: name of the process.
         cells: of a side of the square periodic box, spacing 1.
         trajectories: how many; the second half has the parameters of the first and other starts.
         end: scaled age of the last frame (mobility is such that times are scaled ages).
         reference: tolerance of the solver that gives the truth, float64.
-        composition, contrast, amplitude: mean composition, mobility contrast and standard deviation of the starts'
-            noise, where the process has them.
+        composition, contrast, amplitude: mean composition, mobility contrast and standard deviation of the noise of
+            starts, where the process has them.
     """
 
     name: str
@@ -51,7 +49,6 @@ class FrontierCase:
 
     @property
     def grid(self) -> Grid:
-        """The box."""
         return Grid((self.cells, self.cells))
 
     def kappa(self) -> np.ndarray:
@@ -62,7 +59,6 @@ class FrontierCase:
         return np.resize(np.geomspace(*_KAPPA, half), self.trajectories)
 
     def seed(self, trajectory: int) -> int:
-        """Of a trajectory's start."""
         return start_seed("frontier", self.name, trajectory)
 
     def parameters(self) -> dict[str, np.ndarray | float]:

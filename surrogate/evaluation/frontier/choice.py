@@ -23,8 +23,7 @@ class MeasuredChoice:
     """An engine, and why.
 
     Attributes:
-        engine: ``"solver"``, or the model's name.
-        model: the model's name, None for the solver.
+        engine: ``"solver"``, or the model's name, which is then also ``model``.
         stride: steps of the model over those of its schedule; None for the solver.
         solver_tolerance: of the solver: the cheapest measured to meet what was asked, or where none was, just that.
         reason: one line, with the measured figures.
@@ -60,8 +59,7 @@ def decide(
         tolerance: relative error.
         kind: which error: of statistics or of fields.
         contrast: mobility contrast.
-        models: names of the models that may be chosen; all by default.
-        strides: of the models, that may be chosen; all by default.
+        models, strides: that may be chosen; all by default.
     """
     found = [
         row
@@ -82,7 +80,6 @@ def decide(
 
 
 def _decided(rows: list[Row], tolerance: float, kind: Measure) -> MeasuredChoice:
-    """Among the rows of one case."""
     names = dict.fromkeys(row.model for row in rows)
     best = {name: _best([row for row in rows if row.model == name], tolerance, kind) for name in names}
     meeting = [row for row in best.values() if _meets(row, tolerance, kind)]
@@ -169,12 +166,7 @@ def auto_choice(
 
 
 def ensure_table(process: str, contrast: float = 0.0) -> RowFile:
-    """This machine's table with at least the small case of a process in it, measured now where it is missing.
-
-    Args:
-        process: its name.
-        contrast: of the mobility; above 0 it is another case.
-    """
+    """This machine's table with at least the small case of a process in it, measured now where it is missing."""
     table, case = machine_table(), quick_case(process, contrast)
     if not any(name == case.name for name, _ in table.complete):
         from surrogate.evaluation.frontier import bench

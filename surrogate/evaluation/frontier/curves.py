@@ -44,14 +44,7 @@ def cost_at(points: Iterable[Point], error: float) -> float | None:
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """A model against the solver at one error in one case.
-
-    Attributes:
-        case, model, measure: what is compared.
-        error: at which; the model's best where ``own`` is true.
-        solver_ms, model_ms: costs of that error, None where it is not reached.
-        own: whether the error is the model's own best.
-    """
+    """A model against the solver at one error in one case, its best where ``own``; None where not reached."""
 
     case: str
     model: str

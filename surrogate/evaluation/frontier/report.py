@@ -44,11 +44,7 @@ _COLUMNS = tuple(f.name for f in fields(Row) if f.name not in ("key", "qois"))
 
 
 def write_report(folder: Path, result: BenchResult, command: str) -> Path:
-    """Writes ``frontier.md``, ``frontier.csv``, ``summary.json`` and a picture for each process.
-
-    Returns:
-        The Markdown file.
-    """
+    """Writes ``frontier.md``, which it returns, ``frontier.csv``, ``summary.json`` and a picture for each process."""
     drawn: dict[str, str] = {}
     for process in processes():
         rows = [row for row in result.rows if row.process == process]
@@ -63,20 +59,18 @@ def write_report(folder: Path, result: BenchResult, command: str) -> Path:
 
 
 def _summary(result: BenchResult, found: Iterable[SpeedUp], command: str) -> dict[str, object]:
-    compared = [{**asdict(item), "ratio": item.ratio} for item in found]
     return {
         "edition": EDITION,
         "command": command,
         "machine": machine(),
         "threads": result.threads,
         "rows": [row.as_dict() for row in result.rows],
-        "speed_ups": compared,
+        "speed_ups": [{**asdict(item), "ratio": item.ratio} for item in found],
         "skipped": [{"case": case, "candidate": name, "reason": reason} for case, name, reason in result.skipped],
     }
 
 
 def row_table(rows: Iterable[Row]) -> ResultTable:
-    """All figures of rows; nothing where there is none."""
     return ResultTable("frontier", "", _COLUMNS, [[_cell(getattr(row, name)) for name in _COLUMNS] for row in rows])
 
 
@@ -134,7 +128,6 @@ def _figure(value: float | None) -> str:
 
 
 def _speed_text(items: list[SpeedUp]) -> str:
-    """Speed-ups of the models of one case; empty without any."""
     if not items:
         return ""
     targets = {(measure, error) for measure, errors in TARGETS.items() for error in errors}

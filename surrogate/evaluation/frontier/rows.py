@@ -29,22 +29,19 @@ class Row:
 
     Attributes:
         key: hash of machine, threads, case and candidate; a row is measured again where it differs.
-        case, process, cells, trajectories, contrast, composition: of the case; ``cells`` is a side of the box.
+        cells: of a side of the box.
         candidate: what tables call it.
         kind: ``"solver"``, ``"model"``, or for reference ``"persistence"`` and ``"floor"`` (seed to seed).
-        model: name of the model, empty for others.
         tolerance, dtype: of the solver, None and empty for others.
         stride: of a model, its steps over those of its own schedule; None for others.
         field_error: median over trajectories of the mean over times of rms(field - truth) / rms(truth - its mean).
         field_worst: largest of any frame of any trajectory.
         qoi_error: mean over trajectories and times of |relative error| of single trajectories, of the quantity for
-            which it is largest.
-        qoi_worst: that quantity.
+            which it is largest, ``qoi_worst``.
         qoi_ensemble: mean over times of the relative error of the mean over trajectories, its largest quantity.
         qois: quantity -> (error of single trajectories, of their mean).
         ms: wall milliseconds a trajectory, median of the rounds.
         trust: share of trajectories inside the model's domain.
-        threads, rounds: of the timing.
     """
 
     key: str
@@ -115,9 +112,6 @@ def digest(*parts: object) -> str:
 
 class RowFile:
     """Rows by key in a JSON file, written after each. One that is damaged or of another edition counts as empty.
-
-    Args:
-        path: the file; need not exist.
 
     Attributes:
         rows: key -> row, in the order of measurement.
