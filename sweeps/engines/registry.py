@@ -16,7 +16,7 @@ here loads torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -112,12 +112,7 @@ class EngineChoice:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "requested": dict(self.requested),
-            "engine": dict(self.engine),
-            "reason": self.reason,
-            "measured": dict(self.measured),
-        }
+        return asdict(self)
 
 
 #: Every kind known here. ``surrogate``, ``emulator`` and ``auto`` are the room's above, named and not imported.

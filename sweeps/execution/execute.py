@@ -15,8 +15,7 @@ import numpy as np
 from distributed import Client, Future, as_completed
 
 from solvers.errors import InputError
-from sweeps.execution.batch_report import BatchOutcome
-from sweeps.execution.task import BatchTask, compute_batch, probe_batch
+from sweeps.execution.task import BatchOutcome, BatchTask, compute_batch, probe_batch
 from sweeps.execution.trajectories import one_line
 from sweeps.store.layout import FAILED, PENDING
 
@@ -52,7 +51,7 @@ def run_batches(
         InputError: if the store cannot be written, or the scheduler goes away. What is recorded stays.
     """
     run = uuid.uuid4().hex[:6]
-    waiting = iter(tasks)
+    waiting = map(_Job, tasks)
     extra: deque[_Job] = deque()
     flying: dict[Future, _Job] = {}
     completed = as_completed(raise_errors=False)
@@ -60,7 +59,7 @@ def run_batches(
 
     def fill() -> None:
         while len(flying) < slots.count():
-            job = extra.popleft() if extra else _job(next(waiting, None))
+            job = extra.popleft() if extra else next(waiting, None)
             if job is None:
                 return
             key = f"{task_key(name, job.task, run)}{job.suffix}"
@@ -129,10 +128,6 @@ class _Job:
     def suffix(self) -> str:
         """Keeps its key apart from the batch's own."""
         return "" if self.case is None else f"-alone-{self.rollout}" if self.rollout >= 0 else "-rest"
-
-
-def _job(task: BatchTask | None) -> _Job | None:
-    return None if task is None else _Job(task)
 
 
 def _killed(future: Future) -> bool:

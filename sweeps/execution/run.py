@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from distributed import Client
+from distributed import Client, performance_report
 
-from sweeps.cluster.client import dashboard_link
+from solvers.errors import InputError
+from sweeps.cluster.client import dashboard_link, open_client
 from sweeps.config.sweep import SweepConfig
 from sweeps.engines.registry import check_device
-from sweeps.execution.batch_report import BatchOutcome
 from sweeps.execution.execute import run_batches, scheduler_needed
 from sweeps.execution.extensions import packed_extensions
 from sweeps.execution.prepare import Prepared, make_tasks, prepare
-from sweeps.execution.spot_checks import Checks, check_something_done, verify_points
-from sweeps.execution.task import BatchTask
+from sweeps.execution.spot_checks import Checks, verify_points
+from sweeps.execution.task import BatchOutcome, BatchTask
 from sweeps.execution.worker_environment import check_workers, environment
-from sweeps.monitoring.performance_report import performance
 from sweeps.monitoring.progress import lines_on_stderr, point_progress
 from sweeps.monitoring.watcher import Watcher
 from sweeps.plan.plan import Plan
+from sweeps.report import report_folder
 from sweeps.store.layout import DIVERGED, VERIFIED
 from sweeps.store.lock import store_lock
 from sweeps.store.store import Store
@@ -78,7 +78,7 @@ def run_plan(plan: Plan, client: Client | None, progress: bool, check: bool) -> 
         if progress:
             for line in prepared.damaged[:DAMAGE_SHOWN]:
                 logger.info(f"damaged, made again: {line}")
-        watcher = runner.watched_by(Watcher(prepared, publish))
+        watcher = runner.watcher = Watcher(prepared, publish)
         counts = _fill(prepared, runner)
         watcher.enter("verifying")
         checks = verify_points(prepared, runner.run) if config.verify.count else Checks()
@@ -92,7 +92,8 @@ def verify_plan(plan: Plan, client: Client | None, progress: bool, count: int | 
     started = time.monotonic()
     with _driving(plan.config, client, progress) as (runner, _):
         prepared = prepare(plan.config.output.path, plan, check=False)
-        check_something_done(prepared)
+        if not prepared.store.table.usable.any():
+            raise InputError(f"{prepared.store.url}: nothing in it is done yet; run the sweep first")
         checks = verify_points(prepared, runner.run, count)
         return _result(prepared, (0, 0), checks, time.monotonic() - started)
 
@@ -128,14 +129,9 @@ class Runner:
         self._config = config
         self._client = client
         self._stack = contextlib.ExitStack()
-        self._watcher: Watcher | None = None
+        self.watcher: Watcher | None = None
         self._environment: tuple[tuple[str, str], ...] = ()
         self._joined = False
-
-    def watched_by(self, watcher: Watcher) -> Watcher:
-        """Have a watcher told of what happens."""
-        self._watcher = watcher
-        return watcher
 
     def __enter__(self) -> Runner:
         return self
@@ -147,27 +143,22 @@ class Runner:
         """Compute batches; ``record`` is called with each report."""
         if not tasks:
             return
-
         client = self._connected(len(tasks))
         extensions = packed_extensions()
         checked = (replace(task, environment=self._environment, extensions=extensions) for task in tasks)
         run_batches(client, checked, self._config.name, self._recorded(record))
 
     def _recorded(self, record: Callable[[BatchOutcome], None]) -> Callable[[BatchOutcome], None]:
-        watcher = self._watcher
-
         def checked(outcome: BatchOutcome) -> None:
             self._check()
             record(outcome)
-            if watcher is not None:
-                watcher.report()
+            if self.watcher is not None:
+                self.watcher.report()
 
         return checked
 
     def _connected(self, tasks: int) -> Client:
         if self._client is None:
-            from sweeps.cluster.client import open_client
-
             wanted = max(tasks, self._config.verify.count)
             self._client = self._stack.enter_context(open_client(self._config.cluster, wanted))
         if not self._joined:
@@ -177,22 +168,30 @@ class Runner:
 
     def _join(self, client: Client) -> None:
         """Once a run has a cluster: are all machines alike, and where can it be watched?"""
-
         with scheduler_needed():
             check_workers(client, self._config)
         self._environment = tuple(environment(self._config.engine).items())
         link = dashboard_link(client, self._config.cluster)
-        if self._watcher is not None:
-            self._watcher.connect(client, link)
+        if self.watcher is not None:
+            self.watcher.connect(client, link)
         if self.show and link:
             logger.info(f"dashboard: {link}, this sweep: {link.replace('/status', '/phasetwin')}")
         if self._config.output.performance:
-            self._stack.enter_context(performance(client, self._config.output.path))
+            self._stack.enter_context(_performance(client, self._config.output.path))
+
+
+@contextlib.contextmanager
+def _performance(client: Client, store: str) -> Iterator[None]:
+    """Save Dask's own account of what the cluster does, ``performance-TIME.html``, beside the sweep's report."""
+    folder = report_folder(store)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = time.strftime("performance-%Y%m%d-%H%M%S.html", time.gmtime())
+    with client.as_current(), performance_report(filename=str(folder / name)):
+        yield
 
 
 def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
     """Compute every pending point; returns how many were computed and how many copied."""
-
     tasks = make_tasks(prepared)
     total, left = len(prepared.pending), int(prepared.pending.sum())
     counts = np.zeros(2, dtype=int)
@@ -214,7 +213,6 @@ def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
 
 
 def _result(prepared: Prepared, counts: tuple[int, int], checks: Checks, wall_s: float) -> RunResult:
-
     store = prepared.store
     status = store.table.status
     wall_before = float(store.attributes.get("wall_time_s", 0.0))
@@ -232,10 +230,6 @@ def _result(prepared: Prepared, counts: tuple[int, int], checks: Checks, wall_s:
         missed=checks.missed,
         unchecked=checks.unsolved,
         wall_s=wall_s,
-        untrusted=_untrusted(store),
+        untrusted=int((store.read("trust") < 1).any(axis=1).sum()) if store.layout.learned else 0,
         damaged=prepared.damaged,
     )
-
-
-def _untrusted(store: Store) -> int:
-    return int((store.read("trust") < 1).any(axis=1).sum()) if store.layout.learned else 0

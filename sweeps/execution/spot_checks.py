@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from solvers.errors import InputError
 from solvers.processes.registry import process_named
 from sweeps.engines.reference import reference_engine, stated_tolerance
 from sweeps.execution.acceptance import SpotCheckResult, by_bands, by_tolerance, relative_error, share_inside
-from sweeps.execution.batch_report import BatchOutcome
 from sweeps.execution.prepare import Prepared, batch_task
-from sweeps.execution.task import BatchTask
+from sweeps.execution.task import BatchOutcome, BatchTask
 from sweeps.plan.plan import Plan
 from sweeps.store.group import PointGroup
 from sweeps.store.layout import DONE, VERIFIED, Layout, Variable
@@ -205,9 +203,3 @@ def _write_verification(
         about_group["inside"] = {name: float(np.mean(shares[solved])) for name, shares in result.inside.items()}
     group.group.update_attributes({**about_group, "coordinates": " ".join([*plan.parameters, "key"])})
     store.update_attributes({})
-
-
-def check_something_done(prepared: Prepared) -> None:
-    """Raises InputError for a store without results."""
-    if not prepared.store.table.usable.any():
-        raise InputError(f"{prepared.store.url}: nothing in it is done yet; run the sweep first")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from sweeps.config.sweep import SweepConfig
 from sweeps.engines.protocol import Engine
 from sweeps.engines.reference import reference_engine
 from sweeps.engines.registry import build_engine
-from sweeps.execution.batch_report import BatchOutcome
 from sweeps.execution.extensions import dumps_by_value, loads_from_driver, register_packed
 from sweeps.execution.trajectories import Filling, compute_rows
 from sweeps.execution.worker_environment import check_here
@@ -73,6 +72,32 @@ class BatchTask:
         return self.stop - self.start
 
 
+@dataclass(frozen=True)
+class BatchOutcome:
+    """The report of one batch, its shard being on disk: a few numbers, never fields.
+
+    Attributes:
+        start, stop: its rows in storage order.
+        computed: bool (row,), rows computed or copied now; the others were left as they were.
+        status: int8 (row, realization), see ``layout.STATUS_FLAGS``.
+        errors: (row, realization) -> one line: what went wrong, or why a model is not to be trusted there.
+        wall_s: seconds the worker spent.
+        engine_of: (row, realization) -> name of the engine, where it is not ``engine``.
+        reused: how many of the rows were copied from another store.
+    """
+
+    number: int
+    start: int
+    stop: int
+    computed: np.ndarray
+    status: np.ndarray
+    errors: dict[tuple[int, int], str] = field(default_factory=dict)
+    wall_s: float = 0.0
+    engine: str = ""
+    engine_of: dict[tuple[int, int], str] = field(default_factory=dict)
+    reused: int = 0
+
+
 def _unpacked(extensions: bytes, values: bytes) -> BatchTask:
     register_packed(extensions)
     return BatchTask(*loads_from_driver(values))
@@ -91,9 +116,7 @@ def compute_batch(task: BatchTask) -> BatchOutcome:
     # One task has one core: torch's own threads would fight with the other workers for it.
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
-    status = np.full((task.rows, task.layout.realizations), PENDING, dtype=np.int8)
-    build: Callable[..., Engine] = reference_engine if task.reference else build_engine
-    batch = Filling(task, build(task.config), empty_shard(task.layout, task.rows), status)
+    batch = _empty(task)
     compute, copied = _copy_known_rows(batch)
     with torch.inference_mode():
         compute_rows(batch, compute)
@@ -115,10 +138,14 @@ def compute_batch(task: BatchTask) -> BatchOutcome:
 def probe_batch(task: BatchTask) -> None:
     """Compute the rows of a batch that killed workers, and write nothing: only whether it is survived counts."""
     torch.set_num_threads(1)
+    with torch.inference_mode():
+        compute_rows(_empty(task), task.compute)
+
+
+def _empty(task: BatchTask) -> Filling:
     status = np.full((task.rows, task.layout.realizations), PENDING, dtype=np.int8)
     build: Callable[..., Engine] = reference_engine if task.reference else build_engine
-    with torch.inference_mode():
-        compute_rows(Filling(task, build(task.config), empty_shard(task.layout, task.rows), status), task.compute)
+    return Filling(task, build(task.config), empty_shard(task.layout, task.rows), status)
 
 
 def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:

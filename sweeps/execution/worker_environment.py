@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import platform
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from solvers.errors import InputError
 from solvers.registries import installed_extensions
 from sweeps.execution.extensions import dumps_by_value, loads_from_driver, packed_extensions, register_packed
+from sweeps.store.provenance import installed_version
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,12 +29,8 @@ EXTENSION_GROUPS = ("phasetwin.processes", "phasetwin.qois", "phasetwin.engines"
 def program() -> dict[str, str]:
     """Versions of what computes here, and a hash of this program's source."""
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in PACKAGES:
-        try:
-            # 2.13.0+cpu and 2.13.0+cu130 are builds of the same version.
-            found[name] = metadata.version(name).partition("+")[0]
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
+    # 2.13.0+cpu and 2.13.0+cu130 are builds of the same version.
+    found |= {name: installed_version(name).partition("+")[0] for name in PACKAGES}
     return {**found, **installed_extensions(*EXTENSION_GROUPS), "source": source_hash()}
 
 

@@ -158,7 +158,9 @@ def _plain(node: Any, key: KeyPath, source: Source, entries: list[int]) -> Any:
         mapping = {}
         for name, value in node.items():
             child = _noted(node, name, key, source)
-            mapping[_text(name, source, child)] = _plain(value, child, source, entries)
+            if not isinstance(name, str):
+                raise InputError(f"{source.where(child)[0]}: found the key {name!r}, allowed keys of text")
+            mapping[str(name)] = _plain(value, child, source, entries)
         return mapping
     if isinstance(node, CommentedSeq):
         return [_plain(value, _noted(node, i, key, source), source, entries) for i, value in enumerate(node)]
@@ -186,13 +188,6 @@ def _noted(node: CommentedMap | CommentedSeq, name: Any, key: KeyPath, source: S
     if position is not None:
         source.lines[child] = position[0] + 1
     return child
-
-
-def _text(name: Any, source: Source, key: KeyPath) -> str:
-    if not isinstance(name, str):
-        place = source.where(key)[0]
-        raise InputError(f"{place}: found the key {name!r}, allowed keys of text")
-    return str(name)
 
 
 def _kind(value: Any) -> str:

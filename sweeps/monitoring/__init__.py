@@ -2,5 +2,5 @@
 
 ``facts`` defines them; ``watcher`` gathers and sends them; ``scheduler_plugin`` keeps and serves them in the scheduler,
 ``dashboard_page`` draws them, ``prometheus`` exports them. ``status`` makes the same facts from the store alone.
-``progress`` shows the points done, ``performance_report`` saves Dask's own account of a run.
+``progress`` shows the points done.
 """

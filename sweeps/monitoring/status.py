@@ -33,9 +33,9 @@ def status(url: str) -> Facts:
         ``batches`` (total, done), ``failures`` (point, realization, parameters, status, error), ``failure_count``,
         ``computing_s`` (summed over workers), ``wall_time_s``, ``samples_per_core_s``, ``running`` (who writes to it
         now, or None), ``phase``, ``rate_points_per_s``, ``seconds_left`` (of that run, None otherwise), ``map`` (axes,
-        every, x, y, state), ``curves`` (time, rows and some quantities), ``verification`` (or None),
-        ``trust`` (samples, trusted, reasons, largest_mass_drift, energy_rises; or None without a learned engine),
-        ``engine_choice`` (with ``engine: auto``: what was chosen and why), ``history``.
+        every, x, y, state), ``curves`` (time, rows and some quantities), ``verification`` (points, within,
+        judged_by; or None), ``trust`` (samples, trusted, reasons, largest_mass_drift, energy_rises; or None without a
+        learned engine), ``engine_choice`` (with ``engine: auto``: what was chosen and why), ``history``.
 
     Raises:
         InputError: if there is no store.
@@ -69,7 +69,7 @@ def status(url: str) -> Facts:
         "curves": _curves(store, state),
         "verification": verification_facts(store),
         "trust": _trust(store),
-        "engine_choice": _choice(store),
+        "engine_choice": json.loads(str(attributes["engine_choice"])) if attributes.get("engine_choice") else None,
         "history": str(attributes.get("history", "")).splitlines(),
     }
 
@@ -143,11 +143,6 @@ def _trust_lines(trust: Facts) -> list[str]:
     head = f"  model: {trust['trusted']} of {trust['samples']} samples inside its domain"
     lines = [f"{head}{mass}, {trust['energy_rises']} energy rises"]
     return lines + [f"  not trusted: {reason}" for reason in trust["reasons"][:REASONS_SHOWN]]
-
-
-def _choice(store: Store) -> Facts | None:
-    text = store.attributes.get("engine_choice")
-    return json.loads(str(text)) if text else None
 
 
 def _failure_line(failure: Facts) -> str:

@@ -15,11 +15,11 @@ import xarray as xr
 from solvers.processes.registry import Appearance
 from sweeps.plan.description import bracketed
 from sweeps.report.appearance import appearance_of, number, parameter_info, parameter_order
+from sweeps.store.layout import STATUS_FLAGS, usable
 from sweeps.store.locations import location
 from sweeps.store.store import REFERENCE, VERIFICATION, Store
 
 GROUPS = (REFERENCE, VERIFICATION)
-USABLE = ("done", "verified")
 #: Of the solver, which is judged by its tolerance; of a learned engine, by its bands.
 RESULT_FLAGS = ("within_tolerance", "inside_band")
 #: After the name of a quantity: the ends of its band.
@@ -92,13 +92,6 @@ class SweepData:
         return len(np.unique(rows, axis=0)) == self.points
 
     @cached_property
-    def flags(self) -> dict[str, int]:
-        """Status name -> flag, from the CF attributes."""
-        attributes = self.dataset["status"].attrs
-        meanings = str(attributes["flag_meanings"]).split()
-        return dict(zip(meanings, (int(v) for v in attributes["flag_values"]), strict=True))
-
-    @cached_property
     def status(self) -> np.ndarray:
         """(point, realization) int8."""
         return np.asarray(self.dataset["status"].values)
@@ -106,7 +99,7 @@ class SweepData:
     @cached_property
     def usable(self) -> np.ndarray:
         """(point, realization) bool: samples with results."""
-        return np.isin(self.status, [self.flags[f] for f in USABLE if f in self.flags])
+        return usable(self.status)
 
     @property
     def sample_flags(self) -> xr.DataArray | None:
@@ -145,7 +138,7 @@ class SweepData:
 
     def count(self, *flags: str) -> int:
         """Samples in any of these states."""
-        return int(np.isin(self.status, [self.flags[f] for f in flags if f in self.flags]).sum())
+        return int(np.isin(self.status, [STATUS_FLAGS[f] for f in flags]).sum())
 
     @cached_property
     def quantities(self) -> list[str]:

@@ -11,6 +11,7 @@ from sweeps.report.choices import headline
 from sweeps.report.data import SweepData
 from sweeps.report.page import Cell, Fact, Head, Page, Section, Table, configuration
 from sweeps.report.sections import result_sections
+from sweeps.store.layout import STATUS_FLAGS
 
 FAILURES_SHOWN = 50
 
@@ -161,7 +162,7 @@ def provenance(data: SweepData) -> list[str]:
 
 def failures(data: SweepData) -> Section | None:
     """Samples that failed or diverged, with parameters and reasons."""
-    wanted = {data.flags[name]: name for name in ("failed", "diverged") if name in data.flags}
+    wanted = {STATUS_FLAGS[name]: name for name in ("failed", "diverged")}
     found = np.argwhere(np.isin(data.status, list(wanted)))
     if not len(found):
         return None

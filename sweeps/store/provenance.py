@@ -26,13 +26,15 @@ def provenance(device: str, weights_sha256: str) -> dict[str, object]:
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions of what computes and writes the numbers, as found when first asked for."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {name: installed_version(name) for name in PACKAGES}
+
+
+def installed_version(package: str) -> str:
+    """Its version, or "not installed"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 @lru_cache(maxsize=1)
