@@ -38,11 +38,7 @@ class DesignProblem:
 
 
 def read_study(path: str | Path, overrides: Iterable[str] = ()) -> tuple[StudyConfig, SweepConfig]:
-    """A study file and its sweep.
-
-    Raises:
-        InputError: naming file, line and key.
-    """
+    """A study file and its sweep; errors name file, line and key."""
     source = read_source(path, tuple(overrides))
     study = check(source, StudyConfig)
     return study, read_sweep(study, source)
@@ -51,8 +47,7 @@ def read_study(path: str | Path, overrides: Iterable[str] = ()) -> tuple[StudyCo
 def read_sweep(study: StudyConfig, source: Source | None = None) -> SweepConfig:
     """The sweep of a study, with the blocks that the study replaces.
 
-    Raises:
-        InputError: for a mistake in the sweep's file, at its line, or in ``changes``, at the study's.
+    Raises InputError for a mistake in the sweep's file, at its line, or in ``changes``, at the study's.
     """
     base = read_source(study.sweep)
     if isinstance(base.data, dict):
@@ -86,11 +81,7 @@ def _in_the_study(message: str, source: Source | None) -> str:
 
 
 def design_problem(study: StudyConfig, sweep: SweepConfig) -> DesignProblem:
-    """The problem of a study and its sweep, checked against each other.
-
-    Raises:
-        InputError: starting with the key of the study at fault.
-    """
+    """The problem of a study and its sweep; InputError, starting with the key of the study, where they do not fit."""
     _check_variables(study, sweep)
     criteria = build_criteria(study, sweep)
     _check_engines(study, sweep, criteria)
@@ -194,11 +185,7 @@ def _check_engines(study: StudyConfig, sweep: SweepConfig, criteria: Criteria) -
 
 
 def lint_study(study: StudyConfig, source: Source) -> str:
-    """What `phasetwin lint` prints about a valid study.
-
-    Raises:
-        InputError: starting with the key at fault.
-    """
+    """What `phasetwin lint` prints about a valid study; InputError, starting with its key, for another."""
     problem = design_problem(study, read_sweep(study, source))
     goals = ", ".join(criterion.label for criterion in problem.criteria.objectives)
     return f"study, {study.trials} trials over {', '.join(study.variables)} for {goals}"

@@ -46,7 +46,6 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """Number of variables."""
         return len(self.names)
 
     @property

@@ -70,12 +70,7 @@ class StudyResult:
 
 
 class Study:
-    """An inverse-design study.
-
-    Args:
-        config: the resolved file.
-        sweep: its sweep; None reads the one that the file names.
-    """
+    """An inverse-design study: its resolved file, and its sweep, by default the one that the file names."""
 
     def __init__(self, config: StudyConfig, sweep: SweepConfig | None = None) -> None:
         self.config = config
@@ -83,11 +78,7 @@ class Study:
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Study:
-        """Read a study file.
-
-        Args:
-            path: of the YAML file.
-            overrides: ``key.path=value`` texts, each replacing one value of the file.
+        """Read a study file; each of ``overrides``, ``key.path=value``, replaces one value of it.
 
         Raises:
             InputError: naming file, line and key, what was found and what is allowed.
@@ -107,11 +98,7 @@ class Study:
         return Path(self.config.output.path)
 
     def prepare(self) -> DesignProblem:
-        """Study and sweep, checked against each other.
-
-        Raises:
-            InputError: starting with the key at fault.
-        """
+        """Study and sweep, checked against each other; InputError, starting with the key at fault."""
         return design_problem(self.config, self.sweep)
 
     def run(self, client: Client | None = None, progress: bool = True, report: bool = True) -> StudyResult:
@@ -135,7 +122,6 @@ class Study:
 
 
 def _conclude(runner: StudyRunner, state: SearchState, started: float, report: bool) -> StudyResult:
-    """Write the results."""
     check_feasible(runner, state)
     best = ResultWriter(runner, state).write()
     equivalents = trace(runner, state)
@@ -177,8 +163,7 @@ def _without_nulls(value: Any) -> Any:
 def claim(folder: Path, study: StudyConfig, sweep: SweepConfig) -> None:
     """Write the resolved study into its folder, after a check that what is there is the same study or nothing.
 
-    Raises:
-        InputError: for other things at that place, or a study of another problem.
+    Raises InputError for other things at that place, or a study of another problem.
     """
     path = folder / FILE
     here = {"study": study.model_dump(mode="json"), "sweep": sweep.model_dump(mode="json")}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from sweeps.cli import File, Overrides
 from sweeps.inputs.kinds import Kind, register
 from sweeps.inputs.yaml_source import located
-
-if TYPE_CHECKING:
-    from studies.twin.diagnostics.identifiability import Determined
-    from studies.twin.diagnostics.model_check import ModelCheck
 
 register(Kind("twin", "studies.twin.config:TwinConfig", "observations"))
 
@@ -23,11 +20,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def assimilate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The YAML file.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the file; may be repeated."),
-    ] = None,
+    file: File,
+    overrides: Overrides = None,
     address: Annotated[str | None, typer.Option("--address", help="Use a running Dask scheduler.")] = None,
     watch: Annotated[
         Path | None, typer.Option("--watch", metavar="FOLDER", help="Update as frames arrive in this folder.")
@@ -52,16 +46,12 @@ def assimilate(
         forecast = twin.forecast()
     write_store(twin, folder, check, known, forecast)
     page = write_report(twin, check, known, forecast, folder)
-    _print_summary(check, known)
-    for line in forecast.crossing_lines():
-        typer.echo(line)
-    typer.echo(f"{folder}: posterior and forecast; report {page}")
-    return 0
-
-
-def _print_summary(check: ModelCheck, known: list[Determined]) -> None:
     for row in known:
         band = "" if row.verdict == "given" else f" ({row.low:.4g} to {row.high:.4g})"
         typer.echo(f"{row.name}: {row.value:.4g}{band}, {row.verdict}")
     if check.flagged:
         typer.echo("the process does not explain the frames: " + "; ".join(check.reasons), err=True)
+    for line in forecast.crossing_lines():
+        typer.echo(line)
+    typer.echo(f"{folder}: posterior and forecast; report {page}")
+    return 0

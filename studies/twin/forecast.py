@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from solvers.errors import InputError
 from solvers.frames import Frames
-from solvers.grids.grid import Grid
-from solvers.grids.spectral_basis import basis_for
 from solvers.processes.base import Problem
 from solvers.qois.analysis import evaluate_qois
 from studies.twin.model.process_model import Members, SolverSettings
@@ -40,7 +37,6 @@ class MemberForecasts:
 
     @classmethod
     def joined(cls, parts: Sequence[MemberForecasts]) -> MemberForecasts:
-        """Parts in one."""
         return cls(
             field=np.concatenate([p.field for p in parts]),
             qois={name: np.concatenate([p.qois[name] for p in parts]) for name in parts[0].qois},
@@ -51,15 +47,10 @@ class MemberForecasts:
 def forecast_members(
     members: Members, times: np.ndarray, engine: SolverBlock | SurrogateBlock, client: Client | None = None
 ) -> MemberForecasts:
-    """Forecast every member.
-
-    Args:
-        times: absolute, none before that of the states.
-        engine: the ``engine`` block.
-        client: a Dask client, or None to stay in this process.
+    """Forecast every member, on Dask if there is a client.
 
     Raises:
-        InputError: for times before the states', or an engine that cannot run.
+        InputError: for times (absolute) before the states', or an engine that cannot run.
     """
     if len(times) and float(times.min()) < members.time:
         raise InputError(
@@ -74,11 +65,7 @@ def forecast_members(
 
 
 def check_engine(engine: SolverBlock | SurrogateBlock, process: str) -> None:
-    """Refuse a model that cannot be read or knows another process, before hours of estimation.
-
-    Raises:
-        InputError: one line.
-    """
+    """Refuse a model that cannot be read or knows another process, before hours of estimation, by an InputError."""
     if not isinstance(engine, SurrogateBlock):
         return
     model = load_rollout_surrogate(engine.model)
@@ -87,7 +74,6 @@ def check_engine(engine: SolverBlock | SurrogateBlock, process: str) -> None:
 
 
 def _forecast_part(members: Members, times: np.ndarray, engine: SolverBlock | SurrogateBlock) -> MemberForecasts:
-    """Forecast some members in this process."""
     lead = np.asarray(times, dtype=np.float64) - members.time
     if isinstance(engine, SurrogateBlock):
         return _by_surrogate(members, lead, engine)
@@ -138,11 +124,6 @@ def _by_model(members: Members, lead: np.ndarray, model: RolloutSurrogate) -> Me
     field = model.forecast(problem, seen[:, None], since, since + lead)
     energy = members.process.model.free_energy(problem, field)
     return _with_qois(problem, Frames(field, energy), f"surrogate {model.name}")
-
-
-def states_of(lasts: torch.Tensor, grid: Grid, shape: Sequence[int]) -> torch.Tensor:
-    """Coefficients (member, component, F) on an internal grid as values (member, component, *shape)."""
-    return basis_for(grid, lasts.dtype, "cpu", tuple(shape)).inverse(lasts)
 
 
 def crossing_times(times: np.ndarray, values: np.ndarray, level: float, upward: bool) -> np.ndarray:

@@ -102,13 +102,11 @@ class TwinProcess:
 
     @cached_property
     def model(self) -> ProcessModel:
-        """Its equations and states."""
         found: ProcessModel = resolve(self.equations)(self)
         return found
 
     @property
     def priors(self) -> dict[str, Prior]:
-        """Default priors by parameter, in order."""
         return {p.name: p.prior for p in self.parameters}
 
     @property
@@ -188,7 +186,7 @@ GRAIN_GROWTH = TwinProcess(
 TWIN_PROCESSES: Registry[TwinProcess] = Registry(
     "process",
     "phasetwin.twin_processes",
-    ("studies.twin.processes:CAHN_HILLIARD", "studies.twin.processes:GRAIN_GROWTH"),
+    (CAHN_HILLIARD, GRAIN_GROWTH),
 )
 
 
@@ -202,11 +200,7 @@ def register_twin_process(process: TwinProcess) -> TwinProcess:
 
 
 def twin_process(name: str) -> TwinProcess:
-    """A process by name.
-
-    Raises:
-        InputError: naming those that twins can follow.
-    """
+    """A process by name; InputError, naming those that twins can follow, for another."""
     if name not in TWIN_PROCESSES:
         raise InputError(f"process: found {name!r}, allowed {allowed_processes()}")
     return TWIN_PROCESSES[name]

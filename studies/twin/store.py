@@ -49,11 +49,7 @@ _START = "start_"
 
 
 def folder_for(twin: Twin) -> Path:
-    """The store's folder.
-
-    Raises:
-        InputError: where something else is there already.
-    """
+    """The store's folder; InputError where something else is there already."""
     path = Path(twin.config.output.path)
     if not (path / STATE).exists() and occupied(path, partial_pattern(STATE)):
         raise InputError(f"output.path: found other things at {path}, allowed a new path or a twin's own store")
@@ -93,8 +89,7 @@ def save_state(twin: Twin, folder: Path) -> None:
 def load_state(twin: Twin, folder: Path) -> bool:
     """Restore the twin's last state from a store; False where there is none.
 
-    Raises:
-        InputError: for a state of another file's twin, or a damaged one.
+    Raises InputError for a state of another file's twin, or a damaged one.
     """
     path = folder / STATE
     if not path.exists():

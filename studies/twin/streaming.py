@@ -21,17 +21,13 @@ POLL_SECONDS = 1.0
 
 def milestones(count: int) -> list[int]:
     """After how many frames a batch run estimates, for the record of how the posterior narrows: 1, 2, 4, ... all."""
-    found = [1]
-    while 2 * found[-1] < count:
-        found.append(2 * found[-1])
-    return sorted({*found, count})
+    return sorted({*(2**i for i in range(count.bit_length())), count})
 
 
 def run_batch(twin: Twin) -> Path:
     """All frames that the file names; an existing store is continued, a finished one left as it is.
 
-    Raises:
-        InputError: for frames or a store that do not fit.
+    Raises InputError for frames or a store that do not fit.
     """
     folder = folder_for(twin)
     frames = read_frames(twin.config.observations)
@@ -50,12 +46,8 @@ def run_batch(twin: Twin) -> Path:
 def run_watch(twin: Twin, source: Path, idle: float | None) -> Path:
     """Frames of a folder as they arrive: every row of ``times.csv`` whose file is there, in the order of the rows.
 
-    Args:
-        source: folder with images and ``times.csv``.
-        idle: end after this many seconds without a new frame; None waits until interrupted.
-
-    Raises:
-        InputError: for files or a store that do not fit.
+    Ends after ``idle`` seconds without a new frame; None waits until interrupted. Raises InputError for files or a
+    store that do not fit.
     """
     if not source.is_dir():
         raise InputError(f"--watch: found no folder {source}, allowed one with images and {TIMES_FILE}")

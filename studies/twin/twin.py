@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from solvers.errors import InputError
+from solvers.grids.spectral_basis import basis_for
 from studies.twin.config import TwinConfig
 from studies.twin.diagnostics.identifiability import Determined, identifiability
 from studies.twin.diagnostics.model_check import ModelCheck, check_model
-from studies.twin.forecast import crossing_times, forecast_members, states_of
+from studies.twin.forecast import crossing_times, forecast_members
 from studies.twin.inference.estimate import TwinEstimate, estimate
 from studies.twin.inference.variational import AssimilationProblem
 from studies.twin.model.process_model import Members
@@ -75,18 +76,7 @@ class Forecast:
 
 
 class Twin:
-    """A digital twin of one specimen.
-
-    Args:
-        config: the resolved file.
-
-    Attributes:
-        process: what the twin needs to know of the process.
-        frames: observed so far; None before the first.
-        problem: camera, priors and noise; None before the first frame.
-        estimate: the posterior; None before the first frame.
-        history: one snapshot an update.
-    """
+    """A digital twin of one specimen, as its file ``config`` says; before the first frame, results raise InputError."""
 
     def __init__(self, config: TwinConfig) -> None:
         self.config = config
@@ -94,23 +84,15 @@ class Twin:
         self.frames: ObservedFrames | None = None
         self.problem: AssimilationProblem | None = None
         self.estimate: TwinEstimate | None = None
-        self.history: list[Snapshot] = []
+        self.history: list[Snapshot] = []  #: one an update
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Twin:
-        """A twin from a file; nothing is read of its frames yet.
-
-        Raises:
-            InputError: one line, for anything wrong in the file.
-        """
+        """A twin from a file; nothing is read of its frames yet. InputError, in one line, for anything wrong in it."""
         return cls(load_yaml(path, TwinConfig, overrides))
 
     def update(self, frame: np.ndarray, time: float) -> TwinEstimate:
-        """Take in one frame and estimate anew.
-
-        Args:
-            frame: (y, x) grey values, NaN where not seen.
-            time: of the frame; frames may come in any order.
+        """Take in one frame (y, x) of grey values, NaN where not seen, and estimate anew; frames may come in any order.
 
         Raises:
             InputError: for a frame of another size, a time that was seen before, or a frame without a pixel.
@@ -129,8 +111,7 @@ class Twin:
     def assimilate(self, frames: ObservedFrames) -> TwinEstimate:
         """Estimate from these frames, all of them; continues from the last estimate where they begin alike.
 
-        Raises:
-            InputError: for frames that do not fit the file.
+        Raises InputError for frames that do not fit the file.
         """
         begun = clock.perf_counter()
         problem = self.problem_for(frames)
@@ -150,11 +131,7 @@ class Twin:
         return found
 
     def problem_for(self, frames: ObservedFrames) -> AssimilationProblem:
-        """Camera, priors, noise and levels for these frames.
-
-        Raises:
-            InputError: for frames that do not fit the file.
-        """
+        """Camera, priors, noise and levels for these frames. Raises InputError where they do not fit the file."""
         config, seen = self.config, self.config.observations
         height, width = frames.grey.shape[1:]
         camera = camera_for(
@@ -165,7 +142,6 @@ class Twin:
             grey = estimate_levels(frames, self.process, noise)
         else:
             grey = GreyScale(noise, *seen.levels)
-        grey.known_noise = not isinstance(seen.noise, str)
         return AssimilationProblem(self.process, camera, config.parameters, grey, config.assimilation.model_error)
 
     def _continues(self, frames: ObservedFrames, problem: AssimilationProblem) -> bool:
@@ -178,30 +154,18 @@ class Twin:
         return bool(frames.times[0] == self.frames.times[0]) and len(frames.times) > len(self.frames.times)
 
     def current(self) -> tuple[ObservedFrames, AssimilationProblem, TwinEstimate]:
-        """The frames so far, the estimation problem, and the estimate.
-
-        Raises:
-            InputError: before the first frame.
-        """
+        """The frames so far, the estimation problem, and the estimate."""
         if self.frames is None or self.problem is None or self.estimate is None:
             raise InputError("twin: found no frame yet, allowed forecasts after the first update")
         return self.frames, self.problem, self.estimate
 
     def check(self) -> ModelCheck:
-        """Whether the process explains the frames so far.
-
-        Raises:
-            InputError: before the first frame.
-        """
+        """Whether the process explains the frames so far."""
         frames, problem, found = self.current()
         return check_model(problem, frames, found, self.config.assimilation.seed)
 
     def identifiability(self) -> list[Determined]:
-        """What the frames determine.
-
-        Raises:
-            InputError: before the first frame.
-        """
+        """What the frames determine."""
         _, problem, found = self.current()
         return identifiability(problem, found.posterior.z)
 
@@ -215,15 +179,14 @@ class Twin:
         return last + wanted.every * np.arange(1, count + 1)
 
     def members(self, most: int | None = None) -> Members:
-        """States to go on from."""
+        """States to go on from, of ``most`` members."""
         frames, problem, found = self.current()
         count = len(found.posterior.z) if most is None else min(most, len(found.posterior.z))
         z = torch.from_numpy(found.posterior.z[:count])
         values = {n: v.numpy() for n, v in problem.values(z).items() if n in problem.priors}
-        states = states_of(found.posterior.lasts[:count], problem.camera.grid, found.fit.shape)
-        return Members(
-            problem.process, problem.camera.grid, found.fit.shape, states, values, found.start, float(frames.times[-1])
-        )
+        grid, lasts, shape = problem.camera.grid, found.posterior.lasts[:count], tuple(found.fit.shape)
+        states = basis_for(grid, lasts.dtype, "cpu", shape).inverse(lasts)
+        return Members(problem.process, grid, shape, states, values, found.start, float(frames.times[-1]))
 
     def forecast(self, times: Sequence[float] | np.ndarray | None = None, client: Client | None = None) -> Forecast:
         """The members at later times.
@@ -231,9 +194,6 @@ class Twin:
         Args:
             times: absolute, not before the last frame; those of the file by default.
             client: a Dask client; without one, workers are started where the file asks for several.
-
-        Raises:
-            InputError: before the first frame, or for times before the last one.
         """
         _, problem, found = self.current()
         when = self.forecast_times() if times is None else np.asarray(times, dtype=np.float64)
@@ -248,14 +208,11 @@ class Twin:
         ]
         return Forecast(when, made.field, grey, made.qois, made.engine, crossings)
 
-    @contextlib.contextmanager
-    def _client(self, client: Client | None, tasks: int) -> Iterator[Client | None]:
+    def _client(self, client: Client | None, tasks: int) -> contextlib.AbstractContextManager[Client | None]:
         cluster = self.config.cluster
         if client is not None or (isinstance(cluster, LocalCluster) and cluster.workers == 1):
-            yield client
-            return
-        with open_client(cluster, tasks) as started:
-            yield started
+            return contextlib.nullcontext(client)
+        return open_client(cluster, tasks)
 
 
 @contextlib.contextmanager

@@ -37,11 +37,7 @@ VALUES_NAMED = 12
 
 
 def build_criteria(study: StudyConfig, sweep: SweepConfig) -> Criteria:
-    """Objectives and constraints.
-
-    Raises:
-        InputError: ``objectives.0.at: found ..., allowed ...`` for what does not fit the sweep.
-    """
+    """Objectives and constraints; ``objectives.0.at: found ..., allowed ...`` for what does not fit the sweep."""
     return Criteria(
         [_CriterionBuilder(study, sweep, f"objectives.{i}").objective(o) for i, o in enumerate(study.objectives)],
         [_CriterionBuilder(study, sweep, f"constraints.{i}").constraint(c) for i, c in enumerate(study.constraints)],
@@ -103,7 +99,6 @@ class _CriterionBuilder:
         return self.scalar(qoi, objective, TargetLoss(target, tolerance, robust))
 
     def scalar(self, qoi: Qoi, quantity: Quantity, loss: Loss) -> Criterion:
-        """A criterion of one number."""
         components, _, suffix = self.components(qoi, quantity, curve=False)
         label = f"{qoi.name}{self.when(quantity)}{suffix}"
         feature = self.feature(qoi, quantity, components)
@@ -170,7 +165,6 @@ class _CriterionBuilder:
         return (index,), coordinates[[index]], f"[{coordinates[index]:g}]"
 
     def position(self, name: str, value: float | None, coordinates: np.ndarray) -> int:
-        """Where a value is on an axis."""
         if value is not None:
             near = np.flatnonzero(np.isclose(coordinates, value, rtol=1e-5, atol=0.0))
             if near.size:
@@ -247,8 +241,7 @@ def _key_of(axis: ExtraAxis | None) -> str:
 def read_curve(path: Path, axis: np.ndarray, key: str) -> np.ndarray:
     """A curve from a CSV file with a header and two columns, at the abscissae ``axis``; NaN outside of the file's.
 
-    Raises:
-        InputError: for a file that is no such table, or does not overlap.
+    Raises InputError for a file that is no such table, or does not overlap.
     """
     try:
         table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)

@@ -27,6 +27,12 @@ class Criterion:
     long_name: str = ""
     undefined: str = ""  #: when the quantity is not defined, in words; empty for never
 
+    @property
+    def target(self) -> float | None:
+        """The number that is wanted, if it is one number."""
+        target = getattr(self.loss, "target", None)
+        return target if isinstance(target, float) else None
+
 
 @dataclass(frozen=True)
 class Assessment:
@@ -40,7 +46,6 @@ class Assessment:
 
     @property
     def feasible(self) -> np.ndarray:
-        """bool (point,)."""
         return np.asarray((self.violations <= 0).all(axis=1))
 
 

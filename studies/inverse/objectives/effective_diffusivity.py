@@ -29,12 +29,7 @@ ITERATIONS = 20_000
 def diffusivity(conductor: Conductor, middle: float) -> FieldStatistic:
     """The statistic (batch, y, x) -> (batch, 1): D_eff in the units of the phases' diffusivities.
 
-    Args:
-        conductor: diffusivities of the phases and the axis of the flux.
-        middle: composition above which a cell belongs to the phase at the higher composition.
-
-    Raises:
-        InputError: without taufactor.
+    A composition above ``middle`` belongs to the phase at the higher one. Raises InputError without taufactor.
     """
     try:
         import taufactor

@@ -25,12 +25,9 @@ FieldStatistic = Callable[["torch.Tensor", Grid], "torch.Tensor"]
 
 
 class PointView:
-    """Points of a store in the order of their table.
+    """Points of a finished store in the order of their table, or some ``rows`` of that.
 
-    Args:
-        url: of a finished store.
-        rows: of the table; None takes all.
-        group: ``reference`` for spot checks.
+    ``group`` is ``reference`` for spot checks.
     """
 
     def __init__(self, url: str, rows: np.ndarray | None = None, group: str = "") -> None:

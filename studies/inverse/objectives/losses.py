@@ -44,7 +44,7 @@ def over_realizations(values: np.ndarray, robust: Robust) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TargetLoss(Loss):
-    """|q - target|: of the mean over realizations, of the worst one, or a quantile of them."""
+    """|q - target| in units of the quantity: of the mean over realizations, of the worst one, or a quantile of them."""
 
     target: float
     tolerance: float
@@ -52,7 +52,6 @@ class TargetLoss(Loss):
     is_target: ClassVar[bool] = True
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """See :class:`Loss`; in units of the quantity."""
         values = features[:, :, 0]
         if self.robust == "mean":
             return np.abs(values.mean(axis=1) - self.target)
@@ -71,7 +70,6 @@ class DirectionLoss(Loss):
     robust: Robust = "mean"
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """See :class:`Loss`; in units of the quantity."""
         return over_realizations(self.sign * features[:, :, 0], self.robust)
 
     def summary(self, features: np.ndarray) -> np.ndarray:
@@ -108,7 +106,6 @@ class CurveLoss(Loss):
         return over_realizations(self._distance(features), self.robust)
 
     def summary(self, features: np.ndarray) -> np.ndarray:
-        """The distance."""
         return self(features)
 
     def allowed(self, loss: float) -> float:  # noqa: ARG002

@@ -27,11 +27,7 @@ SMALLEST_SIDE = 8
 
 
 def image_criterion(objective: ImageObjective, sweep: SweepConfig, at: float, key: str) -> Criterion:
-    """The distance to an image.
-
-    Raises:
-        InputError: for a process without two phases, or an image that cannot be used.
-    """
+    """The distance to an image; InputError for a process without two phases, or an image that cannot be used."""
     import torch
 
     process = process_named(sweep.process)
@@ -93,8 +89,7 @@ class _Statistics:
 def composition_of(objective: ImageObjective, low: float, high: float, key: str) -> np.ndarray:
     """The image as composition, float64 (y, x): the grey values of its two phases become those of the wells.
 
-    Raises:
-        InputError: for a file that is no grey picture of two phases.
+    Raises InputError for a file that is no grey picture of two phases.
     """
     grey = read_grey(Path(objective.image), key)
     dark, bright = _levels(grey, objective, key)
@@ -119,8 +114,7 @@ def _levels(grey: np.ndarray, objective: ImageObjective, key: str) -> tuple[floa
 def read_grey(path: Path, key: str) -> np.ndarray:
     """Grey values, float64 (y, x), from PNG, TIFF or npy; colours are averaged, row 0 is y = 0.
 
-    Raises:
-        InputError: for a file that cannot be read as a picture.
+    Raises InputError for a file that cannot be read as a picture.
     """
     try:
         reader = reader_of(path)

@@ -49,31 +49,32 @@ class Compared:
 
 @dataclass(frozen=True)
 class StudyData:
-    """See the module's text."""
+    """A study that has ended, as the report shows it."""
 
-    problem: DesignProblem  #: the study
-    folder: str  #: of its output
-    why: str  #: it stopped
-    points: np.ndarray  #: (trial, variable) of all trials
-    losses: np.ndarray  #: (trial, objective) of all trials as the exploring engine said; NaN where it failed
-    summaries: list[np.ndarray]  #: for each criterion (trial,), as reported
-    spent: np.ndarray  #: (trial,) number of the trial among those asked; 0 for warm ones
-    sources: list[str]  #: (trial,) who proposed it
+    runner: StudyRunner
     state: SearchState  #: at the end
-    verified: np.ndarray  #: positions of the verified trials in the history, in the order in which they were solved
-    rounds: np.ndarray  #: (verified,) of each
     best: list[dict[str, Any]]  #: as in best.json
     equivalents: dict[str, Any] | None  #: as in equivalents.json, or None
+    summaries: list[np.ndarray]  #: for each criterion (trial,), as reported; NaN where the trial failed
+    spent: np.ndarray  #: (trial,) number of the trial among those asked; 0 for warm ones
+    verified: np.ndarray  #: positions of the verified trials in the history, in the order in which they were solved
     model: FeatureModel | None  #: corrected; None with too few trials
     compared: list[Compared]  #: by criterion
     indices: list[Indices]  #: by objective, where there are enough trials
-    sensitive: str
+    sensitive: str  #: what they were computed from
     importances: list[dict[str, float]]  #: Optuna's, by objective
-    counts: dict[str, int]  #: of points
+
+    @property
+    def problem(self) -> DesignProblem:
+        return self.runner.problem
+
+    @property
+    def points(self) -> np.ndarray:
+        """(trial, variable)."""
+        return self.runner.history.points
 
     @property
     def process(self) -> str:
-        """Name of the process."""
         return self.problem.exploring.process
 
     @cached_property
@@ -83,56 +84,41 @@ class StudyData:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the variables."""
         return self.problem.space.names
 
     @property
     def objectives(self) -> list[Criterion]:
-        """Terms that are objectives."""
         return list(self.problem.criteria.objectives)
 
-    def rows(self, trials: np.ndarray) -> np.ndarray:
-        """Rows of the state of trials that are in it."""
-        return np.searchsorted(self.state.trials, trials)
+    def solved_rows(self) -> np.ndarray:
+        """Rows of the state of the verified trials."""
+        return np.searchsorted(self.state.trials, self.verified)
 
 
 def gather(
     runner: StudyRunner, state: SearchState, best: list[dict[str, Any]], equivalents: dict[str, Any] | None
 ) -> StudyData:
     """All that the report needs."""
-    history, problem = runner.history, runner.problem
-    usable = history.usable
-    losses = np.full((len(history), len(problem.criteria.objectives)), np.nan)
-    losses[usable] = problem.criteria.assess([values[usable] for values in history.features]).losses
+    history, warm, usable = runner.history, runner.history.warm, runner.history.usable
     summaries = []
-    for criterion, values in zip(problem.criteria, history.features, strict=True):
+    for criterion, values in zip(runner.problem.criteria, history.features, strict=True):
         row = np.full(len(history), np.nan)
         row[usable] = criterion.loss.summary(values[usable])
         summaries.append(row)
-    warm = history.warm
-    level = runner.levels.verified
     indices, sensitive = _indices(runner, summaries)
-    counts = {n: runner.counts[n] for n in ("explored", "confirmed", "verified", "reused", "rollouts")}
     return StudyData(
-        problem=problem,
-        folder=str(runner.folder),
-        why=runner.why,
-        points=history.points,
-        losses=losses,
-        summaries=summaries,
-        spent=np.where(warm, 0, np.cumsum(~warm)),
-        sources=history.sources,
+        runner=runner,
         state=state,
-        verified=np.array(level.trials, dtype=np.int64),
-        rounds=np.array([number for number, _ in level.roles], dtype=np.int64),
         best=best,
         equivalents=equivalents,
+        summaries=summaries,
+        spent=np.where(warm, 0, np.cumsum(~warm)),
+        verified=np.array(runner.levels.verified.trials, dtype=np.int64),
         model=runner.levels.model(state),
         compared=_compared(runner),
         indices=indices,
         sensitive=sensitive,
         importances=importances(runner.journal.study),
-        counts=counts,
     )
 
 
@@ -145,10 +131,8 @@ def _compared(runner: StudyRunner) -> list[Compared]:
     found = []
     for i, criterion in enumerate(runner.problem.criteria):
         if history.features[i].shape[2] > 1:
-            predicted, solved = (
-                criterion.loss.summary(history.features[i][level.trials]),
-                criterion.loss.summary(level.features[i]),
-            )
+            predicted = criterion.loss.summary(history.features[i][level.trials])
+            solved = criterion.loss.summary(level.features[i])
             low = high = np.full(len(solved), np.nan)
             inside = float("nan")
         else:
@@ -183,14 +167,11 @@ def _indices(runner: StudyRunner, summaries: list[np.ndarray]) -> tuple[list[Ind
     for text, chosen in groups.items():
         rows = np.flatnonzero(chosen)
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int)] if rows.size else rows
-        criteria = list(enumerate(runner.problem.criteria.objectives))
         found = [
-            own
-            for i, criterion in criteria
-            if (
-                own := given_data(criterion.label, runner.problem.space.names, history.points[rows], summaries[i][rows])
-            )
+            given_data(criterion.label, runner.problem.space.names, history.points[rows], values[rows])
+            for criterion, values in zip(runner.problem.criteria.objectives, summaries, strict=False)
         ]
-        if len(found) == len(criteria):
-            return found, f"{len(rows)} points: {text}"
+        known = [indices for indices in found if indices is not None]
+        if len(known) == len(found):
+            return known, f"{len(rows)} points: {text}"
     return [], ""

@@ -23,8 +23,8 @@ def history(data: StudyData) -> Figure:
         _trials(data, panel, number)
         style.tidy(panel)
         panel.set_ylabel(f"{criterion.long_name}\n{bracketed(criterion.units).strip()}".strip(), **style.text_style())
-        target = getattr(criterion.loss, "target", None)
-        if isinstance(target, float):
+        target = criterion.target
+        if target is not None:
             panel.axhline(target, **style.GUIDE)
             note = style.text_style(color=style.MUTED, ha="left", va="center")
             ends = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
@@ -37,7 +37,7 @@ def history(data: StudyData) -> Figure:
 
 
 def _trials(data: StudyData, panel: Axes, number: int) -> None:
-    values, sources = data.summaries[number], np.array(data.sources)
+    values, sources = data.summaries[number], np.array(data.runner.history.sources)
     named = [name for name, _, _ in KINDS]
     groups = [(~np.isin(sources, named), SAMPLED, f"proposed by {data.problem.study.sampler.kind}")]
     groups += [(sources == name, colour, text) for name, colour, text in KINDS]
@@ -45,18 +45,10 @@ def _trials(data: StudyData, panel: Axes, number: int) -> None:
         if chosen.any():
             panel.plot(data.spent[chosen], values[chosen], "o", ms=4, mew=0, color=colour, label=text)
     if data.verified.size:
-        rows = data.rows(data.verified)
+        rows = data.solved_rows()
         solved = data.problem.criteria[number].loss.summary(data.state.features[number][rows])
-        panel.plot(
-            data.spent[data.verified],
-            solved,
-            "o",
-            ms=7,
-            mfc="none",
-            mec=SOLVED,
-            mew=1.1,
-            label="solved by the reference solver",
-        )
+        spent = data.spent[data.verified]
+        panel.plot(spent, solved, "o", ms=7, mfc="none", mec=SOLVED, mew=1.1, label="solved by the reference solver")
     panel.margins(x=0.02)
 
 
@@ -64,7 +56,7 @@ def regret(data: StudyData) -> Figure | None:
     """Best verified so far against the number of points solved; for two objectives the share of the box dominated."""
     if data.verified.size < 2:
         return None
-    rows = data.rows(data.verified)
+    rows = data.solved_rows()
     losses = data.state.assessment.losses[rows]
     feasible = data.state.assessment.feasible[rows]
     count = np.arange(1, len(rows) + 1)

@@ -1,6 +1,4 @@
-"""The objectives over the variables: contours of the corrected model with trials, optima and equivalent ones; the
-front; sensitivities.
-"""
+"""The objectives over the variables, by the corrected model, with trials and optima; the front; sensitivities."""
 
 from __future__ import annotations
 
@@ -25,11 +23,13 @@ def landscape(data: StudyData) -> Figure | None:
     """Each objective's quantity over pairs of variables through the best point; over one variable as a slice."""
     if data.model is None:
         return None
-    centre = _centre(data)
+    centre, rows = _centre(data), len(data.objectives)
     if len(data.names) == 1:
-        return _slices(data, centre)
+        figure = style.new_figure(height=2.9 * rows)
+        for number, panel in enumerate(figure.subplots(rows, 1, squeeze=False)[:, 0]):
+            _slice(data, panel, number, 0, centre)
+        return figure
     pairs = list(itertools.combinations(range(len(data.names)), 2))[:MOST_PAIRS]
-    rows = len(data.objectives)
     wide = max(2, len(pairs))
     figure = style.new_figure(height=3.3 * rows, width=min(style.WIDTH, 4.8 * wide))
     axes = figure.subplots(rows, wide, squeeze=False)
@@ -71,9 +71,8 @@ def _contours(data: StudyData, panel: Axes, number: int, pair: tuple[int, int], 
     x, y = (where[:, j].reshape(RESOLUTION, RESOLUTION) for j in pair)
     filled = panel.contourf(x, y, values, levels=14, cmap=style.MAP_COLOURS, alpha=0.85)
     style.bare_colour_bar(filled, [panel], pad=0.02)
-    target = getattr(criterion.loss, "target", None)
-    if isinstance(target, float) and values.min() < target < values.max():
-        panel.contour(x, y, values, levels=[target], colors="white", linewidths=1.6)
+    if criterion.target is not None and values.min() < criterion.target < values.max():
+        panel.contour(x, y, values, levels=[criterion.target], colors="white", linewidths=1.6)
     _points(data, panel, pair)
     style.tidy(panel, frame=True)
     for axis, j, set_label in (("x", pair[0], panel.set_xlabel), ("y", pair[1], panel.set_ylabel)):
@@ -101,14 +100,6 @@ def _points(data: StudyData, panel: Axes, pair: tuple[int, int]) -> None:
         panel.plot(best[:1, x], best[:1, y], "*", ms=12, color=SOLVED, mec="white", mew=0.8, **whole)
 
 
-def _slices(data: StudyData, centre: np.ndarray) -> Figure:
-    figure = style.new_figure(height=2.9 * len(data.objectives))
-    axes = figure.subplots(len(data.objectives), 1, squeeze=False)[:, 0]
-    for number, panel in enumerate(axes):
-        _slice(data, panel, number, 0, centre)
-    return figure
-
-
 def _slice(data: StudyData, panel: Axes, number: int, along: int, centre: np.ndarray) -> None:
     """The modelled quantity along one variable through the best point; points solved nearby."""
     assert data.model is not None
@@ -120,9 +111,8 @@ def _slice(data: StudyData, panel: Axes, number: int, along: int, centre: np.nda
     )
     if len(data.names) == 1:
         panel.plot(data.points[:, along], data.summaries[number], "o", ms=3, mew=0, color=SAMPLED, zorder=0)
-    target = getattr(criterion.loss, "target", None)
-    if isinstance(target, float):
-        panel.axhline(target, **style.GUIDE)
+    if criterion.target is not None:
+        panel.axhline(criterion.target, **style.GUIDE)
     if data.best:
         at = space.as_row(data.best[0]["parameters"])[along]
         panel.axvline(at, color=SOLVED, lw=0.9)
@@ -142,7 +132,7 @@ def front(data: StudyData) -> Figure | None:
     figure = style.new_figure(height=4.0, width=7.0)
     panel = figure.subplots()
     panel.plot(data.summaries[0], data.summaries[1], "o", ms=3.6, mew=0, color=SAMPLED, label="trials, as predicted")
-    rows = data.rows(data.verified)
+    rows = data.solved_rows()
     solved = [t.loss.summary(f[rows]) for t, f in zip(data.objectives, data.state.features[:2], strict=False)]
     panel.plot(*solved, "o", ms=6, mfc="none", mec=SOLVED, mew=1.1, label="solved")
     if data.best:
@@ -154,9 +144,8 @@ def front(data: StudyData) -> Figure | None:
         else:
             panel.plot(*points[:1].T, "*", ms=13, color=SOLVED, label="best verified")
     for which, criterion, line in (("x", data.objectives[0], panel.axvline), ("y", data.objectives[1], panel.axhline)):
-        target = getattr(criterion.loss, "target", None)
-        if isinstance(target, float):
-            line(target, **style.GUIDE)
+        if criterion.target is not None:
+            line(criterion.target, **style.GUIDE)
         getattr(panel, f"set_{which}label")(f"{criterion.long_name}{_wanted(criterion)}", **style.text_style())
     style.tidy(panel)
     panel.legend(frameon=False, fontsize=style.FONT - 1)
@@ -164,8 +153,9 @@ def front(data: StudyData) -> Figure | None:
 
 
 def _wanted(criterion: Criterion) -> str:
-    sign = None if criterion.loss.is_target else criterion.loss.sign
-    return "" if sign is None else (", less is better" if sign > 0 else ", more is better")
+    if criterion.loss.is_target:
+        return ""
+    return ", less is better" if criterion.loss.sign > 0 else ", more is better"
 
 
 def sensitivity(data: StudyData) -> Figure | None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from studies.inverse.objectives.criteria import Criterion
 from studies.inverse.report import history, landscape, parity, pictures
 from studies.inverse.report.data import StudyData
 from studies.inverse.verification.equivalent_optima import sentence
@@ -26,7 +27,7 @@ def study_page(data: StudyData) -> Page:
         kind=f"{appearance_of(data.process).title}, inverse design",
         summary=summary(data),
         sections=[section for section in sections if section is not None],
-        made_by=("phasetwin optimize", f"from {data.folder}"),
+        made_by=("phasetwin optimize", f"from {data.runner.folder}"),
         facts=facts(data),
         warnings=warnings(data),
     )
@@ -39,16 +40,14 @@ def summary(data: StudyData) -> str:
     return f"Wanted: {wanted}. Varied: {names}."
 
 
-def _wish(criterion: Any) -> str:
-    aim = criterion.loss
+def _wish(criterion: Criterion) -> str:
     when = criterion.label.split("@", 1)[1] if "@" in criterion.label else ""
     at = f" at t\u00a0=\u00a0{when}" if when and "(" not in when else (f" ({when})" if when else "")
-    if not aim.is_target:
-        return f"{'small' if aim.sign > 0 else 'large'} {criterion.long_name}{at}"
-    target = aim.target
-    return (
-        f"{criterion.long_name} {target:g}{at}" if isinstance(target, float) else f"smallest {criterion.long_name}{at}"
-    )
+    if not criterion.loss.is_target:
+        return f"{'small' if criterion.loss.sign > 0 else 'large'} {criterion.long_name}{at}"
+    if criterion.target is None:
+        return f"smallest {criterion.long_name}{at}"
+    return f"{criterion.long_name} {criterion.target:g}{at}"
 
 
 def warnings(data: StudyData) -> list[str]:
@@ -57,7 +56,9 @@ def warnings(data: StudyData) -> list[str]:
     if not data.best:
         found.append("No point was verified: nothing here is an optimum.")
     elif data.problem.criteria.all_targets and not data.best[0]["met"]:
-        found.append(f"The best verified point does not meet every target; the study stopped because {data.why}.")
+        found.append(
+            f"The best verified point does not meet every target; the study stopped because {data.runner.why}."
+        )
     outside = sum(not p["within_band"] for p in data.best)
     if outside:
         found.append(
@@ -69,10 +70,10 @@ def warnings(data: StudyData) -> list[str]:
 
 def facts(data: StudyData) -> list[Fact]:
     """The headline block."""
-    study, counts = data.problem.study, data.counts
+    study, counts = data.problem.study, data.runner.counts
     explored = data.problem.exploring.engine
     own = explored.kind + (f" {explored.model}" if hasattr(explored, "model") else "")
-    warm = int((data.spent == 0).sum())
+    warm, why = int((data.spent == 0).sum()), data.runner.why
     reference = data.problem.reference.engine.tolerance  # type: ignore[attr-defined]
     best = "–"
     if data.best:
@@ -81,7 +82,11 @@ def facts(data: StudyData) -> list[Fact]:
     count = f"a front of {len(data.best)}" if data.problem.criteria.is_pareto else "best, by the reference solver"
     return [
         Fact("Verified", best, count),
-        Fact("Trials", f"{len(data.spent) - warm} of {study.trials}", f"{warm} from warm_start; stopped: {data.why}"),
+        Fact(
+            "Trials",
+            f"{len(data.spent) - warm} of {study.trials}",
+            f"{warm} from warm_start; stopped: {why}",
+        ),
         Fact("Sampler", study.sampler.kind, f"seed {study.sampler.seed}, {study.sampler.refine} a batch by the model"),
         Fact(
             "Explored on", own, f"{counts['rollouts']} trajectories in the last run, {counts['reused']} points reused"

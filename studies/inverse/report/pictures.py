@@ -1,10 +1,6 @@
-"""The microstructures of verified optima, as the reference solver made them, beside the target where it is a
-picture.
-"""
+"""The microstructures of verified optima, as the reference solver made them, beside a target that is a picture."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,23 +9,16 @@ from studies.inverse.config import TIME, ImageObjective
 from studies.inverse.objectives.features import PointView
 from studies.inverse.objectives.target_image import composition_of
 from studies.inverse.report.data import StudyData
+from studies.inverse.search.acquisition import evenly_along
 from sweeps.report import style
 from sweeps.report.appearance import colour_limits, number, parameter_info
 
 MOST, STARTS = 5, 3
 
 
-def shown(best: list[dict[str, Any]], spread: bool) -> list[dict[str, Any]]:
-    """A few of the optima: the best ones, or of a front some along it."""
-    if not spread or len(best) <= MOST:
-        return best[:MOST]
-    picks = np.linspace(0, len(best) - 1, MOST).round().astype(int)
-    return [best[i] for i in picks]
-
-
 def montage(data: StudyData) -> Figure | None:
     """One column an optimum, one row a start, the target image first."""
-    points = shown(data.best, data.problem.criteria.is_pareto)
+    points = evenly_along(data.best, MOST) if data.problem.criteria.is_pareto else data.best[:MOST]
     if not points:
         return None
     columns: list[tuple[str, list[np.ndarray]]] = []

@@ -111,12 +111,21 @@ class SamplerKind:
         return None
 
 
-SAMPLERS: Registry[SamplerKind] = Registry(
-    "sampler.kind",
-    "phasetwin.samplers",
-    ("studies.inverse.samplers.kinds:KINDS",),
-    only=SamplerKind,
+_OPTUNA, _SEQUENCES = "studies.inverse.samplers.optuna_samplers", "studies.inverse.samplers.sequences"
+
+_OWN = (
+    # The time of a proposal is proportional to the trials that TPE sees; it takes 25 of them at most for good ones.
+    SamplerKind("tpe", f"{_OPTUNA}:tpe", window=(100, 100)),
+    # GP's time grows with the cube of the trials it sees.
+    SamplerKind("gp", f"{_OPTUNA}:gp", window=(60, 40)),
+    SamplerKind("nsga2", f"{_OPTUNA}:nsga2", window=(100, 400)),
+    SamplerKind("cmaes", f"{_OPTUNA}:cmaes", several_objectives=False, constraints=False, variables=2),
+    SamplerKind("qmc", f"{_SEQUENCES}:sobol"),
+    SamplerKind("random", f"{_OPTUNA}:random"),
+    SamplerKind("grid", f"{_SEQUENCES}:grid"),
 )
+
+SAMPLERS: Registry[SamplerKind] = Registry("sampler.kind", "phasetwin.samplers", _OWN, only=SamplerKind)
 
 
 def register_sampler(kind: SamplerKind) -> SamplerKind:

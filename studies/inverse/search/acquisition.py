@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from scipy.optimize import minimize
@@ -12,6 +13,7 @@ from studies.inverse.objectives.criteria import Assessment
 from studies.inverse.objectives.pareto import fronts
 from studies.inverse.search.fidelity import FeatureModel, FidelityLevels, SearchState
 
+T = TypeVar("T")
 SOBOL = 2048
 AROUND, SCALES = 8, (0.1, 0.03, 0.01)
 #: Distance between proposals of one batch, in the unit cube.
@@ -46,8 +48,7 @@ def refined(levels: FidelityLevels, state: SearchState, seed: int, batch: int, c
 
 
 def spread_out(unit: np.ndarray, order: Sequence[int], count: int, apart: float) -> list[int]:
-    """The first ``count`` of ``order`` that are ``apart`` from each other in the unit cube, filled up with nearer
-    ones."""
+    """The first ``count`` of ``order`` that are ``apart`` in the unit cube, filled up with nearer ones."""
     chosen: list[int] = []
     for i in order:
         if len(chosen) == count:
@@ -145,9 +146,8 @@ def known_front(state: SearchState, only_verified: bool = False) -> np.ndarray:
     return rows[first]
 
 
-def evenly_along(rows: Sequence[int], count: int) -> list[int]:
+def evenly_along(rows: list[T], count: int) -> list[T]:
     """``count`` rows of a front, both ends included, about evenly spaced along it."""
-    rows = list(rows)
     if len(rows) <= count:
         return rows
     picks = np.linspace(0, len(rows) - 1, count).round().astype(int)

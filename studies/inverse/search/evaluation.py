@@ -75,7 +75,7 @@ class KnownPoints:
         return [url for url in dict.fromkeys(found) if url is not None and url != but]
 
 
-def write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
+def _write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
     """A table design; numbers are written so that they are read back to the last bit."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -87,7 +87,7 @@ def write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
 def sweep_of(base: SweepConfig, stem: Path, columns: dict[str, np.ndarray], reuse: Sequence[str] = ()) -> Sweep:
     """The sweep of a table of points, its store at ``STEM.zarr`` and its table at ``STEM.csv``."""
     table = stem.with_suffix(".csv")
-    write_table(table, columns)
+    _write_table(table, columns)
     data = base.model_dump(mode="json")
     data["name"] = f"{base.name}-{stem.name}"[:100]
     data["parameters"] = {n: v for n, v in data["parameters"].items() if n not in columns}
@@ -101,11 +101,7 @@ def sweep_of(base: SweepConfig, stem: Path, columns: dict[str, np.ndarray], reus
 def run_points(
     base: SweepConfig, stem: Path, columns: dict[str, np.ndarray], client: Client | None, known: KnownPoints
 ) -> ComputedPoints:
-    """Compute the points that no known store holds.
-
-    Raises:
-        InputError: as :meth:`sweeps.Sweep.run` does.
-    """
+    """Compute the points that no known store holds; raises InputError as :meth:`sweeps.Sweep.run` does."""
     sweep = sweep_of(base, stem, columns)
     sources = known.stores_with(sweep.plan().keys, sweep.store)
     if sources:
@@ -117,12 +113,7 @@ def run_points(
     return ComputedPoints(sweep.store, result.computed, result.reused, rollouts)
 
 
-def read_points(
-    url: str,
-    criteria: Iterable[Criterion],
-    rows: np.ndarray | None = None,
-    group: str = "",
-) -> Evaluation:
+def read_points(url: str, criteria: Iterable[Criterion], rows: np.ndarray | None = None, group: str = "") -> Evaluation:
     """Results of a finished store, in the order of its table; ``rows`` and ``group`` as of :class:`PointView`."""
     criteria, view = list(criteria), PointView(url, rows, group)
     usable = np.asarray(~np.isin(view.get("status"), (FAILED, DIVERGED)).any(axis=1))
@@ -138,13 +129,5 @@ def read_points(
             why = f", which happens where {criterion.undefined}" if criterion.undefined else ""
             reasons[row] = reasons[row] or f"{criterion.label} is not defined{why}"
         usable &= finite
-    return Evaluation(
-        url=url,
-        features=features,
-        low=bands[0] if bands else None,
-        high=bands[1] if bands else None,
-        usable=usable,
-        trusted=trusted,
-        reasons=reasons,
-        keys=view.get("key").astype("S32"),
-    )
+    low, high = bands or (None, None)
+    return Evaluation(url, features, low, high, usable, trusted, reasons, view.get("key").astype("S32"))

@@ -46,7 +46,6 @@ class FidelityLevel:
         self.roles += [roles[i] for i in fresh]
 
     def knows(self, trial: int) -> bool:
-        """Whether a trial was evaluated on this level."""
         return trial in self.failed or trial in self.trials
 
 
@@ -98,18 +97,13 @@ class FeatureModel:
         return self.transform.unflatten(flat, self.shapes)
 
     def assess(self, unit: np.ndarray) -> Assessment:
-        """The assessment of points (point, variable)."""
         return self.criteria.assess(self.features(unit))
 
 
 class FidelityLevels:
-    """The fidelity levels of a study.
+    """The fidelity levels of a study, above the ``history`` of trials on the exploring engine.
 
-    Args:
-        space: of the variables.
-        criteria: of the study.
-        history: trials on the exploring engine.
-        confirms: whether there is a level between the exploring engine and the solver.
+    With ``confirms`` there is one between that engine and the solver.
     """
 
     def __init__(self, space: SearchSpace, criteria: Criteria, history: TrialHistory, confirms: bool) -> None:
@@ -156,12 +150,7 @@ class FidelityLevels:
         return transform.unflatten(flat, self.history.shapes)
 
     def model(self, state: SearchState, around: int | None = None) -> FeatureModel | None:
-        """A smooth model of the corrected features; None with too few trials.
-
-        Args:
-            state: of the search.
-            around: a row in whose neighbourhood alone the model is to hold.
-        """
+        """A smooth model of the corrected features, of all or around a row; None with too few trials."""
         index = np.flatnonzero(state.trusted)
         # Points that coincide add nothing to the fit.
         _, first = np.unique(state.unit[index].round(9), axis=0, return_index=True)

@@ -62,14 +62,7 @@ class FinishedTrial:
 
 
 class Journal:
-    """The journal of one study.
-
-    Args:
-        path: of the file.
-        name: of the study.
-        directions: one for each objective.
-        metrics: names of the objectives.
-    """
+    """The journal of one study, with a direction and a name (of ``metrics``) for each objective."""
 
     def __init__(self, path: Path, name: str, directions: Sequence[StudyDirection], metrics: Sequence[str]) -> None:
         _drop_partial_line(path)
@@ -144,10 +137,6 @@ class Journal:
     def flush(self) -> None:
         """Put everything on disk."""
         self._backend.flush()
-
-    def numbers(self) -> dict[tuple[int, int], int]:
-        """(batch, row) -> Optuna's number of the trial that was not interrupted."""
-        return {(t.batch, t.row): t.number for t in self.finished()}
 
 
 def _drop_partial_line(path: Path) -> None:

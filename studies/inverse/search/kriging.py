@@ -54,12 +54,9 @@ class KrigingFit:
 
 
 def fit(unit: np.ndarray, values: np.ndarray, corrections: bool = False) -> KrigingFit:
-    """Fit numbers.
+    """Fit finite numbers (site, number) at sites (site, variable) in the unit cube.
 
-    Args:
-        unit: (site, variable) in the unit cube.
-        values: (site, number), finite.
-        corrections: of differences between fidelity levels rather than of the quantities.
+    ``corrections`` are differences between fidelity levels rather than quantities.
     """
     points = 2.0 * unit - 1.0
     smoothers = [Smoother(form, points) for form in (correction_forms if corrections else model_forms)(points)]

@@ -49,24 +49,17 @@ SCHEDULER_LOG = {"distributed.admin.low-level-log-length": 50}
 MODEL, WARM_START = "model", "warm start"
 
 
-class LazyClient:
+class LazyClient(contextlib.ExitStack):
     """The Dask client of a study: given, or started when the first batch needs it."""
 
     def __init__(self, sweep: SweepConfig, client: Client | None) -> None:
+        super().__init__()
         self._sweep, self._client = sweep, client
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> LazyClient:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
 
     def get(self) -> Client:
-        """The client."""
         if self._client is None:
-            self._stack.enter_context(dask.config.set(SCHEDULER_LOG))
-            self._client = self._stack.enter_context(open_client(self._sweep.cluster, TASKS))
+            self.enter_context(dask.config.set(SCHEDULER_LOG))
+            self._client = self.enter_context(open_client(self._sweep.cluster, TASKS))
             link = dashboard_link(self._client, self._sweep.cluster)
             if link:
                 logger.info(f"dashboard: {link}")
@@ -75,23 +68,16 @@ class LazyClient:
 
 @dataclass
 class StudyRunner:
-    """One run of a study.
-
-    Args:
-        problem: of the study.
-        folder: of its output, locked by the caller.
-        client: of the cluster.
-        known: points of stores of ``warm_start``.
-        counts: points ``explored``, ``confirmed`` and ``verified`` by this run, points ``reused`` from other stores,
-            and the ``rollouts`` that all this took: trajectories, each for all realizations.
-    """
+    """One run of a study."""
 
     problem: DesignProblem
-    folder: Path
+    folder: Path  #: of the output, locked by the caller
     client: LazyClient
-    known: KnownPoints = field(default_factory=KnownPoints)
+    known: KnownPoints = field(default_factory=KnownPoints)  #: points of stores of ``warm_start``
+    #: points ``explored``, ``confirmed`` and ``verified`` by this run, points ``reused`` from other stores, and the
+    #: ``rollouts`` that all this took: trajectories, each for all realizations
     counts: Counter[str] = field(default_factory=Counter)
-    why: str = ""
+    why: str = ""  #: it stopped
 
     def __post_init__(self) -> None:
         problem, study = self.problem, self.problem.study
@@ -192,8 +178,7 @@ class StudyRunner:
     def _sample(self, batch: int, count: int, state: SearchState) -> Proposal:
         """Points of the study's sampler.
 
-        Raises:
-            InputError: for points of a wrong shape or outside the box, which only a user's sampler gives.
+        Raises InputError for points of a wrong shape or outside the box, which only a user's sampler gives.
         """
         space, config = self.problem.space, self.problem.study.sampler
         kind = SAMPLERS.get(config.kind)
@@ -211,7 +196,6 @@ class StudyRunner:
         return proposal
 
     def _window(self, kind: SamplerKind, batch: int, state: SearchState) -> TrialWindow:
-        """The trials that the sampler sees."""
         rows = best_and_latest(state.assessment.merit, *kind.window)
         losses, outside = state.assessment.losses[rows], ~state.trusted[rows]
         limits = state.assessment.violations[rows]

@@ -40,8 +40,7 @@ TIME_SCALES = 6
 def start_runner(problem: DesignProblem, folder: Path, client: LazyClient) -> StudyRunner:
     """A runner with its engines and the points of ``warm_start``.
 
-    Raises:
-        InputError: for an engine that cannot run here, or a store of another process.
+    Raises InputError for an engine that cannot run here, or a store of another process.
     """
     urls = warm_stores(problem)
     problem = _with_resolved_engines(problem, folder)
@@ -65,8 +64,7 @@ def start_runner(problem: DesignProblem, folder: Path, client: LazyClient) -> St
 def warm_stores(problem: DesignProblem) -> dict[str, str]:
     """Key of the file and URL of every store of ``warm_start``; a study's folder stands for all its stores.
 
-    Raises:
-        InputError: for what is no store, or one of another process.
+    Raises InputError for what is no store, or one of another process.
     """
     found, here = {}, problem.exploring.process
     for i, entry in enumerate(problem.study.warm_start):
@@ -134,7 +132,6 @@ def _matching(problem: DesignProblem, url: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def _has_fields(problem: DesignProblem, view: PointView) -> bool:
-    """Whether a store has the fields that criteria need."""
     times = problem.criteria.field_times
     if not times or "field" not in view:
         return not times

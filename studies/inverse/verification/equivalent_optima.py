@@ -76,7 +76,6 @@ class _Tracer:
         return space.names.index(space.time_scale) if space.time_scale in space.names else 0
 
     def trace(self, model: FeatureModel) -> dict[str, Any] | None:
-        """See :func:`trace`."""
         exact = len(self.runner.problem.space.scaling) == 2
         curve = self.hyperbola() if exact else self.modelled(model)
         if len(curve) < 3 or np.ptp(curve[:, self.along]) < SHORTEST:
@@ -105,9 +104,7 @@ class _Tracer:
         return space.unit(values)
 
     def modelled(self, model: FeatureModel) -> np.ndarray:
-        """(point, variable) in the unit cube: for values of one variable the others that meet the targets by a
-        model.
-        """
+        """(point, variable) in the unit cube: at values of one variable the others that meet the targets by a model."""
         rng = np.random.default_rng(batch_seed(self.runner.problem.study.sampler.seed, 0))
         size, along, found = len(self.best), self.along, []
         for value in np.linspace(0.0, 1.0, STEPS):

@@ -19,11 +19,7 @@ BEST, VERIFIED = "best.json", "verified.json"
 
 
 def check_feasible(runner: StudyRunner, state: SearchState) -> None:
-    """Refuse a study without a result.
-
-    Raises:
-        InputError: where no trial meets the constraints, or none is inside the engine's domain.
-    """
+    """Raise InputError where no trial meets the constraints, or none is inside the engine's domain."""
     trusted, count = state.trusted, len(runner.history)
     if not count or not trusted.any():
         raise InputError(
@@ -48,16 +44,12 @@ def check_feasible(runner: StudyRunner, state: SearchState) -> None:
 
 
 class ResultWriter:
-    """Describes points that the solver has solved, and writes them.
-
-    Args:
-        runner: that has ended.
-        state: at its end.
-    """
+    """Describes points that the solver has solved, and writes them, for a runner that has ended and its final state."""
 
     def __init__(self, runner: StudyRunner, state: SearchState) -> None:
         self._runner, self._state = runner, state
-        self._numbers = runner.journal.numbers()
+        #: (batch, row) -> Optuna's number
+        self._numbers = {(t.batch, t.row): t.number for t in runner.journal.finished()}
 
     def write(self) -> list[dict[str, Any]]:
         """Write both files; returns the content of ``best.json``."""

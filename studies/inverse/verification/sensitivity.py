@@ -86,9 +86,7 @@ def _slides(points: int) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """SALib prints, warns, seeds numpy's global generator and replaces the format of all warnings; afterwards
-    everything is as before.
-    """
+    """SALib prints, warns, seeds numpy's generator and replaces the format of warnings: all is put back."""
     form, state = warnings.formatwarning, np.random.get_state()
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(record=True):
@@ -101,8 +99,7 @@ def _quiet() -> Iterator[None]:
 def of_sweep(url: str, qoi: str, at: float | None = None) -> Indices | None:
     """Indices of a finished sweep's quantity at a time (None for the last), mean over realizations.
 
-    Raises:
-        InputError: if there is no store.
+    Raises InputError if there is no store.
     """
     ds = open_sweep(url)
     names = [n for n in all_parameter_names() if n in ds.coords and len(np.unique(ds[n].values)) > 1]

@@ -28,11 +28,7 @@ class Determined:
 
 
 def identifiability(problem: AssimilationProblem, z: np.ndarray) -> list[Determined]:
-    """Parameters first, then groups.
-
-    Args:
-        z: posterior members (member, name).
-    """
+    """What posterior members z (member, name) know of the parameters, then of the groups."""
     prior = np.random.default_rng(0).standard_normal((4096, z.shape[1]))
     after, before = (
         {n: v.numpy() for n, v in problem.values(torch.from_numpy(np.ascontiguousarray(m))).items()} for m in (z, prior)

@@ -41,11 +41,7 @@ class ModelCheck:
 
 
 def check_model(problem: AssimilationProblem, frames: ObservedFrames, estimate: TwinEstimate, seed: int) -> ModelCheck:
-    """Compare observed frames with the posterior's.
-
-    Args:
-        seed: of the replicates' noise.
-    """
+    """Compare observed frames with the posterior's; ``seed`` is that of the replicates' noise."""
     rng = np.random.default_rng([seed, len(frames.times), 3])
     deviations = _deviations(problem, frames, estimate, rng) if len(frames.times) > 1 else {}
     structured = estimate.residuals.structured

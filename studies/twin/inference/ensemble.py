@@ -74,7 +74,6 @@ class LinearisedFit:
     inflation: float = 1.0  #: factor of the noise's variance
 
     def widened(self, inflation: float) -> LinearisedFit:
-        """The same for a noise of this many times the variance."""
         information, deviations = self.information / inflation, self.deviations * inflation**0.5
         return replace(self, information=information, deviations=deviations, inflation=inflation)
 
@@ -109,11 +108,7 @@ class LinearisedFit:
 def linearise(
     variational: VariationalProblem, fit: VariationalFit, rng: np.random.Generator, iterations: int = MOST_BLOCKS
 ) -> LinearisedFit:
-    """Perturb each parameter, and the frames, around a fit; let the start adapt.
-
-    Args:
-        iterations: blocks of search directions, at most.
-    """
+    """Perturb each parameter, and the frames, around a fit; let the start adapt, in at most ``iterations`` blocks."""
     count = len(fit.z)
     z, w = torch.from_numpy(fit.z), fit.increments
     change = _slopes(variational, z, w)
@@ -156,11 +151,9 @@ def draw(
     doubt: np.ndarray | float = 0.0,
     wider: float = 1.0,
 ) -> Posterior:
-    """The ensemble.
+    """The ensemble, by ``steps`` of ES-MDA.
 
     Args:
-        members, steps: of the ensemble and of ES-MDA.
-        seed: of all that is random here.
         doubt: deviation (name,) of z that the frames' noise does not explain.
         wider: factor of the deviations of z that the noise explains.
     """
@@ -201,7 +194,6 @@ def _finite(around: LinearisedFit, z: np.ndarray, starts: torch.Tensor, covarian
 
 
 def _run(variational: VariationalProblem, z: np.ndarray, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames and last states of members."""
     with torch.no_grad():
         found = [
             variational.predict(torch.from_numpy(z[i : i + CHUNK]), starts[i : i + CHUNK])

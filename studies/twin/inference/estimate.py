@@ -58,7 +58,6 @@ def estimate(
     Args:
         members, steps: of the ensemble and of ES-MDA.
         iterations: of the search from scratch.
-        seed: of all that is random.
         before: the estimate without the last frame; its first frame must be the same.
     """
     search = _Search(problem, frames, iterations)
@@ -231,6 +230,5 @@ def _without_increments(
 
 
 def _typical(problem: AssimilationProblem, z: np.ndarray) -> tuple[float, float]:
-    """Mobility and kappa at z (name,)."""
     values = problem.values(torch.from_numpy(z)[None])
     return float(values["mobility"][0]), float(values["kappa"][0])

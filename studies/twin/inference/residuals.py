@@ -23,11 +23,8 @@ class Residuals:
 
 
 def residuals_of(frames: ObservedFrames, predicted: np.ndarray, sigma: float, span: float) -> Residuals:
-    """Residuals of frames (time, y, x) against a prediction in grey values.
-
-    Args:
-        sigma: standard deviation of the noise, grey values.
-        span: the grey range.
+    """Residuals of frames (time, y, x) against a prediction; ``sigma`` of its noise and its range ``span`` are grey
+    values.
     """
     residual = frames.grey - predicted
     variance = float(np.nanmean(residual**2))

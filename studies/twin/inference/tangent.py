@@ -26,13 +26,7 @@ _KEPT = 2**28
 
 
 class Tangent:
-    """Derivative of the observed frames with respect to the increments of the start.
-
-    Args:
-        variational: whose window, camera and prior these are.
-        z: float64 (name,), and
-        w: float32 (component, F), about which to linearise.
-    """
+    """Derivative of the observed frames with respect to the increments of the start, at z (name,), w (component, F)."""
 
     def __init__(self, variational: VariationalProblem, z: torch.Tensor, w: torch.Tensor) -> None:
         self._variational = variational
@@ -47,7 +41,6 @@ class Tangent:
 
     @property
     def rows_at_once(self) -> int:
-        """Rows that a batch may have."""
         fields = max(1, len(self._recorded.forces)) * 4 * self._variational.base.numel()
         return max(1, _KEPT // fields)
 
@@ -81,12 +74,7 @@ class Tangent:
         return change + back
 
     def solve(self, right: torch.Tensor, iterations: int, tolerance: float) -> torch.Tensor:
-        """x of H x = right, both (batch, component, F).
-
-        Args:
-            iterations: at most.
-            tolerance: of the residual over the right-hand side.
-        """
+        """x of H x = right (batch, component, F), the residual at most ``tolerance`` of each right-hand side."""
         rows = right.flatten(1).double()
         x, missed = torch.zeros_like(rows), rows
         space, bent = rows[:0], rows[:0]

@@ -45,7 +45,6 @@ class AssimilationProblem:
 
     @property
     def names(self) -> list[str]:
-        """Names of the entries of z."""
         estimated = [name for name, prior in self.priors.items() if not isinstance(prior, Fixed)]
         return [*estimated, *LEVELS] if min(self.grey.spread) > 0 else estimated
 
@@ -56,7 +55,6 @@ class AssimilationProblem:
 
     @property
     def noise_share(self) -> float:
-        """The same over the grey range."""
         return self.sigma / self.grey.span
 
     def values(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -91,13 +89,9 @@ class VariationalFit:
 
 
 class VariationalProblem:
-    """The cost of a window and its minimisation; see the module.
+    """The cost of a window, which begins at the first of ``frames``, and its minimisation; see the module.
 
-    Args:
-        problem: what is fixed.
-        frames: the observed frames; the first is the start of the window.
-        start: first guess.
-        mobility, kappa: typical values, which choose steps and internal grid.
+    Typical values of ``mobility`` and ``kappa`` choose steps and internal grid.
     """
 
     def __init__(
@@ -186,8 +180,7 @@ class VariationalProblem:
     def scan(self, taken: int = 3) -> list[np.ndarray]:
         """The best few corners of a coarse scan over mobility and kappa, as z (name,), best first.
 
-        Raises:
-            InputError: where every corner diverges.
+        Raises InputError where every corner diverges.
         """
         names = self.problem.names
         axes = {name: SCAN[name] if name in names else (0.0,) for name in ("mobility", "kappa")}
@@ -226,15 +219,10 @@ class VariationalProblem:
     def minimise(
         self, z: torch.Tensor, w: torch.Tensor, iterations: int, material: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Minimise the sum of the costs of a batch; grey levels are always the best ones.
+        """Minimise the sum of the costs of a batch, from z (batch, name) and w (batch, component, F).
 
-        Args:
-            z, w: (batch, name) float64 and (batch, component, F) float32 to begin with.
-            iterations: of L-BFGS; 0 chooses grey levels alone.
-            material: whether the parameters are varied, or the start alone.
-
-        Returns:
-            z and w, with their costs in ``last_cost``: those given and infinite costs where every search diverges.
+        Without ``material`` the start alone is varied; with 0 iterations the grey levels alone, which are always the
+        best ones. The costs are in ``last_cost``: infinite, and z and w those given, where every search diverges.
         """
         scale = _FIRST_SCALE
         while True:

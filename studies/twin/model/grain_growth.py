@@ -118,8 +118,9 @@ class GrainGrowthModel(ProcessModel):
         to_user = torch.from_numpy(nearest_cells(tuple(members.shape), grid.shape, grid.boundary))
         fields, energies, grains = [], [], []
         for i, state in enumerate(members.states):
-            present, own = np.unique(owners(state, labels, field_of, grid), return_inverse=True)
-            dense = split_fields(state, labels, field_of, grid)[torch.from_numpy(present)]
+            owner, order_parameters = by_grain(state, labels, field_of, grid)
+            present, own = np.unique(owner, return_inverse=True)
+            dense = order_parameters[torch.from_numpy(present)]
             maps = torch.from_numpy(own.reshape(tuple(members.shape)))[None]
             found = simulate_grains(problem.take(torch.tensor([i])), maps, lead, start=dense[None], **settings)
             assert found.grain_id is not None
@@ -134,15 +135,13 @@ class GrainGrowthModel(ProcessModel):
 
 
 def _at_cells(basis: Basis, phi: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """phi (..., *internal shape) at the user's cells."""
     return phi if tuple(basis.shape) == tuple(shape) else sampled(basis, basis.forward(phi), shape)
 
 
 def share_fields(labels: np.ndarray, grid: Grid) -> np.ndarray:
     """The field of each grain (grain,) int64, so that grains of one field are :data:`APART` from each other.
 
-    Args:
-        labels: (y, x) on any refinement of the grid.
+    ``labels`` (y, x) are on any refinement of the grid.
     """
     diameter = math.sqrt(math.prod(grid.lengths) / (int(labels.max()) + 1))
     shape = (labels.shape[0], labels.shape[1])
@@ -153,28 +152,21 @@ def share_fields(labels: np.ndarray, grid: Grid) -> np.ndarray:
     return np.array([colours[grain] for grain in range(len(colours))])
 
 
-def owners(fields: torch.Tensor, labels: np.ndarray, field_of: np.ndarray, grid: Grid) -> np.ndarray:
-    """The grain (*shape) int64 that dominates each cell, from where the grains were.
+def by_grain(
+    fields: torch.Tensor, labels: np.ndarray, field_of: np.ndarray, grid: Grid
+) -> tuple[np.ndarray, torch.Tensor]:
+    """The grain (*shape) int64 that dominates each cell, and one order parameter a grain (grain, *shape).
 
-    Args:
-        fields: (field, *shape) order parameters now.
-        labels: (y, x) owners at some earlier time, on any grid of the box.
-        field_of: (grain,).
+    ``fields`` (field, *shape) are the shared ones; ``labels`` (y, x) are owners at some earlier time, on any grid of
+    the box; ``field_of`` is (grain,).
     """
     nearest = nearest_of_field(labels, field_of, (int(fields.shape[-2]), int(fields.shape[-1])), grid)
-    winner = fields.abs().argmax(0).numpy()
-    return np.take_along_axis(nearest, winner[None], 0)[0]
-
-
-def split_fields(fields: torch.Tensor, labels: np.ndarray, field_of: np.ndarray, grid: Grid) -> torch.Tensor:
-    """Shared fields (field, *shape) as one order parameter a grain (grain, *shape); arguments as :func:`owners`'."""
-    shape = (int(fields.shape[-2]), int(fields.shape[-1]))
-    nearest = nearest_of_field(labels, field_of, shape, grid)
-    out = fields.new_zeros((len(field_of), *shape))
-    for grain, field in enumerate(field_of.tolist()):
-        own = torch.from_numpy(nearest[field] == grain)
-        out[grain] = torch.where(own, fields[field], 0.0)
-    return out
+    owner = np.take_along_axis(nearest, fields.abs().argmax(0).numpy()[None], 0)[0]
+    own = [
+        torch.where(torch.from_numpy(nearest[field] == grain), fields[field], 0.0)
+        for grain, field in enumerate(field_of.tolist())
+    ]
+    return owner, torch.stack(own)
 
 
 def nearest_of_field(labels: np.ndarray, field_of: np.ndarray, shape: tuple[int, int], grid: Grid) -> np.ndarray:

@@ -27,8 +27,7 @@ SHARPER = 0.8
 def where_uncertain(process: TwinProcess, base: torch.Tensor, grid: Grid) -> torch.Tensor:
     """Share (component, *shape) of an increment that each cell may take: 1 at interfaces, ``bulk`` elsewhere.
 
-    Args:
-        base: (component, *shape) the guess, on an internal grid.
+    ``base`` (component, *shape) is the guess on an internal grid.
     """
     interface = process.model.interfaces(base.double().numpy())
     mode = "wrap" if grid.boundary == "periodic" else "reflect"
@@ -41,9 +40,7 @@ def where_uncertain(process: TwinProcess, base: torch.Tensor, grid: Grid) -> tor
 def increment_spread(amplitude: float, basis: Basis, kappa: float) -> torch.Tensor:
     """Standard deviation (F,) of each coefficient of an increment; their variances add up to that of a cell.
 
-    Args:
-        amplitude: standard deviation of a cell at an interface.
-        kappa: sets the interface length sqrt(kappa) (length, W = 1).
+    ``amplitude`` is that of a cell at an interface; kappa sets the interface length sqrt(kappa) (W = 1).
     """
     x = (math.pi / math.sqrt(2.0) * SHARPER * math.sqrt(kappa)) * basis.k2.double().sqrt()
     shape = torch.where(x > 1e-4, x / torch.sinh(x.clamp(1e-4, 50.0)), 1.0)

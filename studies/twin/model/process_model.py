@@ -62,7 +62,6 @@ class Members:
         return Grid(tuple(self.shape), self.grid.spacing * self.grid.shape[0] / self.shape[0], self.grid.boundary)
 
     def part(self, rows: np.ndarray) -> Members:
-        """Some of the members, by index."""
         states = self.states[torch.from_numpy(rows)]
         return replace(self, states=states, values={n: v[rows] for n, v in self.values.items()})
 
@@ -80,9 +79,6 @@ class ProcessModel(ABC):
         du/dt = M (force(u) - damping (kappa k^2 + stabiliser) u),
 
     damping k^2 where the mean is conserved and 1 elsewhere.
-
-    Args:
-        process: whose model it is.
     """
 
     def __init__(self, process: TwinProcess) -> None:
@@ -106,24 +102,18 @@ class ProcessModel(ABC):
 
     @abstractmethod
     def grey_levels(self, values: np.ndarray, low: float, high: float, shrink: float) -> tuple[float, float]:
-        """Grey values at the two field levels.
+        """Grey values at the two field levels, from those of all frames (pixel,).
 
         Args:
-            values: (pixel,) of all frames.
             low, high: their 2 and 98 % quantiles.
             shrink: by how much noise widens the histogram on either side.
         """
 
     @abstractmethod
     def first_guess(self, image: np.ndarray, grid: Grid, noise: float) -> FirstGuess:
-        """A start from a frame.
+        """A start from an image of the field (y, x) at the user's cells, without gaps, and the deviation of its noise.
 
-        Args:
-            image: field (y, x) at the user's cells, no gaps.
-            noise: standard deviation of its noise.
-
-        Raises:
-            InputError: where the image shows nothing of the process.
+        Raises InputError where the image shows nothing of the process.
         """
 
     @abstractmethod
@@ -149,9 +139,7 @@ class ProcessModel(ABC):
     def unbiased(self, varied: torch.Tensor, centre: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """Varied starts (member, component, *shape) that show on average what their centre shows.
 
-        Args:
-            centre: what ``varied`` deviates from.
-            deviations: (sample, component, *shape) that were mixed.
+        ``deviations`` (sample, component, *shape) were mixed and added to the centre.
         """
         return varied
 

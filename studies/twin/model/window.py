@@ -39,16 +39,13 @@ class Dynamics(Protocol):
 class Window:
     """The model between the first and the last observed time.
 
+    States are coefficients (batch, component, F) on ``basis``, that of an internal grid.
+
     Args:
-        process: of the twin.
         grid: the user's cells.
         times: (time,) increasing; the state at the first is the start.
         mobility, kappa: typical values, which choose steps and internal grid.
-        dtype: of the computation.
         coarse: longer steps, for a first look.
-
-    Attributes:
-        basis: of the internal grid; states are its coefficients (batch, component, F).
     """
 
     def __init__(
@@ -72,17 +69,10 @@ class Window:
     def run(
         self, start: torch.Tensor, values: ParameterValues, dynamics: Dynamics | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Observed frames and the last state.
+        """Observed frames (batch, time, y, x) at the user's cells, and the last state, both from a start.
 
-        By :class:`solvers.integrators.fixed_step.SBDF` of order 3, started again wherever the step changes.
-
-        Args:
-            start: (batch, component, F).
-            values: of the parameters, (batch,) each.
-            dynamics: in the place of the process's own.
-
-        Returns:
-            (batch, time, y, x) at the user's cells, and (batch, component, F).
+        By :class:`solvers.integrators.fixed_step.SBDF` of order 3, started again wherever the step changes. Values of
+        the parameters are (batch,) each; ``dynamics`` take the place of the process's own.
         """
         equation, basis, k2 = dynamics or self.process.model, self.basis, self.basis.k2
         mobility, kappa = (values[name][:, None, None] for name in ("mobility", "kappa"))

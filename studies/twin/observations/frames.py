@@ -30,8 +30,8 @@ class ObservedFrames:
         """bool (time, y, x), pixels that carry a value."""
         return np.isfinite(self.grey)
 
-    def first(self, count: int) -> ObservedFrames:
-        """The first frames."""
+    def first(self, count: int | None) -> ObservedFrames:
+        """The first so many; all of them for None."""
         return ObservedFrames(self.times[:count], self.grey[:count])
 
     def filled(self, index: int) -> np.ndarray:
@@ -50,14 +50,10 @@ class ObservedFrames:
 
 
 def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> ObservedFrames:
-    """Check and sort frames; whole frames without any value count as missing and are left out.
+    """Check and sort frames (time, y, x); whole frames without any value count as missing and are left out.
 
-    A row or column with the same value in all of several frames (a defect of the camera) counts as not seen.
-
-    Args:
-        times: (time,) finite, in any order.
-        grey: (time, y, x), NaN or infinite where not seen.
-        source: named in errors.
+    A row or column with the same value in all of several frames (a defect of the camera) counts as not seen, as do
+    pixels that are not finite. ``source`` is named in errors.
 
     Raises:
         InputError: for shapes that do not fit, a repeated or missing time, or no frame with enough pixels.
@@ -137,7 +133,6 @@ def camera_for(
     """The camera of frames of ``pixels`` (y, x).
 
     Args:
-        spacing: cell size of the model (length).
         shape: cells of the box; that of the frames by default.
         pixel_size: side of a pixel (length), a whole number of cells; one cell by default.
         origin: (y, x) corner of the frame in the box (length), whole cells.
@@ -176,11 +171,9 @@ class GreyScale:
     high: float  #: at the second
     #: (2,) how far the guess may be off, standard deviation; 0 for known levels
     spread: tuple[float, float] = (0.0, 0.0)
-    known_noise: bool = False  #: whether the noise was given
 
     @property
     def span(self) -> float:
-        """The grey range."""
         return abs(self.high - self.low)
 
 
@@ -216,17 +209,12 @@ def _temporal(frames: ObservedFrames) -> list[np.ndarray]:
 
 
 def _seen(differences: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """Those that are numbers, of the frames that have any."""
     parts = [values[np.isfinite(values)] for values in differences]
     return [part for part in parts if len(part)]
 
 
 def estimate_levels(frames: ObservedFrames, process: TwinProcess, noise: float) -> GreyScale:
-    """Grey values at the two field levels of a process, read from the frames.
-
-    Raises:
-        InputError: for frames without contrast.
-    """
+    """Grey values at the two field levels of a process, read from the frames; InputError if they have no contrast."""
     values = frames.grey[frames.seen]
     low, high = np.percentile(values, [2.0, 98.0])
     shrink = min(0.8 * noise, 0.35 * (high - low))  # noise widens the histogram

@@ -19,8 +19,7 @@ TIMES_FILE = "times.csv"
 def read_frames(wanted: Observations) -> ObservedFrames:
     """The frames that the ``observations`` block names, in the order of their times.
 
-    Raises:
-        InputError: for files that are not there, damaged, of another kind, or without times.
+    Raises InputError for files that are not there, damaged, of another kind, or without times.
     """
     path = Path(wanted.path)
     try:
@@ -30,10 +29,7 @@ def read_frames(wanted: Observations) -> ObservedFrames:
     except Exception as error:  # noqa: BLE001 readers of image files raise whatever they like
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"observations.path: {path}: cannot be read: {reason}") from None
-    frames = make_frames(times, grey, str(path))
-    if wanted.frames is None:
-        return frames
-    return ObservedFrames(frames.times[: wanted.frames], frames.grey[: wanted.frames])
+    return make_frames(times, grey, str(path)).first(wanted.frames)
 
 
 def _read(path: Path, wanted: Observations) -> tuple[np.ndarray, np.ndarray]:
@@ -119,8 +115,7 @@ def _from_folder(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def read_times(path: Path) -> list[tuple[str, float]]:
     """The rows ``file,time`` of a ``times.csv``; a last line without its end is still being written and is left out.
 
-    Raises:
-        InputError: for a missing file, a missing column, or a time that is not a number.
+    Raises InputError for a missing file, a missing column, or a time that is not a number.
     """
     if not path.exists():
         raise InputError(f"observations.path: {path.parent}: found no {TIMES_FILE}, allowed one with columns file,time")
@@ -144,8 +139,7 @@ def read_times(path: Path) -> list[tuple[str, float]]:
 def read_image(path: Path) -> np.ndarray:
     """Grey values (y, x), or (frame, y, x) of a TIFF stack, float64; NaN and fully transparent pixels are not seen.
 
-    Raises:
-        InputError: for a missing file, pages of several sizes, or a coloured image.
+    Raises InputError for a missing file, pages of several sizes, or a coloured image.
     """
     if not path.exists():
         raise InputError(f"observations.path: found no file {path}, allowed those that {TIMES_FILE} names")

@@ -29,10 +29,9 @@ PLATEAU = 0.9
 
 
 def segment(phi: np.ndarray, grid: Grid, noise: float = 0.0) -> np.ndarray:
-    """Labels (4 ny, 4 nx) int64, 0 ... n - 1, of the grains in an image of phi.
+    """Labels (4 ny, 4 nx) int64, 0 ... n - 1, of the grains in an image of phi (ny, nx) without gaps.
 
     Args:
-        phi: (ny, nx) near 1 in grains and lower in boundaries, no gaps.
         grid: its grid; periodic boxes are wrapped, no-flux boxes mirrored.
         noise: standard deviation of its noise, which decides how much it is smoothed.
 
@@ -40,7 +39,8 @@ def segment(phi: np.ndarray, grid: Grid, noise: float = 0.0) -> np.ndarray:
         InputError: where not one grain is seen.
     """
     fine_shape = tuple(REFINE * n for n in grid.shape)
-    smooth = ndimage.gaussian_filter(phi, _smoothing(noise), mode="wrap" if grid.boundary == "periodic" else "reflect")
+    cells = 0.0 if noise < CLEAN else min(1.2, 0.3 + 3.5 * noise)
+    smooth = ndimage.gaussian_filter(phi, cells, mode="wrap" if grid.boundary == "periodic" else "reflect")
     fine = resample(torch.from_numpy(smooth), fine_shape, grid.boundary).numpy()
     # Surroundings make seams disappear; markers are those of the box itself.
     wide, inside = with_surroundings(fine, grid)
@@ -63,17 +63,10 @@ def with_surroundings(values: np.ndarray, grid: Grid) -> tuple[np.ndarray, tuple
     return wide, tuple(slice(n // 2, n // 2 + n) for n in values.shape)
 
 
-def _smoothing(noise: float) -> float:
-    """Standard deviation (cells) of the filter before the watershed."""
-    return 0.0 if noise < CLEAN else min(1.2, 0.3 + 3.5 * noise)
-
-
 def without_faint(labels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Labels with regions joined across boundaries that are too faint to be real, the faintest first.
+    """Labels (y, x) with regions joined across boundaries that are too faint to be real, the faintest first.
 
-    Args:
-        labels: (y, x) of a watershed that found too many regions.
-        depth: (y, x) of a boundary, larger where it is darker.
+    ``depth`` (y, x) is larger where a boundary is darker.
     """
     graph = rag_boundary(labels, depth, connectivity=1)
     edges = np.array([(edge["weight"], edge["count"]) for _, _, edge in graph.edges(data=True)])
@@ -88,14 +81,10 @@ def without_faint(labels: np.ndarray, depth: np.ndarray) -> np.ndarray:
         thresh=FAINT * good,
         rag_copy=False,
         in_place_merge=True,
-        merge_func=_no_change,
+        merge_func=lambda *_: None,  # regions have no data to update
         weight_func=_mean_depth,
     )
     return np.asarray(joined)
-
-
-def _no_change(graph: RAG, a: int, b: int) -> None:
-    """Regions have no data to update when they are joined."""
 
 
 def _mean_depth(graph: RAG, a: int, b: int, neighbour: int) -> dict[str, float]:

@@ -90,8 +90,7 @@ def quantities_figure(twin: Twin, forecast: Forecast) -> Figure:
         axis.plot(forecast.times, middle, color=BAND)
         for threshold in twin.config.forecast.thresholds:
             if threshold.qoi == name:
-                level = threshold.above if threshold.above is not None else threshold.below
-                axis.axhline(level, color=INK, lw=0.8, ls="--")  # type: ignore[arg-type]
+                axis.axhline(threshold.level, color=INK, lw=0.8, ls="--")
         tidy(axis)
         axis.set_title(f"{infos[name].long_name}{bracketed(infos[name].units)}", **text_style())
         axis.set_xlabel("time", **text_style())

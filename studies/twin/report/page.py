@@ -25,7 +25,7 @@ def write_report(twin: Twin, check: ModelCheck, known: list[Determined], forecas
     """Write ``report/index.html`` with its pictures, which are embedded too, into the store's folder."""
     frames, _, _ = twin.current()
     title = appearance_of(twin.config.process).title
-    sections = [determined(known), crossings(forecast), observed(twin), updates(twin), ahead(twin, forecast)]
+    sections = [determined(known), crossings(forecast), *figures(twin, forecast)]
     return Page(
         title=f"{twin.config.name}: digital twin",
         name=twin.config.name,
@@ -33,7 +33,6 @@ def write_report(twin: Twin, check: ModelCheck, known: list[Determined], forecas
         summary=f"A twin of {len(frames.times)} frames, forecast to t = {forecast.times[-1]:g}.",
         sections=[
             *(section for section in sections if section is not None),
-            moving(twin, forecast),
             configuration(twin.config.model_dump(mode="json"), "twin"),
         ],
         made_by=("phasetwin assimilate", f"from {folder}"),
@@ -47,15 +46,12 @@ def facts(twin: Twin, forecast: Forecast) -> list[Fact]:
     """The headline block."""
     frames, problem, found = twin.current()
     lost, residuals, last = found.posterior.lost, found.residuals, twin.history[-1]
+    noise = "estimated" if twin.config.observations.noise == "auto" else "given"
     moved = f"{lost} of them diverged and were moved towards the fit" if lost else ""
     return [
         Fact("Frames", str(len(frames.times)), f"t = {frames.times[0]:g} to {frames.times[-1]:g}"),
-        Fact("Noise", f"{problem.grey.noise:.3g} grey", "given" if problem.grey.known_noise else "estimated"),
-        Fact(
-            "Residual",
-            f"{residuals.rms.mean():.2%} of the grey range",
-            f"{residuals.structured:.2%} structured",
-        ),
+        Fact("Noise", f"{problem.grey.noise:.3g} grey", noise),
+        Fact("Residual", f"{residuals.rms.mean():.2%} of the grey range", f"{residuals.structured:.2%} structured"),
         Fact("Seen", f"{frames.seen.mean():.0%} of the pixels"),
         Fact("Members", str(len(found.posterior.z)), moved),
         Fact("Engine", ", ".join(sorted(set(forecast.engine)))),
@@ -99,35 +95,31 @@ def _crossing(times: np.ndarray) -> str:
     return f"t = {middle:.4g} ({low:.4g} to {high:.4g}), {passed.mean():.0%} of the members"
 
 
-def observed(twin: Twin) -> Section | None:
-    """Frames beside the twin's."""
-    caption = "Observed frames, the mean of the twin's, and their difference."
-    picture = ("frames", frames_figure(twin), caption, "Observed frames, the twin's, and their difference.")
-    return figure_section("frames", "Observed frames and the twin", picture)
-
-
-def updates(twin: Twin) -> Section | None:
-    """Parameters after each update."""
-    caption = "Posterior medians and 90 % bands after each update."
-    return figure_section(
-        "updates", "Parameters as frames came in", ("parameters", parameters_figure(twin), caption, caption)
-    )
-
-
-def ahead(twin: Twin, forecast: Forecast) -> Section | None:
-    """Fields and quantities to come."""
+def figures(twin: Twin, forecast: Forecast) -> list[Section | None]:
+    """Frames beside the twin's, parameters after each update, fields and quantities to come, the animation."""
+    difference = "Observed frames, the mean of the twin's, and their difference."
+    alt = "Observed frames, the twin's, and their difference."
+    bands = "Posterior medians and 90 % bands after each update."
     fields = "Mean of the members, one of them, and their standard deviation."
+    alt_fields = "Mean, one member and spread of the forecast fields."
     quantities = "Thin lines are members, the band holds 90 % of them; dashed lines are thresholds."
-    return figure_section(
-        "forecast",
-        "Forecast",
-        ("forecast", forecast_figure(twin, forecast), fields, "Mean, one member and spread of the forecast fields."),
-        ("quantities", quantities_figure(twin, forecast), quantities, "Forecast of the quantities with 90 % bands."),
-    )
-
-
-def moving(twin: Twin, forecast: Forecast) -> Section:
-    """The animation."""
-    caption = "The twin's mean; the bar turns blue where the forecast begins."
-    alt = "Animation of the observed window and the forecast."
-    return Section("animation", "Animation", figures=[Picture("animation", animation(twin, forecast), caption, alt)])
+    alt_quantities = "Forecast of the quantities with 90 % bands."
+    moving = "The twin's mean; the bar turns blue where the forecast begins."
+    alt_moving = "Animation of the observed window and the forecast."
+    return [
+        figure_section("frames", "Observed frames and the twin", ("frames", frames_figure(twin), difference, alt)),
+        figure_section(
+            "updates", "Parameters as frames came in", ("parameters", parameters_figure(twin), bands, bands)
+        ),
+        figure_section(
+            "forecast",
+            "Forecast",
+            ("forecast", forecast_figure(twin, forecast), fields, alt_fields),
+            ("quantities", quantities_figure(twin, forecast), quantities, alt_quantities),
+        ),
+        Section(
+            "animation",
+            "Animation",
+            figures=[Picture("animation", animation(twin, forecast), moving, alt_moving)],
+        ),
+    ]
