@@ -14,10 +14,7 @@ Times = Sequence[float] | np.ndarray | torch.Tensor
 
 
 def check_fields(fields: torch.Tensor, grid: Grid, layout: str) -> torch.Tensor:
-    """``fields`` (batch, ..., *shape) as a tensor.
-
-    Args:
-        layout: the expected axes, for the message.
+    """``fields`` (batch, ..., *shape) as a tensor; ``layout`` names the expected axes in messages.
 
     Raises:
         InputError: for the wrong number of axes, another shape than the grid's, an empty batch, NaN or infinity.

@@ -16,7 +16,6 @@ class Audit:
     """Outcome of :func:`audit`.
 
     Attributes:
-        tolerance: of the answer.
         error: (batch, time) relative L2 difference from the refined solution: an estimate of the error against the
             converged PDE, too low by at most the refined solution's own error, about a fifth of it.
         states: the refined answer, the better one to keep.
@@ -41,14 +40,9 @@ def audit(
     device: torch.device | str = "cpu",
     answer: torch.Tensor | None = None,
 ) -> Audit:
-    """Solves again with halved steps on a 5/4 finer internal grid and compares.
+    """Solves again with halved steps on a 5/4 finer internal grid and compares; arguments and errors as ``simulate``'s.
 
-    Args:
-        problem, initial, times, tolerance, dtype, device: as for :func:`solvers.simulate`.
-        answer: what ``simulate`` gave for them, computed where it is not given.
-
-    Raises:
-        InputError: as :func:`solvers.simulate`.
+    ``answer`` is what ``simulate`` gave for them, computed where it is not given.
     """
     refined = solve(problem, initial, times, tolerance, dtype, device, refine=1).states
     if answer is None:

@@ -63,11 +63,7 @@ class FrameReader:
 
 
 def read_npy(path: Path, variable: str | None = None) -> StoredArray:
-    """A ``.npy`` file.
-
-    Raises:
-        ValueError: for pickled objects or an archive of several arrays.
-    """
+    """A ``.npy`` file; raises ValueError for pickled objects or an archive of several arrays."""
     del variable
     with path.open("rb") as raw:
         values = np.load(raw, allow_pickle=False)
@@ -100,11 +96,7 @@ def _opened(path: Path) -> xr.Dataset:
 
 
 def _refuse_pickles(store: Path) -> None:
-    """Refuse a Zarr store of the second format with a codec that unpickles: reading it would run what is in it.
-
-    Raises:
-        InputError: naming the store.
-    """
+    """Raises InputError for a Zarr store of the second format with a codec that unpickles: which runs code."""
     for name in (".zarray", ".zmetadata"):
         for about in sorted(store.rglob(name)):
             if _names_pickle(json.loads(about.read_bytes())):
@@ -120,8 +112,7 @@ def _names_pickle(value: object) -> bool:
 def read_picture(path: Path, variable: str | None = None) -> StoredArray:
     """A PNG or TIFF picture: ``y``, ``x``, after ``time`` for a stack, before ``channel`` where there are several.
 
-    Raises:
-        ValueError: for a stack of pages of several sizes.
+    Raises ValueError for a stack of pages of several sizes.
     """
     from PIL import Image, ImageSequence
 
@@ -151,11 +142,7 @@ READERS: Registry[FrameReader] = Registry("reader", "phasetwin.readers", ("solve
 
 
 def register_reader(reader: FrameReader) -> FrameReader:
-    """Make a format known.
-
-    Raises:
-        InputError: for a name that another reader has.
-    """
+    """Make a format known; raises InputError for a name that another reader has."""
     return READERS.register(reader)
 
 

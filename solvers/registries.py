@@ -103,11 +103,7 @@ class Registry(Generic[T]):
             self.loaded()[item.name] = item
 
     def get(self, name: str) -> T:
-        """One by name.
-
-        Raises:
-            InputError: naming those that there are.
-        """
+        """One by name; raises InputError, naming those that there are."""
         found = self.loaded().get(name)
         if found is None:
             near = get_close_matches(str(name), list(self), n=1, cutoff=0.6)

@@ -13,12 +13,10 @@ from solvers.compiled import compiled
 
 
 def components(inside: np.ndarray, periodic: bool | Sequence[bool], corners: bool = False) -> tuple[np.ndarray, int]:
-    """Numbers the connected regions of a map.
+    """Numbers the connected regions of a map (y, x) or (z, y, x).
 
-    Args:
-        inside: bool (y, x) or (z, y, x).
-        periodic: whether opposite faces of the box touch, of all axes or of each.
-        corners: whether cells that share no more than an edge or a corner are connected too.
+    ``periodic`` says whether opposite faces of the box touch, of all axes or of each; with ``corners`` cells that share
+    no more than an edge or a corner are connected too.
 
     Returns:
         int32 labels, 0, 1, ... in the order of their first cells and -1 outside; and how many there are.

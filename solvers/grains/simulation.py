@@ -33,16 +33,13 @@ def simulate_grains(
     device: torch.device | str = "cpu",
     start: torch.Tensor | None = None,
 ) -> Frames:
-    """Grain growth from a map of labels.
+    """Grain growth from a map of labels: phi, the free energy, and the label of the grain that dominates each cell.
 
     Args:
         labels: (batch, *shape) non-negative integers: the grain of each cell. A label is one grain wherever it occurs.
         times, tolerance, dtype, device: as for :func:`solvers.simulate`.
         start: (batch, grain, *shape) order parameters of the grains in increasing order of their labels, each small
             away from its grain, every sample with the same labels; by default smoothed indicators of the labels.
-
-    Returns:
-        Frames with phi, the free energy, and the label of the grain that dominates each cell.
 
     Raises:
         InputError: wrong shapes, times, tolerance or values.
@@ -60,12 +57,9 @@ def solve_frames(
     device: torch.device | str,
     refine: int = 0,
 ) -> Frames:
-    """As :func:`simulate_grains`, with the arguments that every process's solver takes.
+    """As :func:`simulate_grains`, with the arguments that every process's solver takes; ``refine`` changes nothing.
 
-    ``refine`` changes nothing: steps and grid follow from the tolerance alone.
-
-    Raises:
-        InputError: as :func:`simulate_grains`.
+    Steps and grid follow from the tolerance alone.
     """
     del refine
     return simulate_grains(problem, initial, times, tolerance, dtype, device)
@@ -76,7 +70,6 @@ class GrainSolution:
     """Frames and what they cost.
 
     Attributes:
-        frames: as :func:`simulate_grains` returns.
         evaluations: (batch,) evaluations of the right-hand side.
         fields: per sample, the number of order-parameter fields after each step.
         moves: (batch,) grains moved from one field to another.
@@ -195,16 +188,11 @@ def check_labels(labels: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 
 def order_parameters(labels: torch.Tensor, grid: Grid, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """The dense start: one order parameter for each grain.
+    """The dense start (batch, grain, *shape): one order parameter for each label, in increasing order; they sum to 1.
 
-    The indicator of each grain, convolved with a Gaussian of standard deviation one cell that is periodic or
-    mirrored as the grid (band-limited: its spectrum has fallen to exp(-pi^2 / 2) at the grid's Nyquist wavenumber).
-
-    Args:
-        labels: (batch, *shape) non-negative integers, every sample with the same labels.
-
-    Returns:
-        (batch, grain, *shape), grains in increasing order of their labels; they sum to 1 in every cell.
+    The indicator of each grain, convolved with a Gaussian of standard deviation one cell that is periodic or mirrored
+    as the grid (band-limited: its spectrum has fallen to exp(-pi^2 / 2) at the grid's Nyquist wavenumber). Every sample
+    must have the same labels.
 
     Raises:
         InputError: as :func:`check_labels`.

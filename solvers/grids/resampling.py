@@ -17,8 +17,7 @@ from solvers.grids.grid import Boundary
 def resample(field: torch.Tensor, shape: tuple[int, ...], boundary: Boundary) -> torch.Tensor:
     """Values (..., *shape) of the trigonometric interpolant of ``field`` (..., *source shape) on the same box.
 
-    The even Nyquist mode of a periodic axis is read as a cosine (the symmetric interpolant), so refining and
-    sampling back is the identity.
+    The even Nyquist mode of a periodic axis is read as a cosine, so refining and sampling back is the identity.
     """
     for axis, m in enumerate(shape):
         dim = axis - len(shape)

@@ -13,16 +13,14 @@ from solvers.grids.grid import Grid
 
 
 def from_file(path: str | Path, variable: str | None, grid: Grid) -> torch.Tensor:
-    """Fields from a ``.npy``, NetCDF (``.nc``) or Zarr (``.zarr``) file, or another of :mod:`solvers.frame_readers`.
+    """Fields (sample, *shape) from a ``.npy``, NetCDF or Zarr file, or another of :mod:`solvers.frame_readers`.
+
+    They are as stored (floats as float64, integers as int64), all axes before the grid's flattened.
 
     Args:
         path: the file or store.
         variable: its variable, for NetCDF and Zarr; may be left out where there is only one.
         grid: the grid that the last axes must match.
-
-    Returns:
-        (sample, *shape) as stored (floats as float64, integers as int64); one sample where the file has no further
-        axis, else all further axes flattened.
 
     Raises:
         InputError: for a missing or unreadable file, an unknown variable, another shape, NaN or infinity.

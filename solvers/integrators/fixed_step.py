@@ -146,11 +146,7 @@ SCHEMES: dict[str, Callable[[Nonlinear, torch.Tensor, float, torch.dtype], Fixed
 
 
 def make_scheme(name: str, equation: Equation, step: float, stabilisation: float) -> FixedStep:
-    """A fixed-step scheme by name, for an equation whose stabilisation is held fixed.
-
-    Raises:
-        InputError: for an unknown name.
-    """
+    """A fixed-step scheme for an equation whose stabilisation is held fixed; raises InputError for an unknown name."""
     if name not in SCHEMES:
         raise InputError(f"scheme: one of {', '.join(SCHEMES)}, but got {name!r}")
     shift = stabilisation * equation.damping

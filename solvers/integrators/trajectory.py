@@ -18,12 +18,7 @@ _ROWS = 12
 
 @dataclass(frozen=True)
 class States:
-    """Some states, each of one sample at one requested time.
-
-    Attributes:
-        samples, times: (m,) indices into the batch and into the sample's row of times.
-        coefficients: (m, component, F).
-    """
+    """Coefficients (m, component, F) of ``samples`` at ``times``, (m,) indices into the batch and its rows of times."""
 
     samples: np.ndarray
     times: np.ndarray

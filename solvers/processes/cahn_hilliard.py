@@ -147,7 +147,6 @@ class CahnHilliardEquation:
     Implements :class:`solvers.integrators.protocol.Equation`.
     """
 
-    components = 1
     conserves_mean = True
     order = np.array([3])
 
@@ -195,7 +194,6 @@ class VariableMobilityEquation:
     :class:`solvers.integrators.protocol.Equation`.
     """
 
-    components = 1
     conserves_mean = True
 
     def __init__(self, basis: PeriodicBasis, kappa: torch.Tensor, contrast: torch.Tensor) -> None:

@@ -49,9 +49,8 @@ class GrainGrowth:
     gamma: Parameter = 1.5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mobility", checked(self.mobility, "mobility", 0.0, math.inf, low_open=True))
-        object.__setattr__(self, "kappa", checked(self.kappa, "kappa", 0.0, math.inf, low_open=True))
-        object.__setattr__(self, "gamma", checked(self.gamma, "gamma", 0.5, math.inf, low_open=True))
+        for name, low in (("mobility", 0.0), ("kappa", 0.0), ("gamma", 0.5)):
+            object.__setattr__(self, name, checked(getattr(self, name), name, low, math.inf, low_open=True))
 
     def to_scaled(self, states: torch.Tensor) -> torch.Tensor:
         """Order parameters are in the equation's units."""

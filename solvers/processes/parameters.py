@@ -35,11 +35,7 @@ def checked(value: Parameter, name: str, low: float, high: float, *, low_open: b
 
 
 def per_sample(value: Parameter, batch: int, name: str) -> torch.Tensor:
-    """``value`` as a float64 CPU tensor (batch,).
-
-    Raises:
-        InputError: for a tensor whose length is neither 1 nor ``batch``.
-    """
+    """``value`` as a float64 CPU tensor (batch,); raises InputError for a tensor of neither 1 nor ``batch`` values."""
     tensor = torch.as_tensor(value, dtype=torch.float64).detach().cpu().reshape(-1)
     if tensor.numel() not in (1, batch):
         raise InputError(f"{name}: one value or {batch} (one per sample), but got {tensor.numel()}")

@@ -93,7 +93,6 @@ class FieldInfo:
     """A field that a store keeps for each stored time; the first of a process is called ``field``.
 
     Attributes:
-        name: of the variable.
         long_name: a few words for axes.
         units: CF style.
         dtype: numpy name.
@@ -242,11 +241,7 @@ class Process:
     fingerprint: str | None = None
 
     def parameter(self, name: str) -> ParameterInfo:
-        """One of its parameters.
-
-        Raises:
-            KeyError: if it has none of that name.
-        """
+        """One of its parameters; raises KeyError for another name."""
         return {p.name: p for p in self.parameters}[name]
 
     @property
@@ -289,7 +284,7 @@ PROCESSES: Registry[Process] = Registry(
 
 
 def register_process(process: Process) -> Process:
-    """Make a process known to this program, and to the workers of the sweeps that it starts.
+    """Make a process known here and to the workers of the sweeps started here.
 
     Raises:
         InputError: for a name that another process has.
@@ -302,9 +297,5 @@ def all_parameter_names() -> tuple[str, ...]:
 
 
 def process_named(name: str) -> Process:
-    """A process by name.
-
-    Raises:
-        InputError: naming those that there are.
-    """
+    """A process by name; raises InputError, naming those that there are."""
     return PROCESSES.get(name)

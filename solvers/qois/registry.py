@@ -100,7 +100,7 @@ QOIS: Registry[Qoi] = Registry("qoi", "phasetwin.qois", ("solvers.qois.quantitie
 
 
 def register_qoi(qoi: Qoi) -> Qoi:
-    """Make a quantity known to this program, and to the workers of the sweeps that it starts.
+    """Make a quantity known here and to the workers of the sweeps started here.
 
     Raises:
         InputError: for a name that another quantity has.
@@ -109,11 +109,7 @@ def register_qoi(qoi: Qoi) -> Qoi:
 
 
 def qois_of(process: str) -> dict[str, Qoi]:
-    """The quantities that a process has, in the order in which they are stored.
-
-    Raises:
-        InputError: for a process that does not exist.
-    """
+    """The quantities that a process has, in the order of a store; raises InputError for an unknown process."""
     own = process_named(process).quantities
     named = {name: QOIS.get(name) for name in own}
     return named | {q.name: q for q in QOIS.values() if process in q.processes}

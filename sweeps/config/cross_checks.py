@@ -19,11 +19,7 @@ MAX_POINTS = 10_000_000
 
 
 def check_sweep(config: SweepConfig) -> None:
-    """Raise the first misfit between the blocks of a sweep.
-
-    Raises:
-        PydanticCustomError: see :func:`sweeps.inputs.strict_model.problem`.
-    """
+    """Raises the first misfit between the blocks of a sweep, see :func:`sweeps.inputs.strict_model.problem`."""
     _check_start(config)
     _check_well(config)
     _check_parameters(config)

@@ -23,12 +23,7 @@ class Draw(Protocol):
 
 @dataclass(frozen=True)
 class DesignSampler:
-    """A sampler.
-
-    Attributes:
-        name: the word after ``sampler:``.
-        draw: see :class:`Draw`.
-    """
+    """A sampler: the word after ``sampler:``, and a :class:`Draw`."""
 
     name: str
     draw: Reference
@@ -64,9 +59,5 @@ SAMPLERS: Registry[DesignSampler] = Registry(
 
 
 def register_sampler(sampler: DesignSampler) -> DesignSampler:
-    """Make a sampler of designs known.
-
-    Raises:
-        InputError: for a name that another sampler has.
-    """
+    """Make a sampler of designs known; raises InputError for a name that another one has."""
     return SAMPLERS.register(sampler)

@@ -25,7 +25,6 @@ def reference_tolerance(config: SweepConfig) -> float:
 
 
 def reference_engine(config: SweepConfig) -> SolverEngine:
-    """The solver that spot checks compare with."""
     from sweeps.engines.solver import SolverEngine  # loads torch
 
     device = str(getattr(config.engine, "device", "auto"))

@@ -122,7 +122,7 @@ ENGINES: Registry[EngineKind] = Registry(
 
 
 def register_engine(kind: EngineKind) -> EngineKind:
-    """Make a kind of engine known to this program, and to the workers of the sweeps that it starts.
+    """Make a kind of engine known here and to the workers of the sweeps started here.
 
     Raises:
         InputError: for a name that another kind has.

@@ -164,7 +164,6 @@ def _without(task: BatchTask, rows: np.ndarray) -> BatchTask:
 
 
 def _with_failures(outcome: BatchOutcome, case: _Case) -> BatchOutcome:
-    """The report of the rest of a batch, its deadly trajectories added as failed."""
     computed, status, errors = outcome.computed.copy(), outcome.status.copy(), dict(outcome.errors)
     for number, error in case.deadly.items():
         failed = _failed(_without(case.task, case.task.rollout != number), error)

@@ -41,12 +41,9 @@ class RunResult:
 
     Attributes:
         store: its URL.
-        points: of the sweep.
-        computed: points computed now.
-        reused: points copied from other stores now.
+        computed, reused: points computed, and copied from other stores, now.
         failed: samples that failed or diverged, a line each, over the whole store.
-        diverged: points with a diverged sample, over the whole store.
-        verified: points that passed the spot checks, over the whole store.
+        diverged, verified: points with a diverged sample, and that passed the spot checks, over the whole store.
         missed: points whose spot check found the tolerance missed or the bands wrong, a line each.
         untrusted: points with a sample outside the domain of a learned engine, over the whole store.
         damaged: objects of the store that were found damaged, a line each.
@@ -140,7 +137,6 @@ class Runner:
         self._stack.close()
 
     def run(self, tasks: Sequence[BatchTask], record: Callable[[BatchOutcome], None]) -> None:
-        """Compute batches; ``record`` is called with each report."""
         if not tasks:
             return
         client = self._connected(len(tasks))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from solvers.errors import InputError
+from solvers.registries import resolve
 from sweeps.inputs.strict_model import suggestion
 
 if TYPE_CHECKING:
@@ -37,17 +37,12 @@ class Kind:
     checker: str = ""
 
     def load(self) -> type[BaseModel]:
-        model: type[BaseModel] = _imported(self.model)
+        model: type[BaseModel] = resolve(self.model)
         return model
 
     def describe(self, config: BaseModel, source: Source) -> str:
         """What a file is, in a few words; raises InputError for what only the checker finds."""
-        return str(_imported(self.checker)(config, source)) if self.checker else self.name
-
-
-def _imported(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
+        return str(resolve(self.checker)(config, source)) if self.checker else self.name
 
 
 _KINDS: dict[str, Kind] = {}

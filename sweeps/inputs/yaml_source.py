@@ -84,7 +84,7 @@ def check(source: Source, model: type[ModelT]) -> ModelT:
 def located(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     """Give file and line to an InputError that names only a key: ``engine.kind: ...`` -> ``FILE:LINE: ...``.
 
-    For checks made after the file was read, such as whether a model exists.
+    For checks after the file was read, such as whether a model exists.
     """
     try:
         yield

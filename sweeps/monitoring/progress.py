@@ -28,10 +28,7 @@ class _Lines(logging.Handler):
 
 @contextlib.contextmanager
 def lines_on_stderr(show: bool = True) -> Iterator[None]:
-    """Print messages of the logger ``phasetwin``, from INFO on, while the block runs.
-
-    Changes nothing without ``show``, and where a handler gets those messages already.
-    """
+    """Print messages of the logger ``phasetwin`` from INFO on, if ``show`` and no handler gets them already."""
     if not show or (logger.isEnabledFor(logging.INFO) and logger.hasHandlers()):
         yield
         return

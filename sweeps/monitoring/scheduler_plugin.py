@@ -91,7 +91,6 @@ class WatchPlugin(SchedulerPlugin):
         return {**next(reversed(self.sweeps.values())), **self.machines()}
 
     def machines(self) -> Facts:
-        """Workers now, threads of them, and workers lost since the scheduler began."""
         workers = self.scheduler.workers.values()
         return {
             "workers": len(workers),

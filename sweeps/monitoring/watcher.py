@@ -79,7 +79,6 @@ class Watcher:
             self._send(facts)
 
     def facts(self) -> Facts:
-        """All that is known now, fit for JSON."""
         plan, table = self._prepared.plan, self._prepared.store.table
         status = table.status
         state = point_states(status)

@@ -26,16 +26,13 @@ class Plan:
     """What a sweep will compute.
 
     Attributes:
-        config: the resolved configuration.
         parameters: name -> float64 (point,), storage order, every scalar parameter of the process.
         design_index: int64 (point,), storage position -> row of the user's design.
         rollout: int64 (point,), points with the same number share one trajectory; never decreases.
         keys: 'S32' (point,), hash of everything that determines the point's numbers.
         batches: int64 (batch, 2), [start, stop) in storage order, equal but the last.
-        estimate: size and cost.
         hash: of the configuration without what only decides where and how it runs.
-        choice: with an engine that stands for another, what was chosen and why; the configuration has that in its
-            place.
+        choice: with an engine that stands for another, what was chosen, which the configuration holds, and why.
     """
 
     config: SweepConfig

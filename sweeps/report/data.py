@@ -40,7 +40,6 @@ class SweepData:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration, as stored."""
         stored = self.dataset.attrs.get("config", {})
         return json.loads(stored) if isinstance(stored, str) else dict(stored)
 
@@ -137,7 +136,6 @@ class SweepData:
         return "trust" in self.dataset
 
     def count(self, *flags: str) -> int:
-        """Samples in any of these states."""
         return int(np.isin(self.status, [STATUS_FLAGS[f] for f in flags]).sum())
 
     @cached_property
@@ -212,11 +210,7 @@ def quantile(values: np.ndarray, level: float, axis: int) -> np.ndarray:
 
 
 def read_store(url: str) -> SweepData:
-    """Open a store for reporting; nothing large is read yet.
-
-    Raises:
-        InputError: if there is no whole sweep's store at ``url``.
-    """
+    """Open a store for reporting, reading nothing large yet; raises InputError if there is no whole sweep's store."""
     store = Store.open(url)
     place = location(url)
     groups = {name: xr.open_zarr(place, group=name, chunks=None) for name in GROUPS if name in store}

@@ -18,7 +18,6 @@ def medians(data: SweepData, name: str, points: np.ndarray, time: int) -> np.nda
 
 
 def _scale(values: list[np.ndarray]) -> dict[str, float]:
-    """Common colour limits of a row of panels."""
     finite = np.concatenate([v[np.isfinite(v)].ravel() for v in values])
     if not finite.size:
         return {"vmin": 0.0, "vmax": 1.0}

@@ -17,7 +17,6 @@ FAILURES_SHOWN = 50
 
 
 def sweep_page(data: SweepData) -> Page:
-    """The report of a sweep, made from its store alone."""
     lost = failures(data)
     closing = [*([lost] if lost else []), loading(data), configuration(data.config, "sweep")]
     return Page(
@@ -69,7 +68,6 @@ def warnings(data: SweepData) -> list[str]:
 
 
 def facts(data: SweepData) -> list[Fact]:
-    """The headline block."""
     attributes, config = data.dataset.attrs, data.config
     done, total = data.count("done", "verified"), data.points * data.realizations
     lost = f"{data.count('failed')} failed, {data.count('diverged')} diverged"
@@ -161,7 +159,6 @@ def provenance(data: SweepData) -> list[str]:
 
 
 def failures(data: SweepData) -> Section | None:
-    """Samples that failed or diverged, with parameters and reasons."""
     wanted = {STATUS_FLAGS[name]: name for name in ("failed", "diverged")}
     found = np.argwhere(np.isin(data.status, list(wanted)))
     if not len(found):
@@ -184,7 +181,6 @@ def failures(data: SweepData) -> Section | None:
 
 
 def loading(data: SweepData) -> Section:
-    """A snippet that loads the store."""
     lines = [
         "from sweeps import open_sweep",
         "",

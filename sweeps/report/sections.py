@@ -37,7 +37,6 @@ def _realization_note(data: SweepData) -> str:
 
 
 def results(data: SweepData) -> Section | None:
-    """Quantities over the parameters, and their range at the end."""
     if not data.usable.any():
         return None
     pictures = _result_pictures(data) if data.varied else []
@@ -105,7 +104,6 @@ def _range_table(data: SweepData) -> Table:
 
 
 def evolution(data: SweepData, points: list[int]) -> Section | None:
-    """Quantities against time for representative points."""
     if not points or len(data.times) < 2:
         return None
     figure = curves.time_curves(data, points)

@@ -64,7 +64,6 @@ def note_style(**extra: Any) -> dict[str, Any]:
 
 
 def folded(label: str, width: int) -> str:
-    """A long label on several lines, broken at spaces."""
     return "\n".join(textwrap.wrap(label, width))
 
 

@@ -89,7 +89,6 @@ class PointGroup:
             )
 
     def create_variable(self, name: str, variable: Variable, values: np.ndarray) -> None:
-        """Create one array and write all of it."""
         self.create_variables({name: variable}, dict(zip(variable.dims, values.shape, strict=True)))
         self.array(name)[...] = values
 

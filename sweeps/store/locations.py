@@ -48,11 +48,7 @@ def is_s3(url: str) -> bool:
 
 
 def location(url: str) -> str | Path | Objects:
-    """What Zarr and xarray open: a path, a Zarr store, or the URL itself.
-
-    Raises:
-        InputError: if the package for this kind of URL is missing, or its settings are wrong.
-    """
+    """What Zarr and xarray open: a path, a Zarr store, or the URL itself; raises InputError as :func:`bucket`."""
     return S3Store(bucket(url)) if is_s3(url) else local_path(url) or url
 
 
@@ -158,7 +154,6 @@ def read_object(objects: Objects, path: str) -> bytes | None:
 
 
 def write_object(objects: Objects, path: str, content: bytes) -> None:
-    """Write an object as it is to be stored."""
     sync(objects.set(path, default_buffer_prototype().buffer.from_bytes(content)))
 
 

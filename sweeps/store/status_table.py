@@ -83,7 +83,6 @@ class StatusTable:
         self.flush()
 
     def failures(self, plan: Plan) -> tuple[str, ...]:
-        """A line for each sample that failed or diverged."""
         found = np.argwhere(np.isin(self.status, (FAILED, DIVERGED)))
         return tuple(
             f"{point_name(plan, int(row))} realization {realization}: {self.values['error'][row, realization]}"
@@ -91,11 +90,7 @@ class StatusTable:
         )
 
     def flush(self) -> None:
-        """Write what changed.
-
-        Raises:
-            InputError: if the store cannot be written; what was to be written is kept for the next time.
-        """
+        """Write what changed; raises InputError if it cannot be written, and keeps it for the next time."""
         try:
             for block in sorted(self._dirty):
                 rows = slice(block * self._rows, (block + 1) * self._rows)

@@ -52,11 +52,7 @@ class Store(PointGroup):
 
     @classmethod
     def open(cls, url: str, mode: str = "r") -> Self:
-        """Open a complete store.
-
-        Raises:
-            InputError: if there is no store, or what is there is not a whole store of this program.
-        """
+        """Open a complete store; raises InputError where there is none, or something else."""
         root = _open_root(url, mode)
         if root is None:
             raise InputError(f"{url}: expected a sweep store, but nothing is there; `phasetwin run FILE` makes one")
