@@ -144,7 +144,9 @@ def _solve_one(
     if dense is None:
         start = shared_fields(torch.from_numpy(tracker.field_of[numbers]), tracker.fields, grid).to(frames.field)
     else:
-        start = _summed(dense.to(frames.field), tracker.field_of[np.argsort(names)], tracker.fields)
+        of_grain = torch.from_numpy(tracker.field_of[np.argsort(names)]).to(frames.field.device)
+        start = frames.field.new_zeros((tracker.fields, *dense.shape[1:]))
+        start.index_add_(0, of_grain, dense.to(frames.field))
     counts = solution.fields[sample]
 
     def after_step(stepper: AdaptiveMultistep) -> None:
@@ -163,12 +165,6 @@ def _solve_one(
             frames.field[sample, column] = seen.square().sum(1)[0]
             frames.grain_id[sample, column] = torch.from_numpy(names[tracker.grain_map(seen)[0]])
     solution.moves[sample] = tracker.moves
-
-
-def _summed(dense: torch.Tensor, field_of: np.ndarray, fields: int) -> torch.Tensor:
-    """(grain, *shape) order parameters, each added to its field: (field, *shape)."""
-    start = dense.new_zeros((fields, *dense.shape[1:]))
-    return start.index_add_(0, torch.from_numpy(field_of).to(dense.device), dense)
 
 
 def check_labels(labels: torch.Tensor, grid: Grid) -> torch.Tensor:

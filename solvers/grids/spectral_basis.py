@@ -198,7 +198,8 @@ class CosineBasis:
             half = torch.full((n,), 0.5, dtype=torch.float64)
             half[0] = 1.0
             weights = weights * half.reshape(view)
-            self._transforms.append(_cosine_transform(n, dtype, device))
+            transform = _MatrixCosine if n <= _MATRIX_COSINE_LIMIT else _FourierCosine
+            self._transforms.append(transform(n, dtype, device))
         self.k2 = k2.reshape(-1).to(device, dtype)
         self.weights = weights.reshape(-1).to(device, dtype)
 
@@ -267,12 +268,6 @@ class _FourierCosine:
         imag = torch.cat([torch.zeros_like(x[..., :1]), -x[..., n - m + 1 :].flip(-1)], dim=-1) * (n / 2.0)
         v = torch.complex(real, imag) * self._twiddle.conj()
         return torch.fft.irfft(v, n=n, dim=-1).index_select(-1, self._back)
-
-
-def _cosine_transform(n: int, dtype: torch.dtype, device: torch.device) -> _MatrixCosine | _FourierCosine:
-    if n <= _MATRIX_COSINE_LIMIT:
-        return _MatrixCosine(n, dtype, device)
-    return _FourierCosine(n, dtype, device)
 
 
 @lru_cache(maxsize=32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -132,13 +133,9 @@ class SBDF:
         return (states + self._beta_h * terms) * self._inverse
 
 
-def _sbdf2(nonlinear: Nonlinear, linear: torch.Tensor, step: float, dtype: torch.dtype) -> SBDF:
-    return SBDF(nonlinear, linear, step, dtype, order=2)
-
-
 SCHEMES: dict[str, Callable[[Nonlinear, torch.Tensor, float, torch.dtype], FixedStep]] = {
     "euler": SemiImplicitEuler,
-    "sbdf2": _sbdf2,
+    "sbdf2": partial(SBDF, order=2),
     "sbdf3": SBDF,
     "etdrk2": ETDRK2,
     "etdrk4": ETDRK4,

@@ -141,11 +141,10 @@ TimeList = Annotated[
 ]
 
 
-def _times_form(value: Any) -> str:
-    return "range" if isinstance(value, dict | TimeRange) else "list"
-
-
-Times = Annotated[Annotated[TimeRange, Tag("range")] | Annotated[TimeList, Tag("list")], Discriminator(_times_form)]
+Times = Annotated[
+    Annotated[TimeRange, Tag("range")] | Annotated[TimeList, Tag("list")],
+    Discriminator(lambda value: "range" if isinstance(value, dict | TimeRange) else "list"),
+]
 
 
 def _design_form(value: Any) -> str:
@@ -169,19 +168,16 @@ def _file_kind(value: Any) -> Any:
 
 
 Initial = Annotated[
-    Annotated[
-        NoiseInitial | VoronoiInitial | FileInitial | Pfhub1aInitial,
-        Discriminator("kind"),
-    ],
+    Annotated[NoiseInitial | VoronoiInitial | FileInitial | Pfhub1aInitial, Discriminator("kind")],
     BeforeValidator(_file_kind),
 ]
 
 
-def _solver_kind(value: Any) -> Any:
-    return {"kind": "solver", **value} if isinstance(value, dict) else value
-
-
-EngineConfig = Annotated[AnyEngineBlock, BeforeValidator(_solver_kind)]
+#: The solver, where the block names no kind.
+EngineConfig = Annotated[
+    AnyEngineBlock,
+    BeforeValidator(lambda value: {"kind": "solver", **value} if isinstance(value, dict) else value),
+]
 
 
 class FieldsAt(StrictModel):
@@ -190,13 +186,9 @@ class FieldsAt(StrictModel):
     fields_at: TimeList
 
 
-def _retain_form(value: Any) -> str:
-    return "fields_at" if isinstance(value, dict | FieldsAt) else "name"
-
-
 Retain = Annotated[
     Annotated[Literal["fields", "qoi"], Tag("name")] | Annotated[FieldsAt, Tag("fields_at")],
-    Discriminator(_retain_form),
+    Discriminator(lambda value: "fields_at" if isinstance(value, dict | FieldsAt) else "name"),
 ]
 
 

@@ -75,7 +75,6 @@ class EngineKind:
         learned: whether it is a model learned from data.
         cost: (:class:`SweepConfig`, number of trajectories, frames of 64 x 64 cells) -> seconds of one core; None takes
             the solver's estimate.
-        plan_lines: :class:`SweepConfig` -> (heading, text) lines for ``plan`` beside those of every sweep.
         report_note: configuration as a store holds it -> one sentence on the engine for the report.
         fingerprint: see :class:`solvers.processes.registry.Process`.
     """
@@ -89,7 +88,6 @@ class EngineKind:
     has_bands: bool = False
     learned: bool = False
     cost: Reference | None = None
-    plan_lines: Reference | None = None
     report_note: Reference | None = None
     fingerprint: str | None = None
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
 import numpy as np
 
@@ -51,6 +50,7 @@ def prepare(url: str, plan: Plan, check: bool = True) -> Prepared:
         InputError: for a store of another sweep or layout, or something else at that place; nothing is changed.
     """
     damage: list[Damage] = []
+    mixed = plan.config.engine.mixes_engines
     try:
         if check:
             damage += restore_root(url, plan, _attributes(plan, f"{_now()} metadata of the root restored"))
@@ -62,7 +62,7 @@ def prepare(url: str, plan: Plan, check: bool = True) -> Prepared:
             _check_same_sweep(store, plan, damage)
             remove_partial_objects(url)
             if damage:
-                store = repair(store, plan, damage, partial(_only_engine, plan))
+                store = repair(store, plan, damage, lambda: None if mixed else build_engine(plan.config).name)
             else:
                 store = store.writable(layout_of(plan))
             _reset_changed(store, plan)
@@ -116,11 +116,6 @@ def differences(old: object, new: object, path: tuple[str, ...] = ()) -> list[tu
         keys = [*new, *(k for k in old if k not in new)]
         return [d for k in keys for d in differences(old.get(k), new.get(k), (*path, k))]
     return [] if old == new else [(path, old, new)]
-
-
-def _only_engine(plan: Plan) -> str | None:
-    """Name of the engine that computes every point, None where a sweep mixes several."""
-    return None if plan.config.engine.mixes_engines else build_engine(plan.config).name
 
 
 def _reset_changed(store: Store, plan: Plan) -> None:

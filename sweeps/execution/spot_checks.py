@@ -108,7 +108,12 @@ def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> PointGro
     """The group to fill: the one that is there when it is of the same points and accuracy, else a new one."""
     store, tolerance = prepared.store, reference_engine(plan.config).tolerance
     there = store.subgroup(REFERENCE)
-    if there is not None and _same_checks(there, plan, tolerance):
+    if (
+        there is not None
+        and "key" in there
+        and there.attributes.get("tolerance") == tolerance
+        and np.array_equal(there.keys, plan.keys)
+    ):
         return there
     group = store.create_subgroup(REFERENCE)
     group.create_variables({**layout.results(), **layout.status_variables()}, layout.sizes)
@@ -123,18 +128,13 @@ def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> PointGro
     return group
 
 
-def _same_checks(group: PointGroup, plan: Plan, tolerance: float) -> bool:
-    if "key" not in group or group.attributes.get("tolerance") != tolerance:
-        return False
-    return bool(np.array_equal(group.keys, plan.keys))
-
-
 def _judge(prepared: Prepared, rows: np.ndarray, reference: PointGroup, solved: np.ndarray) -> list[str]:
     """Compare, write ``verification``, set the status of points that passed."""
     store = prepared.store
     layout = replace(store.layout, learned=False)
     names = [name for name in layout.results() if name != "grain_id"]
-    errors = {name: _empty_errors(layout, name, len(rows)) for name in names}
+    shape = (len(rows), layout.realizations)
+    errors = {n: np.full((*shape, len(layout.field_index)) if n == "field" else shape, np.nan) for n in names}
     for i in np.flatnonzero(solved):
         for name in names:
             errors[name][i] = relative_error(name, store.read(name, int(rows[i])), reference.read(name, int(i)))
@@ -162,11 +162,6 @@ def _inside(
             low, high = (store.read(f"{name}_{end}", int(rows[i])) for end in ("low", "high"))
             shares[i] = share_inside(low, high, reference.read(name, int(i)))
     return found
-
-
-def _empty_errors(layout: Layout, name: str, points: int) -> np.ndarray:
-    shape = (points, layout.realizations)
-    return np.full((*shape, len(layout.field_index)) if name == "field" else shape, np.nan)
 
 
 def _write_verification(

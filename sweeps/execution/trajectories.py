@@ -79,16 +79,12 @@ def _simulate(batch: Filling, rows: np.ndarray, realizations: np.ndarray) -> Non
     """Run the trajectories of some rows and fill in what they give."""
     task = batch.task
     rollouts = [rows[task.rollout[rows] == number] for number in np.unique(task.rollout[rows])]
-    unions = [_union_times(task, points) for points in rollouts]
+    # Scaled times at which some point of a rollout is wanted, increasing.
+    unions = [np.unique(np.multiply.outer(_time_scale(task, points), task.layout.times)) for points in rollouts]
     samples = [(i, int(r)) for i in range(len(rollouts)) for r in realizations]
     longest = max((len(u) for u in unions), default=0)
     for part in _portions(task.layout, samples, longest, device_of(batch.engine)):
         _simulate_together(batch, [(rollouts[i], unions[i], r) for i, r in part])
-
-
-def _union_times(task: BatchTask, points: np.ndarray) -> np.ndarray:
-    """Scaled times at which some point of a rollout is wanted, float64, increasing."""
-    return np.unique(np.multiply.outer(_time_scale(task, points), task.layout.times))
 
 
 def _time_scale(task: BatchTask, points: np.ndarray) -> np.ndarray:

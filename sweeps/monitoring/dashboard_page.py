@@ -113,7 +113,7 @@ def head(facts: Facts) -> str:
         f"realizations, {facts['phase']}",
         f"{facts['rate_points_per_s']:.3g} points/s; {_time_left(left)}; {many(facts['workers'], 'worker')},"
         f" {many(facts['threads'], 'thread')}; workers lost: {facts['workers_lost']}",
-        " &nbsp; ".join(f"{_square(name)} {count} {name}" for name, count in states.items() if count),
+        " &nbsp; ".join(_count(name, count) for name, count in states.items() if count),
         _trust(facts["trust"]),
         _checks(facts["verification"]),
         f"<small>{escape(facts['store'])}, as of {time.strftime('%H:%M:%S', time.localtime(facts['updated']))}</small>",
@@ -121,8 +121,8 @@ def head(facts: Facts) -> str:
     return "<br>".join(line for line in lines if line)
 
 
-def _square(state: str) -> str:
-    return f'<span style="color:{STATES[state]}">&#9632;</span>'
+def _count(state: str, count: int) -> str:
+    return f'<span style="color:{STATES[state]}">&#9632;</span> {count} {state}'
 
 
 def _time_left(seconds: float | None) -> str:

@@ -67,16 +67,14 @@ class Watcher:
             return
         self._reported = time.monotonic()
         try:
-            self._publish_all(self.facts())
+            facts = self.facts()
+            self._publish({name: facts[name] for name in ("phase", "rate_points_per_s", "seconds_left", "updated")})
+            if self._send is not None:
+                self._send(facts)
         except Exception as error:  # noqa: BLE001 errors of the dashboard never stop a run
             if not self._warned:
                 logger.warning(f"note: cannot be watched: {type(error).__name__}: {error}")
             self._warned = True
-
-    def _publish_all(self, facts: Facts) -> None:
-        self._publish({name: facts[name] for name in ("phase", "rate_points_per_s", "seconds_left", "updated")})
-        if self._send is not None:
-            self._send(facts)
 
     def facts(self) -> Facts:
         plan, table = self._prepared.plan, self._prepared.store.table

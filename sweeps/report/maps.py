@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
@@ -17,27 +21,36 @@ def medians(data: SweepData, name: str, points: np.ndarray, time: int) -> np.nda
     return quantile(data.values(name, points, time), 0.5, axis=1)
 
 
-def _scale(values: list[np.ndarray]) -> dict[str, float]:
+def _scale(values: list[np.ndarray]) -> Normalize:
     finite = np.concatenate([v[np.isfinite(v)].ravel() for v in values])
     if not finite.size:
-        return {"vmin": 0.0, "vmax": 1.0}
+        return Normalize(0.0, 1.0)
     low, high = float(finite.min()), float(finite.max())
-    return {"vmin": low, "vmax": high if high > low else low + (abs(low) or 1.0) * 1e-3}
+    return Normalize(low, high if high > low else low + (abs(low) or 1.0) * 1e-3)
 
 
-def _panels(data: SweepData, rows: list[str], times: list[int]) -> tuple[Figure, np.ndarray]:
+def _panels(
+    data: SweepData,
+    points: np.ndarray,
+    names: tuple[str, str],
+    draw: Callable[[Axes, np.ndarray, Normalize], ScalarMappable],
+) -> Figure:
+    """Medians at some points, a row per quantity and a column per time, over two parameters."""
+    rows, times = mapped(data), show_times(data)
     figure = style.new_figure(height=2.45 * len(rows) + 0.35)
     axes = figure.subplots(len(rows), len(times), squeeze=False, sharex=True, sharey=True)
     for column, time in enumerate(times):
         axes[0, column].set_title(f"t = {data.times[time]:g}", **style.text_style(loc="left"))
-    return figure, axes
-
-
-def _name_axes(data: SweepData, axes: np.ndarray, names: tuple[str, str]) -> None:
+    for row, name in enumerate(rows):
+        values = [medians(data, name, points, t) for t in times]
+        scale = _scale(values)
+        shown = [draw(panel, value, scale) for panel, value in zip(axes[row], values, strict=True)]
+        style.bare_colour_bar(shown[-1], axes[row], style.folded(data.label(name), 26), **BESIDE_ROW)
     for panel in axes[-1]:
         panel.set_xlabel(data.parameter_label(names[0]), **style.text_style(fontsize=style.FONT - 1))
     for panel in axes[:, 0]:
         panel.set_ylabel(data.parameter_label(names[1]), **style.text_style(fontsize=style.FONT - 1))
+    return figure
 
 
 #: Where the colour bar of a row of panels stands.
@@ -46,18 +59,15 @@ BESIDE_ROW = {"pad": 0.02, "fraction": 0.05, "aspect": 16}
 
 def grid_maps(data: SweepData) -> tuple[Figure, Slice]:
     """Maps over the first two varied parameters of a grid: a row per quantity, a column per time."""
-    plane, rows, times = middle_slice(data), mapped(data), show_times(data)
+    plane = middle_slice(data)
     edges = [style.cell_edges(v) for v in plane.values]
-    figure, axes = _panels(data, rows, times)
-    for row, name in enumerate(rows):
-        values = [medians(data, name, plane.points.ravel(), t).reshape(plane.points.shape) for t in times]
-        scale = _scale(values)
-        for panel, value in zip(axes[row], values, strict=True):
-            _frame(panel, plane)
-            shown = panel.pcolormesh(*edges, np.ma.masked_invalid(value), cmap=style.MAP_COLOURS, **scale)
-        style.bare_colour_bar(shown, axes[row], style.folded(data.label(name), 26), **BESIDE_ROW)
-    _name_axes(data, axes, (plane.axes[0], plane.axes[1]))
-    return figure, plane
+
+    def draw(panel: Axes, value: np.ndarray, scale: Normalize) -> ScalarMappable:
+        _frame(panel, plane)
+        table = np.ma.masked_invalid(value.reshape(plane.points.shape))
+        return panel.pcolormesh(*edges, table, cmap=style.MAP_COLOURS, norm=scale)
+
+    return _panels(data, plane.points.ravel(), (plane.axes[0], plane.axes[1]), draw), plane
 
 
 def _frame(panel: Axes, plane: Slice) -> None:
@@ -93,22 +103,17 @@ def line_maps(data: SweepData) -> tuple[Figure, Slice]:
 
 def scatter_maps(data: SweepData) -> Figure:
     """Points of a scattered design over their first two varied parameters, coloured by each quantity."""
-    points, rows, times = drawn_points(data), mapped(data), show_times(data)
-    names = (data.varied[0], data.varied[1])
+    points, names = drawn_points(data), (data.varied[0], data.varied[1])
     x, y = (data.parameters[n][points] for n in names)
     size = float(np.clip(2600 / len(points), 6, 42))
-    figure, axes = _panels(data, rows, times)
-    for row, name in enumerate(rows):
-        values = [medians(data, name, points, t) for t in times]
-        scale = _scale(values)
-        for panel, value in zip(axes[row], values, strict=True):
-            style.tidy(panel)
-            known = np.isfinite(value)
-            panel.scatter(x[~known], y[~known], s=size, color=style.EMPTY, edgecolor=style.RULE, lw=0.5)
-            shown = panel.scatter(x[known], y[known], c=value[known], s=size, cmap=style.MAP_COLOURS, lw=0, **scale)
-        style.bare_colour_bar(shown, axes[row], style.folded(data.label(name), 26), **BESIDE_ROW)
-    _name_axes(data, axes, names)
-    return figure
+
+    def draw(panel: Axes, value: np.ndarray, scale: Normalize) -> ScalarMappable:
+        style.tidy(panel)
+        known = np.isfinite(value)
+        panel.scatter(x[~known], y[~known], s=size, color=style.EMPTY, edgecolor=style.RULE, lw=0.5)
+        return panel.scatter(x[known], y[known], c=value[known], s=size, cmap=style.MAP_COLOURS, lw=0, norm=scale)
+
+    return _panels(data, points, names, draw)
 
 
 def dependence(data: SweepData) -> Figure:

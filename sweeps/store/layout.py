@@ -15,6 +15,7 @@ import numpy as np
 from solvers.processes.registry import process_named
 from solvers.qois.registry import extra_axes, extra_coordinates, qois_of
 from sweeps.engines.registry import engine_kind
+from sweeps.plan.batches import cut
 from sweeps.plan.plan import Plan
 
 STATUS_FLAGS = {"pending": 0, "done": 1, "failed": 2, "diverged": 3, "verified": 4}
@@ -96,8 +97,7 @@ class Layout:
     @property
     def batches(self) -> np.ndarray:
         """int64 (batch, 2): [start, stop) of every batch in storage order."""
-        start = np.arange(0, self.points, self.batch)
-        return np.stack([start, np.minimum(start + self.batch, self.points)], axis=1)
+        return cut(self.points, self.batch)
 
     def results(self) -> dict[str, Variable]:
         """The variables that workers write: QoIs, fields where they are kept, and what a learned engine adds."""
