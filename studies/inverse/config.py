@@ -285,12 +285,9 @@ class StudyConfig(StrictModel):
     def _resolve(self) -> StudyConfig:
         if not self.output.path:
             object.__setattr__(self, "output", StudyOutput(path=f"runs/{self.name}"))
-        self._check_sampler()
-        return self
-
-    def _check_sampler(self) -> None:
         objectives, variables = len(self.objectives), len(self.variables)
         allowed = ", ".join(kind.name for kind in SAMPLERS.values() if kind.refusal(objectives, variables) is None)
         refusal = SAMPLERS.get(self.sampler.kind).refusal(objectives, variables)
         if refusal is not None:
             raise problem(f"{self.sampler.kind!r} with {refusal}", allowed, ("sampler", "kind"))
+        return self

@@ -38,35 +38,20 @@ FREE_OF_SWEEP = ("cluster", "output", "verify")
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found.
+    """What a study found."""
 
-    Attributes:
-        folder: of its output.
-        best: as in ``best.json``: verified optima, best first; a front for several objectives.
-        trials: of this study, without those from ``warm_start``.
-        warm: trials from ``warm_start``.
-        rollouts: trajectories computed by this run at all fidelity levels, each for all realizations.
-        verified: points solved by the reference solver, in all.
-        why: it stopped.
-        wall_s: seconds of this run.
-        counts: points computed at each fidelity level, and reused.
-        missed: 1 where the best verified point misses a target, else 0.
-        equivalents: a sentence on equivalent optima; empty where there are none.
-        report: its page; None without a report.
-    """
-
-    folder: Path
-    best: list[dict[str, Any]]
-    trials: int
-    warm: int
-    rollouts: int
-    verified: int
-    why: str
-    wall_s: float
-    counts: dict[str, int]
-    missed: int
-    equivalents: str
-    report: Path | None
+    folder: Path  #: of its output
+    best: list[dict[str, Any]]  #: as in ``best.json``: verified optima, best first; a front for several objectives
+    trials: int  #: of this study, without those from ``warm_start``
+    warm: int  #: trials from ``warm_start``
+    rollouts: int  #: trajectories computed by this run at all fidelity levels, each for all realizations
+    verified: int  #: points solved by the reference solver, in all
+    why: str  #: it stopped
+    wall_s: float  #: seconds of this run
+    counts: dict[str, int]  #: points computed at each fidelity level, and reused
+    missed: int  #: 1 where the best verified point misses a target, else 0
+    equivalents: str  #: a sentence on equivalent optima; empty where there are none
+    report: Path | None  #: its page; None without a report
 
 
 class Study:

@@ -173,17 +173,13 @@ class TwinConfig(StrictModel):
         for name in self.parameters:
             if name not in priors:
                 raise problem(f"{name} with {self.process}", " or ".join(priors), ("parameters", name))
-        _check_thresholds(self)
+        known = [name for name, info in qois_of(self.process).items() if info.extra_dim is None]
+        for i, threshold in enumerate(self.forecast.thresholds):
+            if threshold.qoi not in known:
+                raise problem(f"{threshold.qoi!r}", " or ".join(known), ("forecast", "thresholds", i, "qoi"), known)
         if isinstance(self.engine, SurrogateBlock) and self.engine.precision != "float32":
             raise problem(f"{self.engine.precision!r}", "'float32': a twin's forecasts", ("engine", "precision"))
         if not self.output.path:
             object.__setattr__(self, "output", TwinOutput(path=f"runs/{self.name}.zarr"))
         object.__setattr__(self, "parameters", priors | {n: self.parameters[n] for n in priors if n in self.parameters})
         return self
-
-
-def _check_thresholds(config: TwinConfig) -> None:
-    known = [name for name, info in qois_of(config.process).items() if info.extra_dim is None]
-    for i, threshold in enumerate(config.forecast.thresholds):
-        if threshold.qoi not in known:
-            raise problem(f"{threshold.qoi!r}", " or ".join(known), ("forecast", "thresholds", i, "qoi"), known)

@@ -48,56 +48,37 @@ class DimensionlessGroup:
 
 @dataclass(frozen=True)
 class CheckedStatistic:
-    """A quantity of interest that the model check compares.
+    """A quantity of interest that the model check compares."""
 
-    Attributes:
-        name: of the quantity.
-        allowance: share of it by which a right model may be off.
-        signed: whether it may be near 0 and is measured from one grey range below the dark phase instead.
-    """
-
-    name: str
-    allowance: float
-    signed: bool = False
+    name: str  #: of the quantity
+    allowance: float  #: share of it by which a right model may be off
+    signed: bool = False  #: whether it may be near 0 and is measured from one grey range below the dark phase instead
 
 
 @dataclass(frozen=True)
 class TwinProcess:
-    """A process as a twin sees it.
+    """A process as a twin sees it."""
 
-    Attributes:
-        name: of the registered process.
-        parameters: what is estimated, in order; ``mobility``, which multiplies time, and ``kappa`` must be among them.
-        equations: reference of its :class:`studies.twin.model.process_model.ProcessModel`.
-        field_meaning: of the field in the store.
-        field_levels: values of the field at the dark and at the bright grey level.
-        level_doubt: standard deviations of grey levels that are read from frames, shares of the grey range.
-        bounds: of the values of a start.
-        bulk: share of a start increment's amplitude in the bulk; it is 1 at interfaces.
-        stabiliser: implicit share of the damping: the least that is stable with the longest step.
-        longest_step: in units of 1/(M W), for an error of 0.1 % of the grey range in coarsening.
-        groups: rows of the identifiability table, after the parameters.
-        statistics: of the model check.
-        widening: factor of the parameters' bands, for the posterior takes its prior of the start, and the grains of the
-            start, for the right ones: conformal 90 % quantile of abs(z) over that of a normal distribution, on other
-            truths than any reported (docs/benchmarks/digital-twin.md says which).
-        doubtful_noise: share of the grey range; more noise may lead to a wrong start, and one from a mean of the first
-            frames is tried too.
-    """
-
-    name: str
+    name: str  #: of the registered process
+    #: what is estimated, in order; ``mobility``, which multiplies time, and ``kappa`` must be among them
     parameters: tuple[EstimatedParameter, ...]
-    equations: Reference
-    field_meaning: str
-    field_levels: tuple[float, float]
+    equations: Reference  #: reference of its :class:`studies.twin.model.process_model.ProcessModel`
+    field_meaning: str  #: of the field in the store
+    field_levels: tuple[float, float]  #: values of the field at the dark and at the bright grey level
+    #: standard deviations of grey levels that are read from frames, shares of the grey range
     level_doubt: tuple[float, float]
-    bounds: tuple[float, float]
-    bulk: float
-    stabiliser: float
-    longest_step: float
-    groups: tuple[DimensionlessGroup, ...]
-    statistics: tuple[CheckedStatistic, ...]
+    bounds: tuple[float, float]  #: of the values of a start
+    bulk: float  #: share of a start increment's amplitude in the bulk; it is 1 at interfaces
+    stabiliser: float  #: implicit share of the damping: the least that is stable with the longest step
+    longest_step: float  #: in units of 1/(M W), for an error of 0.1 % of the grey range in coarsening
+    groups: tuple[DimensionlessGroup, ...]  #: rows of the identifiability table, after the parameters
+    statistics: tuple[CheckedStatistic, ...]  #: of the model check
+    #: factor of the parameters' bands, for the posterior takes its prior of the start, and the grains of the start, for
+    #: the right ones: conformal 90 % quantile of abs(z) over that of a normal distribution, on other truths than any
+    #: reported (docs/benchmarks/digital-twin.md says which)
     widening: float
+    #: share of the grey range; more noise may lead to a wrong start, and one from a mean of the first frames is tried
+    #: too
     doubtful_noise: float = math.inf
 
     @cached_property

@@ -19,8 +19,8 @@ ROWS = 20
 def study_page(data: StudyData) -> Page:
     """The report of a study."""
     study = data.problem.study
-    sections = [optima(data), microstructures(data), front(data), search(data), over_variables(data), parity_of(data)]
-    sections += [sensitivity(data), configuration(study.model_dump(mode="json"), "study")]
+    sections = [optima(data), *figures(data), parity_of(data), sensitivity(data)]
+    sections += [configuration(study.model_dump(mode="json"), "study")]
     return Page(
         title=f"{study.name}: study report",
         name=study.name,
@@ -124,49 +124,39 @@ def _verdict(data: StudyData, point: dict[str, Any]) -> Cell:
     return Cell("✓ inside", "pass") if point["within_band"] else Cell("✗ outside", "fail")
 
 
-def microstructures(data: StudyData) -> Section | None:
-    """Pictures of the optima."""
+def figures(data: StudyData) -> list[Section | None]:
+    """Pictures of the optima, the plane of two objectives, history and regret, and contours or slices."""
     times = data.problem.reference.field_times()
-    caption = (
+    optima_caption = (
         f"One column an optimum, one row a random start, at t = {times[-1]:g}, by the reference solver. "
         f"{appearance_of(data.process).legend}"
     )
-    picture = ("microstructures", pictures.montage(data), caption, "Verified microstructures.")
-    return figure_section("microstructures", "Microstructures", picture)
-
-
-def front(data: StudyData) -> Section | None:
-    """The plane of two objectives."""
-    caption = "Filled: trials as the exploring engine predicted them. Red: values of the reference solver."
-    title = "Pareto front" if data.problem.criteria.is_pareto else "Trade-off between the objectives"
-    alt = "Trials and verified points in the plane of two objectives."
-    return figure_section("front", title, ("front", landscape.front(data), caption, alt))
-
-
-def search(data: StudyData) -> Section | None:
-    """History and regret."""
-    caption = (
+    plane = "Filled: trials as the exploring engine predicted them. Red: values of the reference solver."
+    plane_alt = "Trials and verified points in the plane of two objectives."
+    trials = (
         "Every trial as predicted by the exploring engine; circled in red, the same trial solved by the reference "
         "solver."
     )
     again = "How good the best solved point was after so many solutions, in the order in which they were asked for."
-    return figure_section(
-        "history",
-        "History",
-        ("history", history.history(data), caption, "Objectives against the number of the trial."),
-        ("regret", history.regret(data), again, "Best solved so far against the number of solved points."),
-    )
-
-
-def over_variables(data: StudyData) -> Section | None:
-    """Contours or slices."""
     curve = ", the red one the curve of equivalent optima with its solved points as squares" if data.equivalents else ""
-    caption = (
+    over_variables = (
         "The model of the study, corrected by the solver's values. Dots are trials, circles the verified optima, the "
         f"star the best; a white line is the target{curve}."
     )
-    picture = ("landscape", landscape.landscape(data), caption, "Objectives over the variables.")
-    return figure_section("landscape", "Over the variables", picture)
+    montage = ("microstructures", pictures.montage(data), optima_caption, "Verified microstructures.")
+    title = "Pareto front" if data.problem.criteria.is_pareto else "Trade-off between the objectives"
+    surface = ("landscape", landscape.landscape(data), over_variables, "Objectives over the variables.")
+    return [
+        figure_section("microstructures", "Microstructures", montage),
+        figure_section("front", title, ("front", landscape.front(data), plane, plane_alt)),
+        figure_section(
+            "history",
+            "History",
+            ("history", history.history(data), trials, "Objectives against the number of the trial."),
+            ("regret", history.regret(data), again, "Best solved so far against the number of solved points."),
+        ),
+        figure_section("landscape", "Over the variables", surface),
+    ]
 
 
 def parity_of(data: StudyData) -> Section | None:

@@ -36,25 +36,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrialWindow:
-    """The trials that a sampler sees: the best and the latest, in the order in which they were proposed.
+    """The trials that a sampler sees: the best and the latest, in the order in which they were proposed."""
 
-    Attributes:
-        values: (trial, variable).
-        losses: (trial, objective), smaller is better, corrected by what the solver found since.
-        violations: constraint -> (trial,), 0 or less where met; ``domain`` for trials outside an engine's domain.
-        attributes: for each trial, what the sampler stored with it.
-        batch: number of the batch that is asked for.
-        proposed: points that the sampler proposed for earlier batches.
-        study: the study's file.
-    """
-
-    values: np.ndarray
-    losses: np.ndarray
+    values: np.ndarray  #: (trial, variable)
+    losses: np.ndarray  #: (trial, objective), smaller is better, corrected by what the solver found since
+    #: constraint -> (trial,), 0 or less where met; ``domain`` for trials outside an engine's domain
     violations: Mapping[str, np.ndarray]
-    attributes: Sequence[Mapping[str, object]]
-    batch: int
-    proposed: int
-    study: StudyConfig
+    attributes: Sequence[Mapping[str, object]]  #: for each trial, what the sampler stored with it
+    batch: int  #: number of the batch that is asked for
+    proposed: int  #: points that the sampler proposed for earlier batches
+    study: StudyConfig  #: the study's file
 
 
 @dataclass(frozen=True)
@@ -82,24 +73,17 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class SamplerKind:
-    """A sampler with what studies need to know of it.
+    """A sampler with what studies need to know of it."""
 
-    Attributes:
-        name: as it stands in YAML files.
-        sampler: see :class:`Sampler`.
-        several_objectives: whether it takes more than one.
-        constraints: whether it takes violations; else trials that violate something are shown to it with losses above
-            all others, and without violations.
-        variables: fewest variables that it takes.
-        window: how many of the best and of the latest trials it sees. With a window, the time that a proposal takes
-            does not grow with the number of trials.
-    """
-
-    name: str
-    sampler: Reference
-    several_objectives: bool = True
+    name: str  #: as it stands in YAML files
+    sampler: Reference  #: see :class:`Sampler`
+    several_objectives: bool = True  #: whether it takes more than one
+    #: whether it takes violations; else trials that violate something are shown to it with losses above all others, and
+    #: without violations
     constraints: bool = True
-    variables: int = 1
+    variables: int = 1  #: fewest variables that it takes
+    #: how many of the best and of the latest trials it sees. With a window, the time that a proposal takes does not
+    #: grow with the number of trials.
     window: tuple[int, int] = (200, 300)
 
     def refusal(self, objectives: int, variables: int) -> str | None:

@@ -176,10 +176,7 @@ class StudyRunner:
         return proposal
 
     def _sample(self, batch: int, count: int, state: SearchState) -> Proposal:
-        """Points of the study's sampler.
-
-        Raises InputError for points of a wrong shape or outside the box, which only a user's sampler gives.
-        """
+        """Points of the study's sampler; InputError for a shape or points that only a user's sampler gives."""
         space, config = self.problem.space, self.problem.study.sampler
         kind = SAMPLERS.get(config.kind)
         sampler: Sampler = resolve(kind.sampler)

@@ -26,24 +26,27 @@ ANIMATION_WIDTH, ANIMATION_MS = 320, 120
 def frames_figure(twin: Twin) -> Figure:
     """Observed frames, what the twin makes of them, and the residuals."""
     frames, problem, found = twin.current()
-    chosen = spread_indices(len(frames.times), MOST_FRAMES)
     predicted = found.posterior.predicted.numpy().mean(0)
     low, high = sorted((problem.grey.low, problem.grey.high))
-    figure = new_figure(5.6, tight=True)
-    axes = figure.subplots(3, len(chosen), squeeze=False)
     limit = 3.0 * max(problem.sigma, 0.01 * (high - low))
-    for column, index in enumerate(chosen):
-        rows: tuple[tuple[np.ndarray, dict[str, Any]], ...] = (
-            (frames.grey[index], {"cmap": "gray", "vmin": low, "vmax": high}),
-            (predicted[index], {"cmap": "gray", "vmin": low, "vmax": high}),
-            (frames.grey[index] - predicted[index], {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}),
-        )
-        for row, (image, look) in enumerate(rows):
-            axes[row, column].imshow(image, interpolation="nearest", **look)
-            axes[row, column].set(xticks=[], yticks=[])
-        axes[0, column].set_title(f"t = {frames.times[index]:g}", **text_style())
-    for row, name in enumerate(("observed", "twin", f"difference (±{limit:.2g})")):
-        axes[row, 0].set_ylabel(name, **text_style())
+    grey = {"cmap": "gray", "vmin": low, "vmax": high, "interpolation": "nearest"}
+    change = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
+    difference = (f"difference (±{limit:.2g})", frames.grey - predicted, change)
+    return _images(frames.times, [("observed", frames.grey, grey), ("twin", predicted, grey), difference])
+
+
+def _images(times: np.ndarray, rows: list[tuple[str, np.ndarray, dict[str, Any]]]) -> Figure:
+    """Some of the times: rows of a name, images (time, y, x), and how they are drawn."""
+    chosen = spread_indices(len(times), MOST_FRAMES)
+    figure = new_figure(5.6, tight=True)
+    axes = figure.subplots(len(rows), len(chosen), squeeze=False)
+    for row, (name, images, look) in zip(axes, rows, strict=True):
+        for panel, index in zip(row, chosen, strict=True):
+            panel.imshow(images[index], **look)
+            panel.set(xticks=[], yticks=[])
+        row[0].set_ylabel(name, **text_style())
+    for panel, index in zip(axes[0], chosen, strict=True):
+        panel.set_title(f"t = {times[index]:g}", **text_style())
     return figure
 
 
@@ -98,23 +101,13 @@ def quantities_figure(twin: Twin, forecast: Forecast) -> Figure:
 
 
 def forecast_figure(twin: Twin, forecast: Forecast) -> Figure:
-    """Forecast fields: mean, spread, and one member."""
-    chosen = spread_indices(len(forecast.times), MOST_FRAMES)
-    colours = appearance_of(twin.config.process).colours
+    """Forecast fields: mean, one member, and spread."""
     low, high = colour_limits(twin.config.process, twin.config.model_dump(mode="json"))
-    figure = new_figure(5.6, tight=True)
-    axes = figure.subplots(3, len(chosen), squeeze=False)
+    field = {"cmap": appearance_of(twin.config.process).colours, "vmin": low, "vmax": high}
     spread = forecast.field.std(0, ddof=1)
-    for column, index in enumerate(chosen):
-        axes[0, column].imshow(forecast.field[:, index].mean(0), cmap=colours, vmin=low, vmax=high)
-        axes[1, column].imshow(forecast.field[0, index], cmap=colours, vmin=low, vmax=high)
-        axes[2, column].imshow(spread[index], cmap="viridis", vmin=0.0, vmax=max(float(spread.max()), 1e-6))
-        axes[0, column].set_title(f"t = {forecast.times[index]:g}", **text_style())
-    for row, name in enumerate(("mean", "one member", f"spread (to {spread.max():.2g})")):
-        axes[row, 0].set_ylabel(name, **text_style())
-    for axis in axes.ravel():
-        axis.set(xticks=[], yticks=[])
-    return figure
+    most = {"cmap": "viridis", "vmin": 0.0, "vmax": max(float(spread.max()), 1e-6)}
+    rows = [("mean", forecast.field.mean(0), field), ("one member", forecast.field[0], field)]
+    return _images(forecast.times, [*rows, (f"spread (to {spread.max():.2g})", spread, most)])
 
 
 def animation(twin: Twin, forecast: Forecast) -> bytes:
