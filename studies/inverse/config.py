@@ -37,12 +37,11 @@ class Quantile(StrictModel):
     quantile: Annotated[float, Field(gt=0, lt=1)]
 
 
-def _robust_form(value: object) -> str:
-    return "quantile" if isinstance(value, dict | Quantile) else "name"
-
-
 _RobustName = Annotated[Literal["mean", "worst"], Tag("name")]
-Robust = Annotated[_RobustName | Annotated[Quantile, Tag("quantile")], Discriminator(_robust_form)]
+Robust = Annotated[
+    _RobustName | Annotated[Quantile, Tag("quantile")],
+    Discriminator(lambda value: "quantile" if isinstance(value, dict | Quantile) else "name"),
+]
 
 
 def _ordered(window: tuple[float, float]) -> tuple[float, float]:
@@ -107,11 +106,10 @@ class Quantity(When):
     conductor: Conductor = Conductor()
 
 
-def _target_form(value: object) -> str:
-    return "file" if isinstance(value, str) else "number"
-
-
-Target = Annotated[Annotated[Finite, Tag("number")] | Annotated[InputFile, Tag("file")], Discriminator(_target_form)]
+Target = Annotated[
+    Annotated[Finite, Tag("number")] | Annotated[InputFile, Tag("file")],
+    Discriminator(lambda value: "file" if isinstance(value, str) else "number"),
+]
 
 
 class QoiObjective(Quantity):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from solvers.errors import InputError
 from studies.inverse.config import StudyConfig
 from studies.inverse.problem import DesignProblem, design_problem, read_study, read_sweep
-from studies.inverse.report import write_report
 from studies.inverse.search.fidelity import SearchState
 from studies.inverse.search.runner import LazyClient, StudyRunner
 from studies.inverse.search.warm_start import start_runner
@@ -107,6 +106,8 @@ class Study:
 
 
 def _conclude(runner: StudyRunner, state: SearchState, started: float, report: bool) -> StudyResult:
+    from studies.inverse.report.page import write_report  # loads matplotlib
+
     check_feasible(runner, state)
     best = ResultWriter(runner, state).write()
     equivalents = trace(runner, state)

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from solvers.qois.registry import qois_of
 from studies.twin.priors import Prior
@@ -103,12 +95,10 @@ class Threshold(StrictModel):
 
     @property
     def level(self) -> float:
-        """The level."""
         return self.below if self.above is None else self.above  # type: ignore[return-value]
 
     @property
     def text(self) -> str:
-        """For stores and reports."""
         return f"{self.qoi} {'below' if self.above is None else 'above'} {self.level:g}"
 
 
@@ -121,13 +111,9 @@ class ForecastConfig(StrictModel):
     members: Count | None = None
 
 
-def _solver_kind(value: object) -> object:
-    return {"kind": "solver", **value} if isinstance(value, dict) else value
-
-
 Engine = Annotated[
     Annotated[SolverBlock | SurrogateBlock, Discriminator("kind")],
-    BeforeValidator(_solver_kind),
+    BeforeValidator(lambda value: {"kind": "solver", **value} if isinstance(value, dict) else value),
 ]
 
 

@@ -19,11 +19,6 @@ logger = logging.getLogger("phasetwin")
 POLL_SECONDS = 1.0
 
 
-def milestones(count: int) -> list[int]:
-    """After how many frames a batch run estimates, for the record of how the posterior narrows: 1, 2, 4, ... all."""
-    return sorted({*(2**i for i in range(count.bit_length())), count})
-
-
 def run_batch(twin: Twin) -> Path:
     """All frames that the file names; an existing store is continued, a finished one left as it is.
 
@@ -35,7 +30,9 @@ def run_batch(twin: Twin) -> Path:
     done = 0 if twin.frames is None else len(twin.frames.times)
     if twin.frames is not None and not _begins(frames, twin.frames):
         raise InputError(f"output.path: found a twin of other frames at {folder}, allowed a new path")
-    for count in milestones(len(frames.times)):
+    whole = len(frames.times)
+    # Estimates after 1, 2, 4, ... all frames record how the posterior narrows.
+    for count in sorted({*(2**i for i in range(whole.bit_length())), whole}):
         if count > done:
             twin.assimilate(frames.first(count))
             save_state(twin, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,10 +61,6 @@ class Criteria(Sequence[Criterion]):
 
     def __len__(self) -> int:
         return len(self.objectives) + len(self.constraints)
-
-    def __iter__(self) -> Iterator[Criterion]:
-        yield from self.objectives
-        yield from self.constraints
 
     @property
     def labels(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -13,10 +13,8 @@ from studies.inverse.objectives.criteria import Criterion
 from studies.inverse.problem import DesignProblem
 from studies.inverse.search.evaluation import read_points
 from studies.inverse.search.fidelity import FeatureModel, SearchState
+from studies.inverse.search.runner import StudyRunner
 from studies.inverse.verification.sensitivity import Indices, given_data, importances
-
-if TYPE_CHECKING:
-    from studies.inverse.search.runner import StudyRunner
 
 #: Trials that sensitivities are computed from at most, spread over the study.
 MOST = 2000

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from studies.inverse.objectives.criteria import Criterion
 from studies.inverse.report import history, landscape, parity, pictures
-from studies.inverse.report.data import StudyData
+from studies.inverse.report.data import StudyData, gather
+from studies.inverse.search.fidelity import SearchState
+from studies.inverse.search.runner import StudyRunner
 from studies.inverse.verification.equivalent_optima import sentence
 from sweeps.report.appearance import appearance_of, number, parameter_info
 from sweeps.report.page import Cell, Fact, Head, Page, Section, Table, configuration, figure_section
@@ -16,9 +19,11 @@ from sweeps.report.page import Cell, Fact, Head, Page, Section, Table, configura
 ROWS = 20
 
 
-def study_page(data: StudyData) -> Page:
-    """The report of a study."""
-    study = data.problem.study
+def write_report(
+    runner: StudyRunner, state: SearchState, best: list[dict[str, Any]], equivalents: dict[str, Any] | None
+) -> Path:
+    """Write ``report/index.html`` in the study's folder; returns its path."""
+    data, study = gather(runner, state, best, equivalents), runner.problem.study
     sections = [optima(data), *figures(data), parity_of(data), sensitivity(data)]
     sections += [configuration(study.model_dump(mode="json"), "study")]
     return Page(
@@ -27,10 +32,10 @@ def study_page(data: StudyData) -> Page:
         kind=f"{appearance_of(data.process).title}, inverse design",
         summary=summary(data),
         sections=[section for section in sections if section is not None],
-        made_by=("phasetwin optimize", f"from {data.runner.folder}"),
+        made_by=("phasetwin optimize", f"from {runner.folder}"),
         facts=facts(data),
         warnings=warnings(data),
-    )
+    ).write(runner.folder / "report")
 
 
 def summary(data: StudyData) -> str:

@@ -6,8 +6,6 @@ study or of ``warm_start`` holds under the same key is copied from there.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,19 +73,12 @@ class KnownPoints:
         return [url for url in dict.fromkeys(found) if url is not None and url != but]
 
 
-def _write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
-    """A table design; numbers are written so that they are read back to the last bit."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([repr(float(v)) for v in row] for row in zip(*columns.values(), strict=True))
-    write_text(path, buffer.getvalue())
-
-
 def sweep_of(base: SweepConfig, stem: Path, columns: dict[str, np.ndarray], reuse: Sequence[str] = ()) -> Sweep:
     """The sweep of a table of points, its store at ``STEM.zarr`` and its table at ``STEM.csv``."""
     table = stem.with_suffix(".csv")
-    _write_table(table, columns)
+    # `repr` writes a number so that it is read back to the last bit.
+    rows = [[repr(float(v)) for v in row] for row in zip(*columns.values(), strict=True)]
+    write_text(table, "".join(",".join(row) + "\n" for row in [list(columns), *rows]))
     data = base.model_dump(mode="json")
     data["name"] = f"{base.name}-{stem.name}"[:100]
     data["parameters"] = {n: v for n, v in data["parameters"].items() if n not in columns}

@@ -9,13 +9,7 @@ import numpy as np
 from studies.twin.diagnostics.identifiability import Determined
 from studies.twin.diagnostics.model_check import ModelCheck
 from studies.twin.quantiles import quantiles
-from studies.twin.report.figures import (
-    animation,
-    forecast_figure,
-    frames_figure,
-    parameters_figure,
-    quantities_figure,
-)
+from studies.twin.report.figures import animation, forecast_figure, frames_figure, parameters_figure, quantities_figure
 from studies.twin.twin import Forecast, Twin
 from sweeps.report.appearance import appearance_of
 from sweeps.report.page import Cell, Fact, Head, Page, Picture, Section, Table, configuration, figure_section
