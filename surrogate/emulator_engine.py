@@ -36,7 +36,7 @@ class EmulatorEngine:
         """See :class:`sweeps.engines.protocol.Engine`."""
         batch = len(request.times)
         known = {n: v.numpy() for n, v in request.samples.items()} | self.start
-        parameters = {n: v for n, v in known.items() if n in self._parameters()} | {"mobility": 1.0}
+        parameters = {n: v for n, v in known.items() if n in self.emulator.parameter_groups} | {"mobility": 1.0}
         found = self.emulator.predict(
             {n: np.broadcast_to(np.asarray(v, dtype=np.float64), (batch,)) for n, v in parameters.items()},
             request.times.double().numpy(),
@@ -45,10 +45,6 @@ class EmulatorEngine:
         values = found.mean | named_bands({name: (found.low[name], found.high[name]) for name in found.mean})
         finite = np.isfinite(found.mean["free_energy"])
         return Answer(values, {}, finite, np.ones_like(finite), found.trust.copy(), list(found.reasons))
-
-    def _parameters(self) -> set[str]:
-        known = self.setting.learned.parameter_groups
-        return {name for name, group in known.items() if group in self.emulator.groups}
 
 
 def emulator_engine(config: SweepConfig) -> EmulatorEngine:

@@ -56,11 +56,9 @@ class SurrogateBlock(EngineBlock):
         return data
 
     def model_fingerprint(self) -> str:
-        """See :class:`sweeps.engines.registry.EngineBlock`."""
         return fingerprint(self.model)
 
     def weights_sha256(self) -> str:
-        """See :class:`sweeps.engines.registry.EngineBlock`."""
         return str(read_about(folder_of(self.model))["weights_sha256"])
 
     @property
@@ -80,11 +78,9 @@ class EmulatorBlock(EngineBlock):
         return {**super().key_data(), "model": self.model_fingerprint()}
 
     def model_fingerprint(self) -> str:
-        """See :class:`sweeps.engines.registry.EngineBlock`."""
         return content_hash(self.model)
 
     def weights_sha256(self) -> str:
-        """sha256 of the emulator's arrays."""
         return str(read_summary(Path(self.model))["sha256"])
 
 

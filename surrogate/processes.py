@@ -10,6 +10,9 @@ Mobility enters through s alone, so its scaling is exact. Networks work on compo
 wells, or on phi as it is.
 """
 
+# Methods take what any process may need of them.
+# ruff: noqa: ARG002
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -150,13 +153,13 @@ class LearnedProcess(ABC, Generic[P]):
     def group_inputs(self, groups: Mapping[str, np.ndarray]) -> torch.Tensor:
         """The groups as a network sees them, float32 (batch, group), each of order one."""
 
-    @abstractmethod
     def to_network(self, problem: P, fields: torch.Tensor) -> torch.Tensor:
-        """Fields (...) in the user's units in the network's."""
+        """Fields (...) in the user's units in the network's; by default these are the same."""
+        return fields
 
-    @abstractmethod
     def from_network(self, problem: P, fields: torch.Tensor) -> torch.Tensor:
         """The inverse of :meth:`to_network`."""
+        return fields
 
     @abstractmethod
     def to_image(self, fields: torch.Tensor) -> torch.Tensor:
@@ -212,18 +215,13 @@ class LearnedProcess(ABC, Generic[P]):
     def guard(self, problem: P, batch: int) -> Guard | None:
         """What keeps the energy of a rollout from rising; None where nothing can."""
 
-    @abstractmethod
     def labels(self, problem: P, frames: torch.Tensor) -> torch.Tensor | None:
         """Grains int32 (batch, time, y, x) in predicted frames; None for a process without grains."""
+        return None
 
-    @abstractmethod
     def band_floors(self, groups: Mapping[str, np.ndarray], spacing: float) -> dict[str, np.ndarray]:
-        """Below which values of a box are not told apart, name -> (batch,).
-
-        Args:
-            groups: of :class:`surrogate.rollout.prediction.Prediction`, with ``box``.
-            spacing: cell size.
-        """
+        """Below which values of a box are not told apart, name -> (batch,), by a prediction's groups."""
+        return {}
 
     @abstractmethod
     def periodic_features(self, field: torch.Tensor, kappa: torch.Tensor) -> torch.Tensor:

@@ -147,6 +147,11 @@ class Emulator:
             for name, fit in self.fits.items()
         }
 
+    @property
+    def parameter_groups(self) -> dict[str, str]:
+        """Parameter that it takes beside mobility -> its group."""
+        return {n: g for n, g in self.setting.learned.parameter_groups.items() if g in self.groups}
+
     def predict(
         self,
         parameters: Mapping[str, ArrayLike],
@@ -177,7 +182,7 @@ class Emulator:
         if not set(names) <= set(self.fits):
             raise InputError(f"qois: out of {', '.join(self.fits)}, but got {', '.join(names)}")
         constant = {g: v[0] for g, v in zip(self.groups, self.sites.T, strict=True) if np.ptp(v) == 0}
-        own = {n: g for n, g in self.setting.learned.parameter_groups.items() if g in self.groups}
+        own = self.parameter_groups
         needed = ["mobility", *(n for n, g in own.items() if g not in constant)]
         values, clock = _query(parameters, times, needed, ["mobility", *own])
         found = setting.groups(values)
@@ -206,7 +211,7 @@ class Emulator:
         right = np.minimum(right, len(knots) - 1)
         gap = np.maximum(knots[right] - knots[left], 1e-300)
         share = np.clip((position - knots[left]) / gap, 0.0, 1.0)[:, :, None]
-        outside = self._outside_knots(position)
+        outside = ~((position >= knots[0] - SAME_AGE) & (position <= knots[-1] + SAME_AGE))
         row = np.arange(len(position))[:, None]
         found = {}
         for name in names:
@@ -223,9 +228,6 @@ class Emulator:
             shown = [np.exp(c) if fit.positive else c for c in curves]
             found[name] = tuple(c[:, :, 0] if fit.squeeze else c for c in shown)
         return found  # type: ignore[return-value]
-
-    def _outside_knots(self, position: np.ndarray) -> np.ndarray:
-        return ~((position >= self.ages.knots[0] - SAME_AGE) & (position <= self.ages.knots[-1] + SAME_AGE))
 
     def _reasons(self, groups: dict[str, np.ndarray], position: np.ndarray) -> list[str]:
         lines: list[list[str]] = [[] for _ in range(len(position))]

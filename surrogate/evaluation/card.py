@@ -7,12 +7,13 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from surrogate.evaluation import statistics
+from surrogate.evaluation.candidates import Forecaster
 from surrogate.evaluation.pictures import pictures
 from surrogate.evaluation.scores import CaseReport, ForecastScores
 from surrogate.evaluation.tables import coverage_tables, exponents, label, tables
@@ -20,13 +21,6 @@ from surrogate.processes import learned_process
 from surrogate.training.curve import loss_curve
 
 About = Mapping[str, Any]
-
-
-class NamedModel(Protocol):
-    """What a card needs of a model."""
-
-    name: str
-    process: str
 
 
 def case_results(report: CaseReport) -> dict[str, object]:
@@ -59,7 +53,7 @@ def _plain(value: object) -> object:
 
 
 def write_reports(
-    folder: Path, model: NamedModel, reports: Sequence[CaseReport], command: str, about: About | None = None
+    folder: Path, model: Forecaster, reports: Sequence[CaseReport], command: str, about: About | None = None
 ) -> Path:
     """Writes ``card.md``, which it returns, ``results.json``, ``CASE-TABLE.csv`` and the pictures.
 

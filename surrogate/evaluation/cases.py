@@ -80,15 +80,30 @@ class ReferenceCase:
         return (list(range(low, min(low + size, end))) for low in range(0, end, size))
 
 
-def random_starts(
-    process: str, grid: Grid, parameters: Mapping[str, np.ndarray | float], seed: Callable[[int], int]
-) -> Callable[[Indices], torch.Tensor]:
-    """``starts`` of a case with the random start that the process has by default; ``seed``: trajectory -> its seed.
+def random_case(
+    name: str,
+    process: str,
+    grid: Grid,
+    times: np.ndarray,
+    parameters: Mapping[str, np.ndarray | float],
+    seed: Callable[[int], int],
+) -> ReferenceCase:
+    """Trajectories from random starts of the kind that the process has by default, whose times are scaled ages.
 
-    Parameters hold ``composition`` and ``amplitude`` for noise, ``grains`` for a tessellation.
+    Args:
+        name, process, grid, times: of the case.
+        parameters: ``kappa`` (trajectory,) and others but mobility, with ``composition`` and ``amplitude`` for noise,
+            ``grains`` for a tessellation.
+        seed: trajectory -> seed of its start.
     """
+    kappa = np.asarray(parameters["kappa"])
+    complete = {"mobility": unit_mobility(process, kappa), **parameters}
     make = _RANDOM_STARTS[process_named(process).starts[0]]
-    return lambda indices: make(grid, parameters, indices, [seed(i) for i in indices])
+
+    def starts(indices: Indices) -> torch.Tensor:
+        return make(grid, complete, indices, [seed(i) for i in indices])
+
+    return ReferenceCase(name, process, grid, len(kappa), times, complete, starts)
 
 
 def _chosen(value: np.ndarray | float, indices: Indices) -> torch.Tensor | float:

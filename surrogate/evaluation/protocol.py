@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,16 +26,8 @@ from scipy.stats import qmc
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
 from solvers.processes.registry import process_named
-from surrogate.evaluation.cases import (
-    ForecastCase,
-    Indices,
-    ReferenceCase,
-    grains_in,
-    random_starts,
-    start_seed,
-    unit_mobility,
-)
-from surrogate.evaluation.references import CACHE, References, TruthSettings
+from surrogate.evaluation.cases import ForecastCase, Indices, ReferenceCase, grains_in, random_case, start_seed
+from surrogate.evaluation.references import CACHE, References
 from surrogate.processes import LEARNED_PROCESSES
 
 Range = tuple[float, float]
@@ -132,20 +123,13 @@ class Protocol:
     def case(self, trajectories: int | None = None) -> ReferenceCase:
         """Its first trajectories, of the protocol's number if None."""
         count = self.trajectories if trajectories is None else trajectories
-        drawn = self.parameters(range(count))
         start = {"amplitude": self.amplitude, "grains": grains_in(self.grid, self.cells_per_grain)}
-        parameters: Mapping[str, np.ndarray | float] = {
-            "mobility": unit_mobility(self.process, drawn["kappa"]),
-            **drawn,
-            **start,
-        }
-        starts = random_starts(self.process, self.grid, parameters, self.seed)
-        return ReferenceCase(self.name, self.process, self.grid, count, self.times, parameters, starts)
+        parameters: dict[str, np.ndarray | float] = {**self.parameters(range(count)), **start}
+        return random_case(self.name, self.process, self.grid, self.times, parameters, self.seed)
 
     def references(self, folder: Path | str = CACHE, trajectories: int | None = None) -> References:
         """The truth of its first trajectories."""
-        settings = TruthSettings(Path(folder) / self.key, self.tolerance, torch.float32)
-        return References(self.case(trajectories), settings)
+        return References(self.case(trajectories), Path(folder) / self.key, self.tolerance, torch.float32)
 
     def forecast_case(self, trajectories: int | None = None, folder: Path | str = CACHE) -> ForecastCase:
         """What is forecast; the truth is computed where it is missing.

@@ -25,24 +25,17 @@ CACHE = Path("runs/surrogate/evaluation")
 
 
 @dataclass(frozen=True)
-class TruthSettings:
-    """How a case's truth is computed, ``together`` trajectories as one batch, and where: ``NN.npz`` in ``folder``."""
+class References:
+    """The reference trajectories of a case, computed ``together`` so many as one batch: ``NN.npz`` in ``folder``."""
 
+    case: ReferenceCase
     folder: Path
     tolerance: float
     dtype: torch.dtype
     together: int = 1
 
-
-class References:
-    """The reference trajectories of a case."""
-
-    def __init__(self, case: ReferenceCase, settings: TruthSettings) -> None:
-        self.case = case
-        self.settings = settings
-
     def path(self, trajectory: int) -> Path:
-        return self.settings.folder / f"{trajectory:02d}.npz"
+        return self.folder / f"{trajectory:02d}.npz"
 
     def missing(self) -> list[int]:
         """Trajectories that are not there or cannot be read."""
@@ -62,7 +55,7 @@ class References:
         Raises:
             InputError: where the solver fails.
         """
-        missing, size = self.missing(), self.settings.together
+        missing, size = self.missing(), self.together
         for batch in (missing[low : low + size] for low in range(0, len(missing), size)):
             seconds = self._compute(batch)
             numbers = " to ".join(str(i + 1) for i in dict.fromkeys((batch[0], batch[-1])))
@@ -86,10 +79,10 @@ class References:
 
     def _compute(self, batch: list[int]) -> float:
         """Computes and writes some trajectories together; returns the seconds that took."""
-        case, tolerance = self.case, self.settings.tolerance
+        case, tolerance = self.case, self.tolerance
         inputs = case.inputs(batch)
         with torch.inference_mode():
-            solve = partial(simulate_frames, *inputs, tolerance=tolerance, dtype=self.settings.dtype)
+            solve = partial(simulate_frames, *inputs, tolerance=tolerance, dtype=self.dtype)
             frames, seconds = timed(solve)
         if not bool(torch.isfinite(frames.field).all()):
             which = f"reference {', '.join(map(str, batch))} at a tolerance of {tolerance:g}"

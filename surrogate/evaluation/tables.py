@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from surrogate.evaluation import statistics
-from surrogate.evaluation.image_metrics import ImageErrors
 from surrogate.evaluation.scores import CaseReport, ForecastScores, RolloutScores
 from surrogate.processes import learned_process
 
@@ -80,19 +79,15 @@ def image_table(scores: ForecastScores) -> ResultTable:
         model, still = (errors.at(slice(horizon)) for errors in (scores.images, scores.persistence))
         shown = {scores.model: model, "persistence": still, "another seed": seed, "uniform field": flat}
         for name, images in shown.items():
-            rows.append([_horizon(scores, horizon), name, *_image_figures(images)])
+            r, s = images.rmse, images.ssim
+            figures = (r.mean(), r.mean(0).max(), r.max(), s.mean(), s.mean(0).min(), s.min())
+            rows.append([_horizon(scores, horizon), name, *(float(value) for value in figures)])
     columns = ["frames", "forecast", *(f"{m} {w}" for m in ("RMSE", "SSIM") for w in ("mean", "worst frame", "worst"))]
     note = (
         "Images scaled to [0, 1]. Worst frame: of the mean over clips; worst: of any frame of any clip. Another seed: "
         "one clip taken for another; uniform field: each frame taken for its own mean, the most blurred of forecasts."
     )
     return ResultTable("images", "Images", columns, rows, note)
-
-
-def _image_figures(images: ImageErrors) -> list[Cell]:
-    r, s = images.rmse, images.ssim
-    figures = (r.mean(), r.mean(0).max(), r.max(), s.mean(), s.mean(0).min(), s.min())
-    return [float(value) for value in figures]
 
 
 def _horizon(scores: ForecastScores, horizon: int) -> str:

@@ -76,10 +76,7 @@ def cahn_hilliard_table(
     # The lower half of the share is constant mobility, which most users have.
     upper = np.maximum(0.0, 2.0 * shares[:, 2] - 1.0)
     varied = np.where(shares[:, 2] < 0.5, 0.0, contrast[0] + (contrast[1] - contrast[0]) * upper)
-    return [
-        {"mobility": _short(k**-0.5), "kappa": _short(k), "composition": _short(c), "mobility_contrast": _short(a)}
-        for k, c, a in zip(kappa, mean, varied, strict=True)
-    ]
+    return _rows(kappa**-0.5, kappa=kappa, composition=mean, mobility_contrast=varied)
 
 
 def grain_growth_table(
@@ -89,10 +86,7 @@ def grain_growth_table(
     shares = unit(count, 2, seed)
     kappa = _log_between(*kappas, shares[:, 0])
     repulsion = gamma[0] + (gamma[1] - gamma[0]) * shares[:, 1]
-    return [
-        {"mobility": _short(1.0 / k), "kappa": _short(k), "gamma": _short(g)}
-        for k, g in zip(kappa, repulsion, strict=True)
-    ]
+    return _rows(1.0 / kappa, kappa=kappa, gamma=repulsion)
 
 
 def outside_table(process: str, count: int, seed: int) -> list[dict[str, float]]:
@@ -103,15 +97,9 @@ def outside_table(process: str, count: int, seed: int) -> list[dict[str, float]]
     kappa = np.where(turn != 1, _either(KAPPA_OUTSIDE, shares[:, 0], True), _log_between(*KAPPA, shares[:, 0]))
     if process == "gg":
         gamma = np.where(turn != 0, _either(GAMMA_OUTSIDE, shares[:, 1], False), 1.0 + shares[:, 1])
-        return [
-            {"mobility": _short(1.0 / k), "kappa": _short(k), "gamma": _short(g)}
-            for k, g in zip(kappa, gamma, strict=True)
-        ]
+        return _rows(1.0 / kappa, kappa=kappa, gamma=gamma)
     mean = np.where(turn != 0, _either(COMPOSITION_OUTSIDE, shares[:, 1], False), 0.8 * shares[:, 1] - 0.4)
-    return [
-        {"mobility": _short(k**-0.5), "kappa": _short(k), "composition": _short(c), "mobility_contrast": 0.0}
-        for k, c in zip(kappa, mean, strict=True)
-    ]
+    return _rows(kappa**-0.5, kappa=kappa, composition=mean, mobility_contrast=np.zeros(count))
 
 
 def _either(ranges: tuple[tuple[float, float], tuple[float, float]], share: np.ndarray, log: bool) -> np.ndarray:
@@ -123,8 +111,12 @@ def _either(ranges: tuple[tuple[float, float], tuple[float, float]], share: np.n
     return np.where(share < 0.5, *found)
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")
+def _rows(mobility: np.ndarray, **others: np.ndarray) -> list[dict[str, float]]:
+    """Rows of columns (row,), to six digits."""
+    columns = {"mobility": mobility, **others}
+    return [
+        {n: float(f"{v:.6g}") for n, v in zip(columns, row, strict=True)} for row in zip(*columns.values(), strict=True)
+    ]
 
 
 def write(folder: Path = FOLDER) -> None:

@@ -172,12 +172,6 @@ class CahnHilliardProcess(LearnedProcess[CahnHilliard]):
     def guard(self, problem: CahnHilliard, batch: int) -> Guard | None:
         return EnergyGuard(problem, batch) if problem.grid.boundary == "periodic" else None
 
-    def labels(self, problem: CahnHilliard, frames: torch.Tensor) -> torch.Tensor | None:
-        return None
-
-    def band_floors(self, groups: Mapping[str, np.ndarray], spacing: float) -> dict[str, np.ndarray]:
-        return {}
-
     def periodic_features(self, field: torch.Tensor, kappa: torch.Tensor) -> torch.Tensor:
         mean = field.mean((1, 2))
         power, k = power_spectrum(field)

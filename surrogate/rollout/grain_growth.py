@@ -84,12 +84,6 @@ class GrainGrowthProcess(LearnedProcess[GrainGrowth]):
         columns = [np.log2(groups["kappa"]), 2.0 * (groups["gamma"] - 1.5)]
         return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
-    def to_network(self, problem: GrainGrowth, fields: torch.Tensor) -> torch.Tensor:
-        return fields
-
-    def from_network(self, problem: GrainGrowth, fields: torch.Tensor) -> torch.Tensor:
-        return fields
-
     def to_image(self, fields: torch.Tensor) -> torch.Tensor:
         """phi clipped to [0, 1]: it overshoots 1 by less than 0.1 % inside grains."""
         return fields.clamp(0.0, 1.0)

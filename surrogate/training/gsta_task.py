@@ -99,7 +99,6 @@ def gsta_task(
     *,
     held_out: float = 0.1,
     seed: int = 0,
-    frames: int = 10,
     batch_size: int = 16,
     noise: float = 0.01,
     bfloat16: bool = False,
@@ -115,8 +114,8 @@ def gsta_task(
     """
     clips = equally_spaced(data, start_age, spacing, lean)
     train, validation = split(clips, held_out, seed)
-    task = GstaTask(train, validation, frames, batch_size, noise, bfloat16)
-    train.sample(np.random.default_rng(0), 1, 2 * frames)  # so that short data fail here, not in the first batch
+    task = GstaTask(train, validation, batch_size=batch_size, noise=noise, bfloat16=bfloat16)
+    train.sample(np.random.default_rng(0), 1, 2 * task.frames)  # so that short data fail here, not in the first batch
     return task
 
 

@@ -315,15 +315,9 @@ def coverage_rows(sets: Sequence[Mapping[str, Hits]], edges: Sequence[float], le
         for number, leads in enumerate(pairwise(edges)):
             parts = [found[name].shares(edges, number) for found in sets]
             shares, total = np.concatenate([p[0] for p in parts]), sum(p[2] for p in parts)
-            if total:
-                rows.append(_coverage_row(name, leads, shares, level, sum(p[1] for p in parts) / total))
+            if not total:
+                continue
+            interval = binomtest(round(float(shares.sum())), len(shares)).proportion_ci(0.99, "exact")
+            low, high, finite = float(interval.low), float(interval.high), sum(p[1] for p in parts) / total
+            rows.append(CoverageRow(name, *leads, len(shares), float(shares.mean()), low, high, level, finite))
     return tuple(rows)
-
-
-def _coverage_row(
-    name: str, leads: tuple[float, float], shares: np.ndarray, nominal: float, finite: float
-) -> CoverageRow:
-    trials = len(shares)
-    interval = binomtest(round(float(shares.sum())), trials).proportion_ci(0.99, "exact")
-    share = float(shares.mean())
-    return CoverageRow(name, *leads, trials, share, float(interval.low), float(interval.high), nominal, finite)

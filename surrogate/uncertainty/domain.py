@@ -22,6 +22,9 @@ from surrogate.uncertainty.descriptions import parsed
 
 REFERENCES = 400
 FOLDS = 4
+#: Share of the training frames that must be inside when their trajectories are left out. Fewer false alarms come of it,
+#: since then there are more trajectories to be near to.
+QUANTILE = 0.995
 #: Values on an edge of the box are inside, whatever their last digits.
 ROUNDING = 1e-6
 #: Group of a box's size, see :meth:`Domain.side_of`.
@@ -63,12 +66,16 @@ class FrameDomain:
         distance = np.sqrt(np.maximum(square[np.arange(len(white)), number], 0.0))
         return np.where(np.isfinite(features).all(1), distance, np.inf), number
 
-    def farthest_feature(self, features: np.ndarray, number: int) -> int:
-        """Which of the features (feature,) of one frame differs most from that reference's, in training spreads."""
+    def reason(self, features: np.ndarray, distance: float, number: int) -> str:
+        """Why a frame is outside, with the feature (of (feature,)) farthest from its reference, in training spreads."""
+        if not np.isfinite(distance):
+            return "frame not finite, allowed finite values"
         whitening = np.asarray(self.whitening)
         raw = np.linalg.solve(whitening.T, np.asarray(self.references[number])) + self.centre
         spread = np.sqrt(np.diag(np.linalg.inv(whitening @ whitening.T)))
-        return int(np.argmax(np.abs(features - raw) / spread))
+        which = int(np.argmax(np.abs(features - raw) / spread))
+        found = f"{self.names[which]} {features[which]:.4g}"
+        return f"frame {distance:.3g} from the nearest training frame, allowed {self.threshold:.3g} ({found})"
 
 
 @dataclass(frozen=True)
@@ -111,27 +118,18 @@ class Domain:
         lines: list[list[str]] = [[] for _ in range(batch)]
         for name, value in values.items():
             low, high = self.box[name]
-            for i in np.flatnonzero(~self._in_range(name, value)):
+            slack = ROUNDING * max(abs(low), abs(high), high - low)
+            for i in np.flatnonzero(~((value >= low - slack) & (value <= high + slack))):
                 lines[i].append(f"{name} {value[i]:.4g}, allowed {low:.4g} to {high:.4g}")
         if features is not None and self.frames is not None:
-            rows = self._features(features, batch)
+            rows = np.asarray(features, dtype=np.float64)
+            if rows.shape != (batch, len(self.frames.names)):
+                expected = (batch, len(self.frames.names))
+                raise InputError(f"domain: features of shape {expected}, but got {rows.shape}")
             distance, number = self.frames.nearest(rows)
             for i in np.flatnonzero(distance > self.frames.threshold):
-                lines[i].append(self._frame_reason(rows[i], float(distance[i]), int(number[i])))
+                lines[i].append(self.frames.reason(rows[i], float(distance[i]), int(number[i])))
         return ["; ".join(line) for line in lines]
-
-    def _frame_reason(self, features: np.ndarray, distance: float, number: int) -> str:
-        assert self.frames is not None
-        if not np.isfinite(distance):
-            return "frame not finite, allowed finite values"
-        which = self.frames.farthest_feature(features, number)
-        found = f"{self.frames.names[which]} {features[which]:.4g}"
-        return f"frame {distance:.3g} from the nearest training frame, allowed {self.frames.threshold:.3g} ({found})"
-
-    def _in_range(self, name: str, value: np.ndarray) -> np.ndarray:
-        low, high = self.box[name]
-        slack = ROUNDING * max(abs(low), abs(high), high - low)
-        return (value >= low - slack) & (value <= high + slack)
 
     def _checked(self, groups: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
         if set(groups) != set(self.box):
@@ -141,13 +139,6 @@ class Domain:
         if len(shapes) != 1 or len(next(iter(shapes))) != 1:
             raise InputError(f"domain: groups of one shape (batch,), but got {sorted(shapes)}")
         return values
-
-    def _features(self, features: ArrayLike, batch: int) -> np.ndarray:
-        assert self.frames is not None
-        rows = np.asarray(features, dtype=np.float64)
-        if rows.shape != (batch, len(self.frames.names)):
-            raise InputError(f"domain: features of shape {(batch, len(self.frames.names))}, but got {rows.shape}")
-        return rows
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -197,8 +188,6 @@ def fit_domain(
     *,
     trajectory: ArrayLike | None = None,
     box: Mapping[str, tuple[float, float]] | None = None,
-    quantile: float = 0.995,
-    seed: int = 0,
 ) -> Domain:
     """The domain of a training set.
 
@@ -209,14 +198,11 @@ def fit_domain(
         features: (frame, feature) of the training frames, all finite; None makes a box alone.
         trajectory: (frame,) which trajectory each is of, with ``features``.
         box: ranges known from the design of the training set, in place of the range found; may name more groups.
-        quantile: share of the training frames that must be inside when their trajectories are left out (four folds).
-            Fewer false alarms come of it, since then there are more trajectories to be near to.
-        seed: of the folds and of the choice of references.
 
     Raises:
         InputError: for shapes that do not fit, features that are not finite, or fewer than 4 trajectories.
     """
-    of_process = learned_process(process)
+    known_process = learned_process(process)
     ranges: dict[str, tuple[float, float]] = {}
     for name in [*groups, *(n for n in box or {} if n not in groups)]:
         known = (box or {}).get(name)
@@ -225,13 +211,11 @@ def fit_domain(
         if not (np.isfinite([low, high]).all() and low <= high):
             raise InputError(f"domain: {name} with finite low <= high, but got {low:g} and {high:g}")
         ranges[name] = (float(low), float(high))
-    frames = None if features is None else _fit_frames(of_process, features, trajectory, quantile, seed)
+    frames = None if features is None else _fit_frames(known_process, features, trajectory)
     return Domain(process, ranges, frames)
 
 
-def _fit_frames(
-    process: AnyProcess, features: ArrayLike, trajectory: ArrayLike | None, quantile: float, seed: int
-) -> FrameDomain:
+def _fit_frames(process: AnyProcess, features: ArrayLike, trajectory: ArrayLike | None) -> FrameDomain:
     rows = np.asarray(features, dtype=np.float64)
     names, floors = process.features, process.feature_floors
     owner = np.asarray(trajectory)
@@ -240,7 +224,7 @@ def _fit_frames(
         raise InputError(f"fit_domain: features (frame, {len(names)}) and trajectory (frame,), but got {shapes}")
     if not np.isfinite(rows).all():
         raise InputError(f"fit_domain: finite features, but {(~np.isfinite(rows).all(1)).sum()} frames have others")
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(0)
     trajectories = draw.permutation(np.unique(owner))
     if len(trajectories) < FOLDS:
         raise InputError(f"fit_domain: at least {FOLDS} trajectories, but got {len(trajectories)}")
@@ -249,7 +233,7 @@ def _fit_frames(
         inside = np.isin(owner, trajectories[left_out::FOLDS])
         distances[inside] = _references(names, rows[~inside], floors, draw).nearest(rows[inside])[0]
     # The rank that holds for a new frame too, as in conformal prediction; with few frames the largest distance.
-    rank = min(len(rows), int(np.ceil(quantile * (len(rows) + 1))))
+    rank = min(len(rows), int(np.ceil(QUANTILE * (len(rows) + 1))))
     found = _references(names, rows, floors, draw)
     return replace(found, threshold=float(np.sort(distances)[rank - 1]))
 

@@ -12,6 +12,7 @@ from surrogate.evaluation.statistics import joined
 from surrogate.uncertainty.bands import WAVENUMBERS, Calibration
 from surrogate.uncertainty.conformal import fit_calibration
 
+#: Nominal coverage.
 LEVEL = 0.9
 #: Bins of lead: few, so that each holds several frames of every trajectory.
 BINS = 5
@@ -19,8 +20,8 @@ BINS = 5
 BEYOND = 1e-3
 
 
-def calibrate(outcomes: Sequence[StoreRollouts], level: float = LEVEL) -> Calibration:
-    """The bands of a model, from rollouts of trajectories that it was not fitted to; ``level`` is the nominal coverage.
+def calibrate(outcomes: Sequence[StoreRollouts]) -> Calibration:
+    """The bands of a model, from rollouts of trajectories that it was not fitted to.
 
     Trajectories of all stores count alike, so coverage holds for boxes mixed as theirs are. Difficulty is a function of
     lead, age, the model's groups and the size of the box; larger boxes get the bands of the largest one calibrated,
@@ -53,7 +54,7 @@ def calibrate(outcomes: Sequence[StoreRollouts], level: float = LEVEL) -> Calibr
         lead,
         age=ages,
         groups=groups,
-        level=level,
+        level=LEVEL,
         edges=_edges(known),
         extra={WAVENUMBERS: axis.tolist()} if WAVENUMBERS in names else None,
     )

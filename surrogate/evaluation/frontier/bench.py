@@ -31,7 +31,7 @@ from surrogate.evaluation.frontier.candidates import (
 )
 from surrogate.evaluation.frontier.cases import FrontierCase
 from surrogate.evaluation.frontier.rows import Kind, Row, RowFile, digest, machine
-from surrogate.evaluation.references import References, TruthSettings
+from surrogate.evaluation.references import References
 from surrogate.evaluation.statistics import Values
 from surrogate.models.files import load_surrogate, shipped
 from surrogate.models.jump import JumpSurrogate
@@ -106,7 +106,7 @@ def persisted(problem: Problem, truth: Frames, ages: np.ndarray) -> Frames:
 def references(spec: FrontierCase, folder: Path) -> References:
     """The truth of a case: the solver in float64 at a much tighter tolerance, all trajectories as one batch."""
     path = folder / f"{spec.name}-{digest(spec.as_dict())}"
-    return References(spec.case(), TruthSettings(path, spec.reference, torch.float64, spec.trajectories))
+    return References(spec.case(), path, spec.reference, torch.float64, spec.trajectories)
 
 
 def truth_frames(spec: FrontierCase, folder: Path) -> Frames:

@@ -137,8 +137,7 @@ def _learned(spec: FrontierCase) -> Bind:
     curves, seconds = _curves(other)
     emulator = learn(curves)
     logger.info(f"{spec.name}: the emulator learned from {LEARNED_TRAJECTORIES} trajectories that took {seconds:.1f} s")
-    groups = emulator.setting.learned.parameter_groups
-    names = ["mobility", *(name for name, group in groups.items() if group in emulator.groups)]
+    names = ["mobility", *emulator.parameter_groups]
 
     def bind(case: ReferenceCase) -> Callable[[], Answer]:
         known = {name: np.broadcast_to(case.parameters[name], case.count) for name in names}

@@ -10,7 +10,7 @@ import numpy as np
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
 from solvers.processes.registry import process_named
-from surrogate.evaluation.cases import ReferenceCase, grains_in, random_starts, start_seed, unit_mobility
+from surrogate.evaluation.cases import ReferenceCase, grains_in, random_case, start_seed
 
 #: Frames asked for, evenly spaced from a twentieth of the last age on: the first is the solver's, whatever computes.
 FRAMES = 20
@@ -74,10 +74,8 @@ class FrontierCase:
 
     def case(self) -> ReferenceCase:
         """Its trajectories; times are scaled ages."""
-        parameters = {"mobility": unit_mobility(self.process, self.kappa()), **self.parameters()}
         times = self.end * np.arange(1, FRAMES + 1) / FRAMES
-        starts = random_starts(self.process, self.grid, parameters, self.seed)
-        return ReferenceCase(self.name, self.process, self.grid, self.trajectories, times, parameters, starts)
+        return random_case(self.name, self.process, self.grid, times, self.parameters(), self.seed)
 
 
 def _grains(cells: int, trajectories: int, reference: float) -> FrontierCase:
