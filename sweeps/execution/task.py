@@ -138,8 +138,9 @@ def compute_batch(task: BatchTask) -> BatchOutcome:
 def probe_batch(task: BatchTask) -> None:
     """Compute the rows of a batch that killed workers, and write nothing: only whether it is survived counts."""
     torch.set_num_threads(1)
+    batch = _empty(task)
     with torch.inference_mode():
-        compute_rows(_empty(task), task.compute)
+        compute_rows(batch, task.compute)
 
 
 def _empty(task: BatchTask) -> Filling:
