@@ -27,14 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SurrogateEngine:
-    """A learned stepper.
+    """A learned stepper, whose ``name`` is stored with every sample.
 
-    Quantities without calibration have no bands; :func:`surrogate.engine_kinds.surrogate_note` names them.
-
-    Attributes:
-        model: see :class:`surrogate.models.protocol.RolloutSurrogate`.
-        name: stored with every sample.
-        fallback: solves what lies outside the model's domain; None leaves it to the model, flagged.
+    Quantities without calibration have no bands; :func:`surrogate.engine_kinds.surrogate_note` names them. ``fallback``
+    solves what lies outside the model's domain; None leaves it to the model, flagged.
     """
 
     model: RolloutSurrogate

@@ -142,12 +142,7 @@ class LearnedProcess(ABC, Generic[P]):
 
     @abstractmethod
     def problem_groups(self, problem: P, fields: torch.Tensor) -> dict[str, np.ndarray]:
-        """The groups by name, float64 (batch,) each.
-
-        Args:
-            problem: the problem of the batch.
-            fields: (batch, y, x) any frames of it, in the network's units.
-        """
+        """The groups by name, float64 (batch,) each; ``fields`` (batch, y, x) are any frames, in the network's units."""
 
     @abstractmethod
     def group_inputs(self, groups: Mapping[str, np.ndarray]) -> torch.Tensor:
@@ -186,14 +181,7 @@ class LearnedProcess(ABC, Generic[P]):
 
     @abstractmethod
     def first_frames(self, problem: P, initial: torch.Tensor, times: torch.Tensor, stage: FirstStage) -> FirstFrames:
-        """The solver's frames up to the state that a model starts from.
-
-        Args:
-            problem: of the batch.
-            initial: (batch, y, x) composition, or grain labels.
-            times: (batch, time).
-            stage: of the model.
-        """
+        """The solver's frames at ``times`` (batch, time), from a composition or grain labels, up to a model's start."""
 
     @abstractmethod
     def first_tolerance(self, stage: FirstStage) -> float:
@@ -228,15 +216,13 @@ class LearnedProcess(ABC, Generic[P]):
         """(batch, feature) of periodic float64 fields (batch, y, x) at kappa' (batch,)."""
 
     def frame_features(self, field: torch.Tensor, kappa: torch.Tensor, boundary: str = "periodic") -> torch.Tensor:
-        """Numbers that say what frames look like, in the order of ``features``.
+        """Numbers that say what frames look like, (batch, feature) float64 in the order of ``features``; NaN if not
+        finite.
 
         Args:
             field: (batch, y, x) in the network's units.
             kappa: (batch,) kappa', the squared interface length in cells.
             boundary: no-flux fields are evenly extended, which makes them periodic.
-
-        Returns:
-            (batch, feature) float64. Frames that are not finite give NaN.
 
         Raises:
             InputError: for shapes that do not fit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 from solvers.errors import InputError
-from surrogate.emulator.curves import CurveTrajectory, StatisticsCurves, read_curves
+from surrogate.emulator.curves import StatisticsCurves, read_curves
 from surrogate.emulator.emulator import SAME_AGE, Ages, Emulator, QoiFit, coordinates
 from surrogate.emulator.regression import (
     START_FOLDS,
@@ -105,8 +105,7 @@ def _thinned(curves: StatisticsCurves) -> StatisticsCurves:
     if len(sites) <= MOST_SITES:
         return curves
     kept = {sites[i] for i in np.random.default_rng(0).permutation(len(sites))[:MOST_SITES]}
-    trajectories = tuple(t for t in curves.trajectories if t.site in kept)
-    return StatisticsCurves(curves.setting, curves.groups, trajectories, curves.extra)
+    return replace(curves, trajectories=tuple(t for t in curves.trajectories if t.site in kept))
 
 
 def _reach(groups: tuple[str, ...], sites: np.ndarray) -> float:
@@ -136,7 +135,7 @@ def _at_knots(curves: StatisticsCurves, sites: np.ndarray, power: float, positiv
     some = every[every > 0]
     offset = 0.5 * float(some[0]) if some.size else 1.0
     positions = [np.log(age + offset) for age in known]
-    site = np.array([_number(sites, t) for t in curves.trajectories])
+    site = np.array([np.flatnonzero((sites == np.asarray(t.site)).all(1))[0] for t in curves.trajectories])
     first, last = np.full(len(sites), np.inf), np.full(len(sites), -np.inf)
     np.minimum.at(first, site, [p[0] for p in positions])
     np.maximum.at(last, site, [p[-1] for p in positions])
@@ -156,10 +155,6 @@ def _at_knots(curves: StatisticsCurves, sites: np.ndarray, power: float, positiv
         ]
         samples[name] = AlignedCurves(np.stack(rows), site, fold, len(sites))
     return _Prepared(Ages(power, offset, knots), np.stack([first, last], 1), samples, kept / sum(map(len, positions)))
-
-
-def _number(sites: np.ndarray, trajectory: CurveTrajectory) -> int:
-    return int(np.flatnonzero((sites == np.asarray(trajectory.site)).all(1))[0])
 
 
 def _start_folds(curves: StatisticsCurves) -> np.ndarray:
@@ -216,7 +211,8 @@ def _choose(
         step = math.ceil(len(candidate.ages.knots) / COMPARED)
         chosen, total = {}, 0.0
         for name, sample in candidate.samples.items():
-            errors = [left_out_error(s, sample.thinned(step)) for s in smoothers]
+            thinned = replace(sample, values=sample.values[:, ::step])
+            errors = [left_out_error(s, thinned) for s in smoothers]
             best = int(np.argmin(errors))
             chosen[name] = smoothers[best]
             total += math.log(max(errors[best], 1e-12)) if math.isfinite(errors[best]) else 0.0

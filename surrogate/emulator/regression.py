@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -163,9 +163,6 @@ class AlignedCurves:
         np.add.at(counts, self.site, known)
         np.add.at(sums, self.site, np.where(known[:, :, None], self.values, 0.0))
         return sums / np.maximum(counts, 1)[:, :, None], counts
-
-    def thinned(self, step: int) -> AlignedCurves:
-        return replace(self, values=self.values[:, ::step])
 
     def seed_spread(self) -> float:
         """Root mean square over trajectories about their point's mean; NaN without two at some point."""

@@ -127,7 +127,8 @@ def evaluate_command(
     else:
         parts = protocols.protocols_for(chosen.process, protocol)
         reports = [scores.evaluate(chosen, part, trajectories, references, rollouts) for part in parts]
-    folder = out or Path("runs") / "evaluation" / _folder_name(model, clips)
+    named = Path(model).name.replace(":", "-") + (f"-{clips.stem}" if clips is not None else "")
+    folder = out or Path("runs") / "evaluation" / named
     path = card.write_reports(folder, chosen, reports, command_line(), getattr(chosen, "about", None))
     for report in reports:
         for table in tables.tables(report):
@@ -186,11 +187,6 @@ def forecaster(name: str) -> Forecaster:
         return load_surrogate(name)
     kind, process = name.split(":")
     return candidates.SolverForecaster(process) if kind == "solver" else candidates.Persistence(process)
-
-
-def _folder_name(model: str, clips: Path | None) -> str:
-    base = Path(model).name.replace(":", "-")
-    return f"{base}-{clips.stem}" if clips is not None else base
 
 
 def command_line() -> str:

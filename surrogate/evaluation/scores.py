@@ -154,11 +154,8 @@ def _sample(truth: torch.Tensor, forecast: torch.Tensor, case: ForecastCase) -> 
 class RolloutScores:
     """What a model's rollouts from the start come to, with its own energies, grains and counters.
 
-    Attributes:
-        errors: quantity -> (mean, worst) over the frames of the relative error of the mean over trajectories, and the
-            seed-to-seed floor.
-        counters: label -> what the model and the solver counted, and what a frame costs.
-        trajectories, frames: how many, and frames of each.
+    ``errors``: quantity -> (mean, worst) over the frames of the relative error of the mean over trajectories, and the
+    seed-to-seed floor; ``counters``: label -> what the model and the solver counted, and what a frame costs.
     """
 
     process: str

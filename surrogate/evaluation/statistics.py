@@ -180,13 +180,11 @@ def measure(problem: Problem, frames: torch.Tensor) -> ImageStatistics:
 
 @dataclass(frozen=True)
 class StatisticErrors:
-    """Errors of a forecast's statistics against the reference's, frame by frame.
+    """Relative errors of a forecast's statistics, quantity -> (frame,): of the mean over trajectories and of single
+    ones.
 
-    Attributes:
-        ensemble: quantity -> (frame,), of the mean over trajectories, relative. Also ``structure_factor`` (relative
-            L2 of the mean S(k)) and for grains ``area_distribution`` (Wasserstein-1 of the pooled areas over their
-            mean).
-        single: quantity -> (frame,), mean of the relative errors of single trajectories, where that is defined.
+    ``ensemble`` has ``structure_factor`` too (L2 of the mean S(k)), and for grains ``area_distribution`` (Wasserstein-1
+    of the pooled areas over their mean); ``single`` is a mean, where that is defined.
     """
 
     ensemble: Values

@@ -35,16 +35,12 @@ class Surrogate(Protocol):
     def forecast(
         self, problem: Problem, frames: torch.Tensor, frame_times: np.ndarray, times: np.ndarray
     ) -> torch.Tensor:
-        """Later frames from earlier ones alone.
+        """Later frames (batch, m, y, x) from earlier ones alone.
 
         Args:
             problem: the material; its grid is that of the frames.
-            frames: (batch, n, y, x) composition or phi.
-            frame_times: (n,) their times.
+            frames: (batch, n, y, x) composition or phi, at ``frame_times`` (n,).
             times: (m,) later times, increasing.
-
-        Returns:
-            (batch, m, y, x).
         """
 
 

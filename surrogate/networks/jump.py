@@ -78,11 +78,6 @@ class _Block(nn.Module):
         return torch.add(x, F.linear(y, self.contract.weight)).add_(self.contract.bias)
 
 
-def _zero_bias(layer: nn.Conv2d) -> None:
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-
-
 class JumpNet(nn.Module):
     """See the module's text."""
 
@@ -97,7 +92,8 @@ class JumpNet(nn.Module):
         self.mix = Pointwise(width, width)
         self.head = nn.Conv2d(width, cells, 3)
         nn.init.normal_(self.head.weight, std=1e-3)
-        _zero_bias(self.head)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
 
     def features(self, field: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
         """(batch, y, x) scaled field and (batch, group) to (batch, y / patch, x / patch, width)."""

@@ -80,7 +80,10 @@ def fit_calibration(
     if not 0.0 < level < 1.0:
         raise InputError(f"level: in (0, 1), but got {level}")
     lead = float_array(lead, "lead", 2)
-    errors = _all_errors(predicted, truth, lead, scales or {})
+    if set(predicted) != set(truth) or not predicted:
+        raise InputError(f"truth: the quantities {sorted(predicted)}, at least one, but got {sorted(truth)}")
+    kinds: dict[str, Scale] = {n: (scales or {}).get(n, SCALES.get(n, "absolute")) for n in predicted}
+    errors = {n: errors_of(predicted[n], truth[n], lead, scale, n) for n, scale in kinds.items()}
     edges = lead_edges(lead) if edges is None else _checked_edges(edges)
     bins = lead_bins(lead, edges)
     aside = np.zeros(len(lead), dtype=bool)
@@ -90,13 +93,13 @@ def fit_calibration(
         count = int(DIFFICULTY_SHARE * len(lead))
         aside[np.random.default_rng(seed).permutation(len(lead))[:count]] = True
     qois = {}
-    for name, (scale, error) in errors.items():
+    for name, error in errors.items():
         difficulty = None
         if columns is not None:
             difficulty = choose_difficulty(error[aside], {n: c[aside] for n, c in columns.items()}, bins[aside], level)
         if difficulty is not None and columns is not None:
             error = error / difficulty(columns)[:, :, None]
-        made = _qoi_bands(error[~aside], bins[~aside], len(edges) - 1, level, scale, monotone, difficulty)
+        made = _qoi_bands(error[~aside], bins[~aside], len(edges) - 1, level, kinds[name], monotone, difficulty)
         axis = (extra or {}).get(name)
         qois[name] = made if axis is None else replace(made, extra=_checked_axis(name, axis, made))
     return Calibration(level, tuple(edges), qois)
@@ -109,23 +112,9 @@ def _checked_axis(name: str, axis: Sequence[float], made: QoiBands) -> tuple[flo
     return values
 
 
-def _all_errors(
-    predicted: Values, truth: Values, lead: np.ndarray, scales: Mapping[str, Scale]
-) -> dict[str, tuple[Scale, np.ndarray]]:
-    """name -> scale and errors (trajectory, time, extra); NaN where unknown and at leads of 0 and less."""
-    if set(predicted) != set(truth) or not predicted:
-        raise InputError(f"truth: the quantities {sorted(predicted)}, at least one, but got {sorted(truth)}")
-    found: dict[str, tuple[Scale, np.ndarray]] = {}
-    for name in predicted:
-        scale = scales.get(name, SCALES.get(name, "absolute"))
-        error = errors_of(predicted[name], truth[name], lead, scale, name)
-        found[name] = (scale, np.where(lead[:, :, None] > 0, error, np.nan))
-    return found
-
-
 def errors_of(predicted: ArrayLike, truth: ArrayLike, lead: np.ndarray, scale: Scale, name: str) -> np.ndarray:
-    """Errors (trajectory, time, extra) on a scale: NaN where the truth is not finite, infinite where the prediction
-    is not, or where its sign leaves it without a logarithm on the relative scale."""
+    """Errors (trajectory, time, extra) on a scale: NaN where the truth is not finite and at leads of 0 and less,
+    infinite where the prediction is not finite, or its sign leaves it without a logarithm on the relative scale."""
     p, t = qoi_array(predicted, name, lead.shape), qoi_array(truth, name, lead.shape)
     if p.shape != t.shape:
         raise InputError(f"{name}: truth of shape {p.shape} as predicted, but got {t.shape}")
@@ -133,7 +122,8 @@ def errors_of(predicted: ArrayLike, truth: ArrayLike, lead: np.ndarray, scale: S
         error = np.abs(t - p) if scale == "absolute" else np.abs(np.log(t) - np.log(p))
     error = np.where(t == p, 0.0, np.where(np.isnan(error), np.inf, error))
     error = np.where(np.isfinite(t), error, np.nan)
-    return error if error.ndim == 3 else error[:, :, None]
+    error = error if error.ndim == 3 else error[:, :, None]
+    return np.where(lead[:, :, None] > 0, error, np.nan)
 
 
 def _qoi_bands(
@@ -152,19 +142,13 @@ def _qoi_bands(
         for j in range(extra):
             widths[i, j], numbers[i, j] = grouped_quantile(inside[:, :, j], level)
     if monotone is None:
-        monotone = _grows(widths)
+        middle = np.median(widths, axis=1)
+        known = count >= 3 and np.isfinite(middle).all() and np.ptp(middle) > 0
+        monotone = bool(known and spearmanr(np.arange(count), middle).statistic >= 0.9)
     if monotone:
         widths = np.maximum.accumulate(widths, axis=0)
     rows = tuple(tuple(float(w) for w in row) for row in widths)
     return QoiBands(scale, rows, tuple(tuple(int(n) for n in row) for row in numbers), monotone, difficulty)
-
-
-def _grows(widths: np.ndarray) -> bool:
-    """Whether half-widths (bin, extra) grow with the bin: Spearman correlation of their median >= 0.9."""
-    middle = np.median(widths, axis=1)
-    if len(middle) < 3 or not np.isfinite(middle).all() or np.ptp(middle) == 0:
-        return False
-    return bool(spearmanr(np.arange(len(middle)), middle).statistic >= 0.9)
 
 
 def grouped_quantile(errors: np.ndarray, level: float) -> tuple[float, int]:

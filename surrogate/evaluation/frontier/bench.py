@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,9 +156,11 @@ class CaseBench:
                 found = frame_errors(self.problem, answer, self.truth, self.truth_values)
             else:
                 found = value_errors(answer, self.truth_values)
-        row = self._row(candidate.name, candidate.kind, candidate.identity, found)
-        return replace(
-            row,
+        return self._row(
+            candidate.name,
+            candidate.kind,
+            candidate.identity,
+            found,
             model=candidate.model,
             tolerance=candidate.tolerance,
             dtype=candidate.dtype,
@@ -177,7 +180,7 @@ class CaseBench:
             rows.append(self._row("seed to seed", "floor", {"reference": "floor"}, floor))
         return rows
 
-    def _row(self, name: str, kind: Kind, identity: Mapping[str, object], found: RowErrors) -> Row:
+    def _row(self, name: str, kind: Kind, identity: Mapping[str, object], found: RowErrors, **more: Any) -> Row:
         spec = self.spec
         return Row(
             key=self.key(identity),
@@ -191,6 +194,7 @@ class CaseBench:
             kind=kind,
             threads=self.threads,
             **asdict(found),
+            **more,
         )
 
 
@@ -244,15 +248,12 @@ def run(
     threads: int = 1,
     fresh: bool = False,
 ) -> BenchResult:
-    """Measures every candidate in every case, except for rows that ``keep`` has, unless ``fresh``.
+    """Measures every candidate in every case with torch on some ``threads``, each in so many timed ``rounds``.
 
     Args:
-        cases: what is computed.
-        lineup: what takes part.
-        keep: gets every row when it is there, so that an interrupted run goes on.
+        cases, lineup: what is computed, and what takes part.
+        keep: gets every row when it is there, so that an interrupted run goes on; its rows are not measured again.
         references: folder of the truths.
-        rounds: timed runs of each candidate.
-        threads: of torch.
         fresh: measure all rows again.
 
     Raises:

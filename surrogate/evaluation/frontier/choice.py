@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -145,14 +145,8 @@ def auto_choice(
     """The engine of a sweep, by this machine's table; a small one is measured first where there is none.
 
     Only models that ship, have calibrated bands and take the grid can be chosen, with their own steps. Where there is
-    none of them nothing is measured: it is the solver.
-
-    Args:
-        process: name of the process.
-        cells: of the box, along each axis.
-        contrast: largest mobility contrast of the sweep.
-        tolerance: relative error asked for.
-        of: what the tolerance is of.
+    none of them nothing is measured: it is the solver. Arguments as in :func:`decide`, ``of`` in place of ``kind``,
+    with the largest mobility contrast of the sweep.
     """
     models, others = usable_models(process, cells)
     because = "; ".join(others)
@@ -187,17 +181,11 @@ def usable_models(process: str, cells: tuple[int, ...]) -> tuple[list[str], list
             reasons.append(f"{name} is no engine (kind {about['kind']})")
         elif not about.get("calibration"):
             reasons.append(f"{name} has no calibrated bands")
-        elif not _takes(name, about["settings"], cells):
-            reasons.append(f"{name} does not take {' x '.join(map(str, cells))} cells")
         else:
-            usable.append(name)
+            # By the network's settings, for loading it takes longer than choosing.
+            try:
+                check_cells(name, about["settings"], cells, "periodic")
+                usable.append(name)
+            except InputError:
+                reasons.append(f"{name} does not take {' x '.join(map(str, cells))} cells")
     return usable, reasons
-
-
-def _takes(name: str, settings: Mapping[str, int], cells: tuple[int, ...]) -> bool:
-    """Whether a network takes a periodic box; asked of its settings, for loading it takes longer than choosing."""
-    try:
-        check_cells(name, settings, cells, "periodic")
-    except InputError:
-        return False
-    return True

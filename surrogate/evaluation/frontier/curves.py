@@ -16,14 +16,12 @@ TARGETS: dict[Measure, tuple[float, ...]] = {"field": (0.3, 0.2, 0.1, 0.05, 0.02
 def envelope(points: Iterable[Point]) -> list[Point]:
     """The points (error, cost) that no other beats in both, from the cheapest to the most accurate."""
     kept: list[Point] = []
-    for error, cost in sorted((p for p in points if _valid(p)), key=lambda p: (p[1], p[0])):
+    for error, cost in sorted(
+        (p for p in points if all(math.isfinite(v) and v > 0 for v in p)), key=lambda p: (p[1], p[0])
+    ):
         if not kept or error < kept[-1][0]:
             kept.append((error, cost))
     return kept
-
-
-def _valid(point: Point) -> bool:
-    return all(math.isfinite(value) and value > 0 for value in point)
 
 
 def cost_at(points: Iterable[Point], error: float) -> float | None:
