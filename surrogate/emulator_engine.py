@@ -33,7 +33,6 @@ class EmulatorEngine:
     device: str = "cpu"
 
     def answer(self, request: Request) -> Answer:
-        """See :class:`sweeps.engines.protocol.Engine`."""
         batch = len(request.times)
         known = {n: v.numpy() for n, v in request.samples.items()} | self.start
         parameters = {n: v for n, v in known.items() if n in self.emulator.parameter_groups} | {"mobility": 1.0}

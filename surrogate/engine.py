@@ -39,11 +39,9 @@ class SurrogateEngine:
 
     @property
     def device(self) -> str:
-        """Where the model computes."""
         return self.model.device
 
     def answer(self, request: Request) -> Answer:
-        """See :class:`sweeps.engines.protocol.Engine`."""
         prediction = self.model.rollout(request.problem, request.initial, request.times)
         answer = answer_of(request, prediction.frames)
         answer.values |= named_bands(self.model.bands(prediction, answer.values))

@@ -142,7 +142,7 @@ class LearnedProcess(ABC, Generic[P]):
 
     @abstractmethod
     def problem_groups(self, problem: P, fields: torch.Tensor) -> dict[str, np.ndarray]:
-        """The groups by name, float64 (batch,) each; ``fields`` (batch, y, x) are any frames, in the network's units."""
+        """The groups by name, float64 (batch,) each; ``fields`` (batch, y, x) are frames, in the network's units."""
 
     @abstractmethod
     def group_inputs(self, groups: Mapping[str, np.ndarray]) -> torch.Tensor:
@@ -250,9 +250,5 @@ LEARNED_PROCESSES: Registry[AnyProcess] = Registry(
 
 
 def learned_process(name: str) -> AnyProcess:
-    """What learned models know of a process, by the name that a problem has in ``process``.
-
-    Raises:
-        InputError: for a process without learned models.
-    """
+    """What learned models know of a process, by the name in ``Problem.process``; InputError where there is nothing."""
     return LEARNED_PROCESSES.get(name)

@@ -47,13 +47,10 @@ class _Prepared:
 
 
 def learn_from_stores(stores: Sequence[str | Path], qois: Sequence[str] | None = None, level: float = 0.9) -> Emulator:
-    """An emulator of one or several finished sweeps.
+    """An emulator of one or several finished sweeps of one process, box and kind of start.
 
-    Args:
-        stores: of one process, box and kind of start. Cell sizes, wells and amplitudes may differ. Of each the points
-            that are done (and, with a surrogate's results, trusted) are used.
-        qois: names to learn; None learns all.
-        level: nominal coverage of the bands.
+    Cell sizes, wells and amplitudes may differ. Of each the points that are done (and, with a surrogate's results,
+    trusted) are used. ``qois`` None learns all; ``level`` is the nominal coverage of the bands.
 
     Raises:
         InputError: if a store cannot be read, has nothing done, or does not belong with the others.

@@ -35,11 +35,7 @@ def write_files(folder: Path, arrays: Mapping[str, np.ndarray], about: Mapping[s
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """``emulator.json``.
-
-    Raises:
-        InputError: if it is missing, corrupted, foreign or of another format.
-    """
+    """``emulator.json``; InputError if it is missing, corrupted, foreign or of another format."""
     path = folder / SUMMARY
     try:
         summary = json.loads(path.read_text())
@@ -55,11 +51,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def read_files(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and their description.
-
-    Raises:
-        InputError: as :func:`read_summary`, and for arrays that are missing or corrupted.
-    """
+    """Arrays and their description; InputError as :func:`read_summary`, and for missing or corrupted arrays."""
     summary = read_summary(folder)
     path = folder / ARRAYS
     try:

@@ -59,7 +59,6 @@ def write_reports(
 
     Args:
         folder: made where it is missing; files of the same names are replaced.
-        model: its name and process are used.
         reports: of the cases, at least one.
         command: the command that made it all.
         about: the model's description (``model.json``), where it has one.

@@ -198,16 +198,11 @@ def score_rollouts(model: RolloutModel, references: References, n_in: int, traje
         cost: per_frame * wall_s.sum(),
         "ms a frame, reference solver": per_frame * reference_s.sum(),
     }
-    errors = _ensemble_errors(found, expected)
-    return RolloutScores(case.process, errors, {n: float(v) for n, v in counters.items()}, trajectories, frames)
-
-
-def _ensemble_errors(found: Values, truth: Values) -> dict[str, tuple[float, float, float]]:
     errors = {}
-    for name, reference in truth.items():
-        error, floor = statistics.ensemble_error(found[name], reference), statistics.ensemble_floor(reference)
+    for name, true in expected.items():
+        error, floor = statistics.ensemble_error(found[name], true), statistics.ensemble_floor(true)
         errors[name] = (float(error.mean()), float(error.max()), float(floor.mean()))
-    return errors
+    return RolloutScores(case.process, errors, {n: float(v) for n, v in counters.items()}, trajectories, frames)
 
 
 @dataclass(frozen=True)
@@ -242,9 +237,7 @@ def evaluate(
 
     Args:
         model: of the protocol's process.
-        protocol: see :data:`~surrogate.evaluation.protocol.PROTOCOLS`.
-        trajectories: how many of them, the protocol's number by default.
-        folder: of the reference trajectories.
+        trajectories: how many, the protocol's number by default, with references in ``folder``.
         rollouts: how many of the trajectories a model also runs from their start, 0 for none; by default 16 of 64 x 64
             cells and four of 256 x 256, where finding every frame's grains costs more than all the rest.
 

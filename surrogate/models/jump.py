@@ -104,14 +104,11 @@ class JumpSurrogate:
         return self._prediction(problem, Frames(field, energy, labels), start, guarded, ages)
 
     def bands(self, prediction: Prediction, qois: Mapping[str, np.ndarray]) -> Bands:
-        """Calibrated bands of a prediction of this model's, for the quantities that are calibrated.
+        """Calibrated bands of what :meth:`rollout` returned, for the quantities (batch, time[, extra]) that are
+        calibrated.
 
         The solver's own frames have its tolerance, that share of the value either way. Beyond the longest lead of the
         calibration bands are infinite: that is no loss of trust, nothing is known there.
-
-        Args:
-            prediction: what :meth:`rollout` returned.
-            qois: name -> (batch, time) or (batch, time, extra), ``evaluate_qois`` of its frames.
 
         Raises:
             InputError: if the model has no calibration.

@@ -35,9 +35,6 @@ class GstaSettings:
         blocks_temporal: attention blocks of the translator, at least 2.
         mlp_ratio: inner width of a block's second half, in units of its own.
         frames: frames in, and frames out.
-
-    Raises:
-        InputError: for numbers that make no network.
     """
 
     hid_s: int = 64

@@ -22,13 +22,11 @@ class Prediction:
         trust: (batch,) float32, 1 inside the model's domain, 0 outside.
         reasons: (batch,) why a sample is outside; empty inside.
         ages: (batch, time) scaled ages of the frames.
-        lead: (batch, time) ages less ``start_ages``: 0 and less for the solver's own frames, -inf where the solver did
-            all.
-        groups: name -> (batch,) the model's dimensionless groups, and ``box`` (log2 of cells a side over 64), which
-            bands depend on.
+        lead: (batch, time) ages less ``start_ages``: 0 and less for the solver's own frames, -inf where it did all.
+        groups: name -> (batch,) the model's dimensionless groups, and ``box`` (log2 of cells a side over 64), for
+            bands.
         features: (batch, feature) of the frames that the model started from, NaN where there was none.
         wavenumbers: (K,) of the structure factor, rad/cell.
-        spacing: cell size.
         unit: half the distance between the wells, in units of the field; 1 for grain growth.
     """
 

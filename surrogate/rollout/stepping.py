@@ -79,19 +79,12 @@ def jump_rollout(
     schedule: StepSchedule,
     guard: Guard | None = None,
 ) -> Iterator[Reached]:
-    """Yields every sample's frame at every one of its ages.
+    """Yields every sample's frame at every one of its ages, from network fields (batch, y, x) at the ages ``start``
+    (batch,).
 
     Steps depend on where a sample starts, not on the ages asked for: what lies between two steps is an increment from
-    the earlier one. So an answer does not change with the times that are asked for beside it.
-
-    Args:
-        net: the network.
-        fields: (batch, y, x) scaled fields at the ages ``start``.
-        start: (batch,) scaled ages.
-        ages: (batch, time) non-decreasing, none below ``start``.
-        groups: (batch, group) network inputs.
-        schedule: step lengths.
-        guard: looks at every step and may replace it.
+    the earlier one. So an answer does not change with the times that are asked for beside it. ``ages`` (batch, time)
+    are non-decreasing, none below ``start``; ``groups`` (batch, group) are network inputs.
     """
     size = max(1, CELLS_TOGETHER // int(np.prod(fields.shape[1:])))
     for low in range(0, len(fields), size):

@@ -35,11 +35,7 @@ def save_state(folder: Path, tensors: dict[str, torch.Tensor], progress: Progres
 
 
 def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], Progress, dict[str, Any]] | None:
-    """Tensors, progress and extras of an earlier session, or None where there is none.
-
-    Raises:
-        InputError: for a file that cannot be read.
-    """
+    """Tensors, progress and extras of an earlier session, None where there is none; InputError if it cannot be read."""
     path = folder / STATE
     if not path.exists():
         return None

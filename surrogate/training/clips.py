@@ -88,11 +88,8 @@ def equally_spaced(data: TrajectorySet, start_age: float, spacing: float, lean: 
 
 
 def split(clips: ClipSet, share: float, seed: int) -> tuple[ClipSet, ClipSet]:
-    """Whole trajectories for training and, a ``share`` of at least one, held out.
-
-    Raises:
-        InputError: for a share outside (0, 1), or too few trajectories to leave one on each side.
-    """
+    """Whole trajectories for training and, a ``share`` in (0, 1) of at least one, held out; InputError for too few of
+    them."""
     total = len(clips.fields)
     held = max(1, round(share * total))
     if not 0.0 < share < 1.0 or held >= total:

@@ -22,9 +22,7 @@ def loss_curve(history: list[dict[str, float]], name: str, path: Path) -> None:
 def loss_figure(history: list[dict[str, float]], name: str) -> Figure:
     """Training loss and validation errors against minutes of training.
 
-    Args:
-        history: rows with ``elapsed`` (s), ``loss``, ``score``, and ``rmse+AGE`` or ``rmse_FRAME``.
-        name: of the model.
+    Rows of the history hold ``elapsed`` (s), ``loss``, ``score``, and ``rmse+AGE`` or ``rmse_FRAME``.
     """
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.subplots()

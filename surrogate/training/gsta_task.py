@@ -30,9 +30,7 @@ class GstaTask:
     """Batches and losses for a :class:`~surrogate.networks.gsta.GstaNet`; made by :func:`gsta_task`.
 
     Attributes:
-        train, validation: clips that share no trajectory.
         frames: frames in, and frames out.
-        batch_size: clips of a batch.
         noise: standard deviation of the noise on what goes in, in image units: a forecast sees its own errors.
         bfloat16: whether training multiplies in bfloat16, where the processor can; weights and sums stay float32.
     """

@@ -31,9 +31,7 @@ class JumpTask:
     """Batches and losses for a :class:`JumpNet`.
 
     Attributes:
-        train, validation: trajectories that share none.
         schedule: step lengths the model will take.
-        batch_size: samples of a batch.
         targets: step lengths that each sample is asked for, the longest included.
         noise: standard deviation of the noise on the input: a rollout sees its own errors.
         unroll: steps of a rollout at the end of the curriculum.
@@ -72,7 +70,9 @@ class JumpTask:
         """Start fields (b, y, x), groups (b, g), then for each step of the rollout the lengths (b, k) and the true
         fields after them (b, k, y, x), the last of which is the next step's start; and weights (b,)."""
         data, depth = self.train, self.depth(progress)
-        last = self._last_step()
+        # For each stored age, the position of the last one within a step of it.
+        reach = (data.ages + self.schedule.at(data.ages)) * (1 + 1e-6)
+        last = np.searchsorted(data.ages, reach, side="right") - 1
         stages = self._stages()
         chains: list[list[int]] = []
         rows: list[int] = []
@@ -113,11 +113,6 @@ class JumpTask:
         bounds = np.searchsorted(ages, [*self.schedule.ages, np.inf]).clip(max=count - 1)
         stages = [(int(a), int(b)) for a, b in itertools.pairwise(bounds) if a < b]
         return [(0, int(np.searchsorted(ages, ages[0] + self.schedule.lengths[0]))), *stages]
-
-    def _last_step(self) -> np.ndarray:
-        """For each stored age, the position of the last one within a step of it."""
-        ages = self.train.ages
-        return np.searchsorted(ages, (ages + self.schedule.at(ages)) * (1 + 1e-6), side="right") - 1
 
     def loss(self, net: JumpNet, batch: Batch) -> torch.Tensor:
         """Mean square error over the rollout, samples weighted against the size of what happens in them."""

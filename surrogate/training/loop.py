@@ -54,12 +54,9 @@ class LoopSettings:
     Attributes:
         minutes: whole budget of training time, validation included.
         learning_rate: its peak; warmed up over the first 2 %, then along a cosine to 1 %.
-        weight_decay: of AdamW.
         averaging: decay of the averaged weights, which are validated and shipped.
         optimiser: ``"adamw"``, or ``"muon"`` for weights that are matrices.
         clip: largest norm of a gradient.
-        seed: of weights and batches.
-        threads: torch threads.
         validate_seconds, checkpoint_seconds: how often.
     """
 

@@ -11,16 +11,11 @@ Kind = Literal["adamw", "muon"]
 
 
 class Optimisers:
-    """One or two optimisers seen as one.
+    """One or two optimisers seen as one; ``muon`` is for matrices, 1 x 1 convolutions among them, AdamW for the rest.
 
     Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) turns the gradient of a matrix into the nearest
     orthogonal one; its step is scaled to the size of AdamW's (Liu et al. 2025, arXiv:2502.16982), so one learning rate
     serves both.
-
-    Args:
-        net: whose parameters; matrices are Muon's, 1 x 1 convolutions among them.
-        kind: see the module's text.
-        learning_rate, weight_decay: of both.
     """
 
     def __init__(self, net: nn.Module, kind: Kind, learning_rate: float, weight_decay: float) -> None:

@@ -27,12 +27,11 @@ def train_recipe(recipe: Recipe, minutes: float | None, target: Path, threads: i
     result.
 
     Args:
-        recipe: what is learned.
-        minutes: budget of training time; the recipe's for None.
+        recipe: what is learned, in ``minutes`` (the recipe's for None).
         target: folder of the model.
         threads: of torch.
-        start: a model whose weights to begin with; a checkpoint, where there is one, goes before them. A jump network
-            of another reach begins as the same function.
+        start: a model whose weights to begin with where there is no checkpoint. A jump network of another reach begins
+            as the same function.
 
     Raises:
         InputError: for data that cannot be trained on, a checkpoint of something else, or a model to start with that

@@ -162,12 +162,10 @@ def _table(own: QoiBands, wanted: ArrayLike | None) -> np.ndarray:
 
 
 def comparable(qois: Values, floors: Mapping[str, np.ndarray], unit: float) -> dict[str, np.ndarray]:
-    """Quantities as calibrations see them: raised to their floors, absolute ones on the scale of the wells.
+    """Quantities (batch, time[, extra]) as calibrations see them: raised to their floors, absolute ones on the scale of
+    the wells.
 
-    Args:
-        qois: name -> (batch, time) or (batch, time, extra); NaN stays.
-        floors: see :meth:`surrogate.processes.LearnedProcess.band_floors`.
-        unit: see :class:`surrogate.rollout.prediction.Prediction`.
+    ``floors`` are those of :meth:`surrogate.processes.LearnedProcess.band_floors`, ``unit`` that of a prediction.
     """
     found = {}
     for name, values in qois.items():

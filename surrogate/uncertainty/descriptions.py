@@ -16,11 +16,7 @@ NullIsInfinite = Annotated[float, BeforeValidator(lambda value: math.inf if valu
 
 
 def parsed(kind: type[T], data: Mapping[str, object], what: str) -> T:
-    """A dataclass of what its ``as_dict`` wrote, by way of JSON.
-
-    Raises:
-        InputError: if something is missing or does not fit.
-    """
+    """A dataclass of what its ``as_dict`` wrote, by way of JSON; InputError if something is missing or does not fit."""
     try:
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:

@@ -14,7 +14,7 @@ from solvers.grids.even_extension import extended
 from surrogate.evaluation.calibration.samples import StoreRollouts
 from surrogate.models.protocol import RolloutSurrogate
 from surrogate.uncertainty.bands import WAVENUMBERS
-from surrogate.uncertainty.conformal import CoverageRow, Hits, coverage_rows, hits
+from surrogate.uncertainty.conformal import CoverageRow, coverage_rows, hits
 from surrogate.uncertainty.domain import SIDE
 
 
@@ -59,7 +59,18 @@ def measure_coverage(model: RolloutSurrogate, outcomes: Sequence[StoreRollouts])
     calibration = model.calibration
     if calibration is None:
         raise InputError(f"model {model.name}: has no calibrated bands")
-    found = [_hits(model, o) for o in outcomes]
+    found = [
+        hits(
+            calibration,
+            o.predicted,
+            o.truth,
+            o.prediction.lead,
+            age=o.prediction.ages,
+            groups=o.prediction.groups,
+            extra={WAVENUMBERS: o.prediction.wavenumbers},
+        )
+        for o in outcomes
+    ]
     ends = (calibration.edges[0], calibration.edges[-1])
     edges, bins = calibration.edges, range(len(calibration.edges) - 1)
     flags = np.concatenate([~inside(model, o)[o.taken] for o in outcomes])
@@ -82,19 +93,6 @@ def _median(parts: Sequence[np.ndarray]) -> float | None:
     values = np.concatenate(parts)
     middle = float(np.median(values)) if values.size else np.inf
     return middle if np.isfinite(middle) else None
-
-
-def _hits(model: RolloutSurrogate, outcome: StoreRollouts) -> dict[str, Hits]:
-    assert model.calibration is not None
-    return hits(
-        model.calibration,
-        outcome.predicted,
-        outcome.truth,
-        outcome.prediction.lead,
-        age=outcome.prediction.ages,
-        groups=outcome.prediction.groups,
-        extra={WAVENUMBERS: outcome.prediction.wavenumbers},
-    )
 
 
 def inside(model: RolloutSurrogate, outcome: StoreRollouts) -> np.ndarray:

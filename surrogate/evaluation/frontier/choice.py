@@ -54,10 +54,8 @@ def decide(
 
     Args:
         rows: measured; those of another process, of unequal phases or of the other kind of mobility do not count.
-        process: name of the process.
         cells: of the box, along each axis.
-        tolerance: relative error.
-        kind: which error: of statistics or of fields.
+        kind: which relative error: of statistics or of fields.
         contrast: mobility contrast.
         models, strides: that may be chosen; all by default.
     """
