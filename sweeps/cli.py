@@ -108,16 +108,15 @@ def status(
     check: Annotated[bool, typer.Option("--check", help="Also read every object and compare checksums.")] = False,
 ) -> int:
     """Show how far a sweep is, from its store alone."""
-    from sweeps.monitoring.status import check_store, describe_damage, describe_status
-    from sweeps.monitoring.status import status as read_status
+    from sweeps.monitoring import status as of_stores
 
     store = _store(file, overrides)
-    found = read_status(store)
+    found = of_stores.status(store)
     if check:
-        found["damaged"] = check_store(store)
-    typer.echo(json.dumps(found, indent=2) if as_json else describe_status(found))
+        found["damaged"] = of_stores.check_store(store)
+    typer.echo(json.dumps(found, indent=2) if as_json else of_stores.describe_status(found))
     if check and not as_json:
-        typer.echo(describe_damage(found["damaged"]))
+        typer.echo(of_stores.describe_damage(found["damaged"]))
     return 1 if found.get("damaged") else 0
 
 
