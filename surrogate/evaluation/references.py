@@ -63,11 +63,10 @@ class References:
             logger.info(f"{self.case.name}: {which}, {seconds:.1f} s")
 
     def load(self, trajectories: Indices) -> tuple[Frames, np.ndarray]:
-        """Some trajectories, computed where they are missing.
+        """Frames of some trajectories at all times, field float32, energies float64, and the solver's seconds (n,) for
+        each.
 
-        Returns:
-            Their frames at all times of the case, field float32, energies float64; and (n,) seconds that the solver
-            took for each from time 0 to the last frame.
+        Those that are missing are computed.
 
         Raises:
             InputError: for a file that cannot be read or holds something else, or where the solver fails.

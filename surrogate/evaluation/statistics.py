@@ -142,13 +142,10 @@ def field_errors(problem: Problem, frames: torch.Tensor, truth: torch.Tensor) ->
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """Statistics read off the frames of some trajectories.
+    """Statistics read off the frames of some trajectories, (trajectory, frame) each.
 
-    Attributes:
-        values: quantity -> (trajectory, frame), float64.
-        structure_factor: (trajectory, frame, k).
-        areas: per trajectory and frame, the areas of its grains; empty lists for a process without grains.
-        lengths: (trajectory, frame) the growing length of the process.
+    ``structure_factor`` is (trajectory, frame, k); ``areas`` are those of the grains by trajectory and frame, empty
+    lists for a process without; ``lengths`` the growing length of the process.
     """
 
     values: Values

@@ -28,7 +28,6 @@ class JumpSettings:
         blocks: residual blocks; each sees ``kernel // 2`` coarse cells further.
         expansion: inner width of a block, in units of ``width``.
         kernel: side of the depthwise convolution, odd.
-        patch: cells a side that one coarse cell holds.
         reach: longest step, in the process's scaled time.
         conserve: whether the mean of an increment is exactly zero.
     """

@@ -58,14 +58,11 @@ class Guard(Protocol):
         lengths: np.ndarray,
         frames: torch.Tensor,
     ) -> torch.Tensor:
-        """The frames to go on with.
+        """The frames (m, y, x) to go on with, after a step that ``samples`` (k,) of the batch make from ``before`` (k,
+        y, x).
 
-        Args:
-            samples: (k,) samples of the batch that make a step.
-            before: (k, y, x) their fields before it.
-            owners: (m,) for each frame, the position of its sample in ``samples``.
-            lengths: (m,) scaled age from ``before`` to it.
-            frames: (m, y, x).
+        Each frame has the position of its sample in ``samples`` in ``owners`` (m,), and its scaled age from there in
+        ``lengths`` (m,).
         """
 
 

@@ -223,11 +223,8 @@ class CoverageRow:
 class Hits:
     """Which values of a quantity the bands hold; all but ``lead`` (trajectory, time) are (trajectory, time, extra).
 
-    Attributes:
-        known: values with a known truth.
-        covered: those within the bands.
-        finite: those whose bands are finite.
-        width: half-widths of the bands: of the logarithm where they are relative.
+    ``known`` are values with a known truth, ``covered`` those within the bands, ``finite`` those whose bands are
+    finite; ``width`` are half-widths: of the logarithm where bands are relative.
     """
 
     lead: np.ndarray

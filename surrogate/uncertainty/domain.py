@@ -192,7 +192,6 @@ def fit_domain(
     """The domain of a training set.
 
     Args:
-        process: its name.
         groups: name -> (frame,) groups of the training frames. The box is their range: of n values drawn at random, a
             new one lies outside with probability 2 / (n + 1).
         features: (frame, feature) of the training frames, all finite; None makes a box alone.

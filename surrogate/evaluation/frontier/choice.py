@@ -22,12 +22,10 @@ _NAMES: dict[Measure, str] = {"qoi": "QoI", "field": "field"}
 class MeasuredChoice:
     """An engine, and why.
 
-    Attributes:
-        engine: ``"solver"``, or the model's name, which is then also ``model``.
-        stride: steps of the model over those of its schedule; None for the solver.
-        solver_tolerance: of the solver: the cheapest measured to meet what was asked, or where none was, just that.
-        reason: one line, with the measured figures.
-        measured: for JSON: the case, and the rows that decided.
+    ``engine`` is ``"solver"``, or the model's name, which is then also ``model``, with the ``stride`` of its steps over
+    those of its schedule. ``solver_tolerance`` is the cheapest measured to meet what was asked, or where none was, just
+    that. ``reason`` is one line with the measured figures; ``measured`` holds the case and the rows that decided, for
+    JSON.
     """
 
     engine: str
