@@ -9,7 +9,6 @@ import typer
 
 from sweeps.cli import File, Overrides
 from sweeps.inputs.kinds import Kind, register
-from sweeps.inputs.yaml_source import located
 
 register(Kind("twin", "studies.twin.config:TwinConfig", "observations"))
 
@@ -31,27 +30,16 @@ def assimilate(
     ] = None,
 ) -> int:
     """Follow observed frames: estimate the material, forecast, and say what the frames determine."""
-    from studies.twin.forecast import check_engine
-    from studies.twin.report import write_report
-    from studies.twin.store import write_store
-    from studies.twin.streaming import run_batch, run_watch
-    from studies.twin.twin import Twin
+    from studies.twin.streaming import run_twin
 
     changes = [*(overrides or ()), *([f"cluster={{address: '{address}'}}"] if address else [])]
-    twin = Twin.from_yaml(file, changes)
-    with located(file, changes):
-        check_engine(twin.config.engine, twin.config.process)
-        folder = run_batch(twin) if watch is None else run_watch(twin, watch, idle)
-        check, known = twin.check(), twin.identifiability()
-        forecast = twin.forecast()
-    write_store(twin, folder, check, known, forecast)
-    page = write_report(twin, check, known, forecast, folder)
-    for row in known:
+    run = run_twin(file, changes, watch, idle)
+    for row in run.known:
         band = "" if row.verdict == "given" else f" ({row.low:.4g} to {row.high:.4g})"
         typer.echo(f"{row.name}: {row.value:.4g}{band}, {row.verdict}")
-    if check.flagged:
-        typer.echo("the process does not explain the frames: " + "; ".join(check.reasons), err=True)
-    for line in forecast.crossing_lines():
+    if run.check.flagged:
+        typer.echo("the process does not explain the frames: " + "; ".join(run.check.reasons), err=True)
+    for line in run.forecast.crossing_lines():
         typer.echo(line)
-    typer.echo(f"{folder}: posterior and forecast; report {page}")
+    typer.echo(f"{run.folder}: posterior and forecast; report {run.page}")
     return 0

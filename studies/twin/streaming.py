@@ -1,22 +1,52 @@
-"""Batch and streaming runs: update as frames arrive, store the state after every one, resume from it."""
+"""Whole runs, batch and streaming: update as frames arrive, store the state after every one, resume from it."""
 
 from __future__ import annotations
 
 import logging
 import time as clock
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from solvers.errors import InputError
+from studies.twin.diagnostics.identifiability import Determined
+from studies.twin.diagnostics.model_check import ModelCheck
+from studies.twin.forecast import check_engine
 from studies.twin.observations.frames import ObservedFrames
 from studies.twin.observations.readers import TIMES_FILE, read_frames, read_image, read_times
 from studies.twin.quantiles import quantiles
-from studies.twin.store import folder_for, load_state, save_state
-from studies.twin.twin import Twin
+from studies.twin.report import write_report
+from studies.twin.store import folder_for, load_state, save_state, write_store
+from studies.twin.twin import Forecast, Twin
+from sweeps.inputs.yaml_source import located
 
 logger = logging.getLogger("phasetwin")
 POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class TwinRun:
+    """What a run left: its folder and report, and what it found."""
+
+    folder: Path
+    page: Path
+    check: ModelCheck
+    known: list[Determined]
+    forecast: Forecast
+
+
+def run_twin(file: Path, overrides: Sequence[str], watch: Path | None, idle: float | None) -> TwinRun:
+    """Assimilate, forecast, store and report what a file says; see :func:`run_batch` and :func:`run_watch`."""
+    twin = Twin.from_yaml(file, overrides)
+    with located(file, overrides):
+        check_engine(twin.config.engine, twin.config.process)
+        folder = run_batch(twin) if watch is None else run_watch(twin, watch, idle)
+        check, known = twin.check(), twin.identifiability()
+        forecast = twin.forecast()
+    write_store(twin, folder, check, known, forecast)
+    return TwinRun(folder, write_report(twin, check, known, forecast, folder), check, known, forecast)
 
 
 def run_batch(twin: Twin) -> Path:
