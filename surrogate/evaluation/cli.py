@@ -12,6 +12,7 @@ import typer
 
 from solvers.errors import InputError
 from solvers.processes.registry import PROCESSES
+from surrogate.models.files import MODEL, load_surrogate, read_about
 
 if TYPE_CHECKING:
     from surrogate.evaluation.candidates import Forecaster
@@ -140,12 +141,11 @@ def evaluate_command(
 
 def _calibrate(model: str, stores: Sequence[tuple[Path, ...]]) -> int:
     from surrogate.evaluation import card, tables
-    from surrogate.evaluation.calibration.run import CalibrationStores, calibrate_model
-    from surrogate.models.files import MODEL, read_about
+    from surrogate.evaluation.calibration import run as calibration
 
     if model in _BASELINES:
         raise InputError(f"model: found {model!r}, allowed a learned model: a baseline has no bands")
-    folder, entries = calibrate_model(model, CalibrationStores(*stores))
+    folder, entries = calibration.calibrate_model(model, calibration.CalibrationStores(*stores))
     about = read_about(folder)
     if (folder / "card.md").is_file():
         card.renew_card(folder / "card.md", about)
@@ -181,7 +181,6 @@ def forecaster(name: str) -> Forecaster:
         InputError: for a name that is neither.
     """
     from surrogate.evaluation import candidates
-    from surrogate.models.files import load_surrogate
 
     if name not in _BASELINES:
         return load_surrogate(name)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from surrogate.evaluation.cli import command_line
+from surrogate.models.files import shipped
 
 Process = Annotated[
     str | None, typer.Option("--process", help="cahn_hilliard or grain_growth; both by default.", show_default=False)
@@ -59,7 +60,6 @@ def frontier(
     what `engine: {kind: auto}` decides by.
     """
     from surrogate.evaluation.frontier import bench, cases, report, rows
-    from surrogate.models.files import shipped
 
     models = model or shipped()
     lineup = bench.quick_lineup(models) if quick else bench.Lineup(models=models, emulator=emulator)
