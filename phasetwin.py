@@ -17,7 +17,7 @@ ROOMS = ("sweeps", "surrogate", "studies.inverse", "studies.twin")
 #: typer may carry its own copy of click: take the class from where it is exported.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
 INTERRUPTED = 130
-#: What a file system says of itself, not of a mistake in this program.
+#: Errors of the file system, not of this program.
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 

@@ -16,7 +16,7 @@ from scipy.stats import qmc
 
 FOLDER = Path(__file__).parent
 KAPPA = (0.25, 2.0)
-# The paper's network is told no kappa: it has to read it off the images, and gets the range of the fixed protocol.
+# The paper's network has no kappa as input: it must infer it from the images, and gets the range of the fixed protocol.
 KAPPA_OF = {"gsta-spinodal": (0.5, 2.0), "gsta-grain": (0.5, 2.0), "gsta-grain-second": (0.5, 2.0)}
 # Tables: name -> process, points, seed, ranges of composition and contrast (Cahn-Hilliard) or of gamma (grains).
 # Shallow quenches separate from small noise; deep in the metastable range it takes large noise to make droplets.

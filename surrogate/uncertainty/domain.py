@@ -153,8 +153,8 @@ class Domain:
 def read_domain(process: str, data: Mapping[str, Any]) -> Domain:
     """The domain in a model's description: what :meth:`Domain.as_dict` wrote, or a plain box by name of the group.
 
-    A plain box is what training leaves behind. Its range of ages is no limit: how long a forecast may be is told by
-    bands, which are infinite beyond the leads that were calibrated.
+    A plain box is what training leaves behind. Its range of ages is no limit: the bands limit how long a
+    forecast may be, as they are infinite beyond the leads that were calibrated.
 
     Raises:
         InputError: for anything else, or a group that models of the process do not know.

@@ -99,7 +99,7 @@ def verify_plan(plan: Plan, client: Client | None, progress: bool, count: int | 
 def _driving(
     config: SweepConfig, client: Client | None, progress: bool
 ) -> Iterator[tuple[Runner, Callable[[dict[str, Any]], None]]]:
-    """Hold the lock of the store and have a runner; the function publishes facts to whoever asks for the holder."""
+    """Hold the lock of the store and have a runner; the function adds facts to what others see of the holder."""
     with (
         lines_on_stderr(progress),
         store_lock(config.output.path) as hold,

@@ -184,7 +184,7 @@ def _judge_model(batch: Filling, samples: list[_Sample], parts: list[Answer]) ->
     """Trust and counters, one a point and realization, from the frames at the point's own times."""
     shard = batch.shard
     modelled = np.concatenate([np.asarray(a.modelled) for a in parts], axis=1)
-    # A slab that ends before the hand-over says nothing of the model; the last one reaches furthest.
+    # A slab that ends while the solver still runs has no frame of the model; the last one reaches furthest.
     last = parts[-1]
     for s, (points, union, realization) in enumerate(samples):
         for point in points:

@@ -104,7 +104,7 @@ def located(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[None]:
 
 
 def from_mapping(data: Mapping[str, Any], model: type[ModelT], label: str, base: Path | None = None) -> ModelT:
-    """Build a model from data made in Python; mistakes are told as for a file of that label."""
+    """Build a model from data made in Python; errors read as for a file of that label."""
     return check(Source(label=label, data=data, base=base), model)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Fronts that are told apart; deeper points share the last depth.
+#: Fronts that are ranked; deeper points share the last rank.
 DEPTHS = 8
 
 

@@ -16,11 +16,11 @@ from surrogate.uncertainty.domain import SIDE, Domain, fit_domain
 
 #: Sides of boxes, in cells: below, structures fill the box; above, nothing was ever compared.
 SIDES = (32.0, 1024.0)
-#: Frames of each trajectory: the first, which are like those at a hand-over, and some of the later ones.
+#: Frames of each trajectory: the first, which are like those that a model goes on from, and some of the later ones.
 FIRST, LATER = 4, 8
 #: By how many mean gaps between points a range is widened.
 GAPS = 2.0
-#: Share of the calibration's hand-over frames that may be flagged.
+#: Share of the calibration's first frames that may be flagged.
 FALSE_ALARMS = 0.005
 
 
@@ -68,7 +68,7 @@ def _widened(name: str, values: np.ndarray, limits: Mapping[str, Limits]) -> tup
 
 
 def admit(domain: Domain, outcomes: Sequence[StoreRollouts]) -> Domain:
-    """The domain with the frame threshold that hand-over frames of the calibration ask for.
+    """The domain with the frame threshold that the model's first frames in the calibration ask for.
 
     Those of boxes smaller than the training's lie farther out. A share of :data:`FALSE_ALARMS` of new ones is expected
     outside, by the rank of conformal prediction; where there are too few for that rank, their largest distance is taken
