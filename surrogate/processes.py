@@ -208,7 +208,7 @@ class LearnedProcess(ABC, Generic[P]):
         return None
 
     def band_floors(self, groups: Mapping[str, np.ndarray], spacing: float) -> dict[str, np.ndarray]:
-        """Below which differences between values of a box are not resolved, name -> (batch,), by a prediction's groups."""
+        """Smallest differences that a box resolves, name -> (batch,), by a prediction's groups."""
         return {}
 
     @abstractmethod

@@ -16,7 +16,7 @@ from surrogate.uncertainty.domain import SIDE, Domain, fit_domain
 
 #: Sides of boxes, in cells: below, structures fill the box; above, nothing was ever compared.
 SIDES = (32.0, 1024.0)
-#: Frames of each trajectory: the first, which are like those that a model goes on from, and some of the later ones.
+#: Frames of each trajectory: the first, like those that a model goes on from, and some of the later ones.
 FIRST, LATER = 4, 8
 #: By how many mean gaps between points a range is widened.
 GAPS = 2.0
