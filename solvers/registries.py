@@ -10,12 +10,11 @@ import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass, replace
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
-from solvers.errors import InputError
+from solvers.errors import InputError, suggestion
 
 #: ``"module:name"``, imported when it is needed, or the object itself.
 Reference = object
@@ -106,9 +105,7 @@ class Registry(Generic[T]):
         """One by name; raises InputError, naming those that there are."""
         found = self.loaded().get(name)
         if found is None:
-            near = get_close_matches(str(name), list(self), n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{self.what}: found {name!r}, allowed {', '.join(self)}{hint}")
+            raise InputError(f"{self.what}: found {name!r}, allowed {', '.join(self)}{suggestion(name, self)}")
         return found
 
     def __getitem__(self, name: str) -> T:

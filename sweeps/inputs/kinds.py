@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from solvers.errors import InputError
+from solvers.errors import InputError, suggestion
 from solvers.registries import resolve
-from sweeps.inputs.strict_model import suggestion
 
 if TYPE_CHECKING:
     from sweeps.inputs.yaml_source import Source

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ValidationInfo
 
-from solvers.errors import InputError
-from sweeps.inputs.strict_model import problem, suggestion
+from solvers.errors import InputError, suggestion
+from sweeps.inputs.strict_model import problem
 
 #: What an address may begin with. fsspec knows more, some of which do things when opened: ``reference`` renders
 #: templates found in a file, ``dask`` and ``jupyter`` talk to servers that run code; a chain (``a::b``) hides another.

@@ -5,7 +5,6 @@ A check raises :func:`problem`; :mod:`sweeps.inputs.yaml_source` turns it into o
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
@@ -60,12 +59,6 @@ def word_of(options: Callable[[], Iterable[str]]) -> AfterValidator:
         raise problem(repr(word), allowed, options=words)
 
     return AfterValidator(known)
-
-
-def suggestion(word: object, options: Iterable[str]) -> str:
-    """``"; did you mean 'kappa'?"``, or nothing when no option is near."""
-    near = difflib.get_close_matches(str(word), list(options), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class StrictModel(BaseModel):

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from pydantic_core import ErrorDetails
 
-from sweeps.inputs.strict_model import PROBLEM, suggestion
+from solvers.errors import suggestion
+from sweeps.inputs.strict_model import PROBLEM
 
 KeyPath = tuple[str | int, ...]
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from solvers.errors import InputError
+from solvers.errors import InputError, suggestion
 from solvers.registries import resolve
 from sweeps.config.cross_checks import bounds_violation
 from sweeps.config.samplers import SAMPLERS, Draw
 from sweeps.config.sweep import SamplerDesign, SweepConfig, TableDesign
-from sweeps.inputs.strict_model import suggestion
 
 
 def design_points(config: SweepConfig) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvers import qois
-from solvers.errors import InputError
+from solvers.errors import InputError, suggestion
 from solvers.grids.grid import Grid
 from solvers.processes.registry import Process, process_named
 from solvers.qois.registry import QOIS, ExtraAxis, Qoi, qois_of
@@ -24,7 +24,6 @@ from studies.inverse.objectives.features import Feature, FieldFeature, QoiFeatur
 from studies.inverse.objectives.losses import CurveLoss, DirectionLoss, LimitLoss, Loss, TargetLoss
 from studies.inverse.objectives.target_image import image_criterion
 from sweeps.config.sweep import SweepConfig
-from sweeps.inputs.strict_model import suggestion
 
 if TYPE_CHECKING:
     import torch
