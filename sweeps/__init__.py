@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "cluster.registry": ["ClusterKind", "register_cluster"],
+        "config.cluster_kinds": ["ClusterKind", "register_cluster"],
         "config.samplers": ["DesignSampler", "register_sampler"],
         "engines.registry": ["EngineKind", "register_engine"],
         "execution.run": ["RunResult"],

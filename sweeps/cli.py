@@ -19,7 +19,7 @@ from sweeps.engines.registry import check_engine, engine_kind
 from sweeps.inputs.kinds import json_schema, kind_of
 from sweeps.inputs.yaml_source import check, load_yaml, located, read_source
 from sweeps.plan.description import describe_plan, many, plan_summary
-from sweeps.plan.designs import design_points
+from sweeps.plan.designs import point_count
 from sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def lint(file: File, overrides: Overrides = None) -> int:
     with located(file, overrides or ()):
         what = kind.describe(config, source)
     if isinstance(config, SweepConfig):
-        points = next(iter(design_points(config).values())).size
-        what = f"{what}, {many(points, 'point')} x {many(config.realizations.count, 'realization')}"
+        what = f"{what}, {many(point_count(config), 'point')} x {many(config.realizations.count, 'realization')}"
     typer.echo(f"{file}: ok ({what})")
     if isinstance(config, SweepConfig):
         _note_engine(config)
@@ -111,7 +110,7 @@ def status(
     from sweeps.monitoring import status as of_stores
 
     store = _store(file, overrides)
-    found = of_stores.status(store)
+    found = of_stores.status(store, curves=as_json)
     if check:
         found["damaged"] = of_stores.check_store(store)
     typer.echo(json.dumps(found, indent=2) if as_json else of_stores.describe_status(found))

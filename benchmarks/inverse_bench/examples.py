@@ -13,7 +13,7 @@ from PIL import Image
 
 from inverse_bench.plain import sizes
 from studies import Study
-from studies.inverse.objectives.features import PointView
+from studies.inverse.objectives.point_view import PointView
 from studies.inverse.problem import read_study
 from sweeps import Sweep
 from sweeps.config.sweep import SweepConfig

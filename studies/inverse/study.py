@@ -20,7 +20,7 @@ from studies.inverse.verification.results import ResultWriter, check_feasible
 from sweeps.config.sweep import SweepConfig
 from sweeps.execution.prepare import differences
 from sweeps.files import partial_pattern, write_json
-from sweeps.inputs.paths import occupied
+from sweeps.inputs.addresses import occupied
 from sweeps.inputs.yaml_source import from_mapping
 from sweeps.monitoring.progress import lines_on_stderr
 from sweeps.store.lock import store_lock

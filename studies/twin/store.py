@@ -29,7 +29,7 @@ from studies.twin.observations.frames import make_frames
 from studies.twin.quantiles import quantiles
 from studies.twin.twin import Forecast, Snapshot, Twin
 from sweeps.files import partial_pattern, replacing, write_text
-from sweeps.inputs.paths import occupied
+from sweeps.inputs.addresses import occupied
 from sweeps.store.provenance import git_commit, versions
 
 #: (dimensions, values, attributes) of a variable.

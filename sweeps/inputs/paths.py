@@ -1,30 +1,16 @@
-"""Paths and addresses in a YAML file: relative to it, and of kinds that cannot run anything."""
+"""Paths in a YAML file: relative to it, and addresses of known kinds."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, ValidationInfo
 
-from solvers.errors import InputError, suggestion
+from solvers.errors import InputError
+from sweeps.inputs.addresses import check_address
 from sweeps.inputs.strict_model import problem
-
-#: What an address may begin with. fsspec knows more, some of which do things when opened: ``reference`` renders
-#: templates found in a file, ``dask`` and ``jupyter`` talk to servers that run code; a chain (``a::b``) hides another.
-REMOTE = ("file", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "sftp", "ssh", "hdfs")
-
-
-def check_address(url: str) -> None:
-    """Raises InputError for an address of another kind than those in :data:`REMOTE`."""
-    found, separator, _ = str(url).partition("://")
-    if "::" in str(url):
-        raise InputError(f"{url}: found a chain of addresses, allowed a single one")
-    if separator and found not in REMOTE:
-        hint = suggestion(found, REMOTE)
-        raise InputError(f"{url}: found an address of kind {found!r}, allowed {', '.join(REMOTE)}{hint}")
 
 
 def _known_address(path: str) -> str:
@@ -76,14 +62,3 @@ def content_hash(path: str) -> str:
             while block := stream.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def occupied(path: Path, begun: str) -> bool:
-    """Whether something is at a place where a folder is to be made.
-
-    The first file of such a folder, which a killed writer left under its temporary name (the regular expression
-    ``begun``), is nothing: what was begun there may begin again.
-    """
-    if not path.exists():
-        return False
-    return not path.is_dir() or not all(re.fullmatch(begun, entry.name) for entry in path.iterdir())

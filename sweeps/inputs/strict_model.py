@@ -64,7 +64,8 @@ def word_of(options: Callable[[], Iterable[str]]) -> AfterValidator:
 class StrictModel(BaseModel):
     """A frozen model that converts no types and refuses unknown keys, telling which exist."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", protected_namespaces=())
+    # A model is built with the first file that needs it, and its blocks with it rather than each by itself.
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", protected_namespaces=(), defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -25,8 +25,12 @@ FAILURES_SHOWN = 20
 REASONS_LISTED, REASONS_SHOWN = 100, 5
 
 
-def status(url: str) -> Facts:
+def status(url: str, curves: bool = True) -> Facts:
     """Counts, failures, times of a store, fit for JSON.
+
+    Args:
+        url: of the store.
+        curves: also read the course of a few samples, which takes the longest.
 
     Returns:
         ``name``, ``store``, ``config_hash``, ``points``, ``realizations``, ``states`` (points in each state),
@@ -66,7 +70,7 @@ def status(url: str) -> Facts:
         "rate_points_per_s": (running or {}).get("rate_points_per_s"),
         "seconds_left": (running or {}).get("seconds_left"),
         "map": parameter_map(parameters, state),
-        "curves": _curves(store, state),
+        "curves": _curves(store, state) if curves else None,
         "verification": verification_facts(store),
         "trust": _trust(store),
         "engine_choice": json.loads(str(attributes["engine_choice"])) if attributes.get("engine_choice") else None,

@@ -8,11 +8,14 @@ cluster: the cut decides the layout of the store.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from solvers.processes.registry import process_named
-from sweeps.config.sweep import SweepConfig
+
+if TYPE_CHECKING:
+    from sweeps.config.sweep import SweepConfig
 
 BATCHES_WANTED = 16
 #: Beyond this many tasks the scheduler's time shows.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dask.utils import format_bytes
+from pydantic import ByteSize
 
 from sweeps.config.sweep import SamplerDesign, TableDesign
 from sweeps.plan.designs import grid_axes
@@ -41,6 +41,7 @@ def describe_plan(plan: Plan) -> str:
     cells = " x ".join(str(n) for n in config.grid.shape)
     batch = int(plan.batches[0, 1] - plan.batches[0, 0])
     engine = ", ".join(f"{k} {v}" for k, v in config.engine.model_dump().items() if k != "kind")
+    size = ByteSize(estimate.bytes).human_readable(separator=" ")
     rows = {
         "problem": f"{config.process}, {cells} cells of {config.grid.spacing:g}, {config.grid.boundary}",
         "design": f"{_design(plan)}: {many(estimate.points, 'point')}",
@@ -48,7 +49,7 @@ def describe_plan(plan: Plan) -> str:
         "work": _work(plan),
         "batches": f"{estimate.batches}, of {many(batch, 'point')}",
         "engine": f"{config.engine.kind} ({engine})",
-        "store": f"{config.output.path}, {_retained(plan)}, {format_bytes(estimate.bytes)} before compression",
+        "store": f"{config.output.path}, {_retained(plan)}, {size} before compression",
         "estimate": f"{duration(estimate.seconds)} of one core (a guess, good to a factor of three)",
     }
     if plan.choice:

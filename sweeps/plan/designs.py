@@ -30,6 +30,13 @@ def design_points(config: SweepConfig) -> dict[str, np.ndarray]:
     return {name: columns[name] for name in config.parameter_names}
 
 
+def point_count(config: SweepConfig) -> int:
+    """How many points the design has; reads a table, but draws no sample."""
+    if isinstance(config.design, SamplerDesign):
+        return config.design.n
+    return next(iter(design_points(config).values())).size
+
+
 def _fixed(spec: Any) -> bool:
     return isinstance(spec, float | int)
 

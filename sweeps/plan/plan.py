@@ -45,6 +45,11 @@ class Plan:
     hash: str
     choice: EngineChoice | None = None
 
+    @property
+    def has_bands(self) -> bool:
+        """Whether the engine adds a band to every quantity."""
+        return engine_kind(self.config).has_bands
+
 
 def storage_order(process: Process, parameters: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Sort points (parameters in design order) so that those which share a trajectory are neighbours.

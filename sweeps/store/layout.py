@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from solvers.processes.registry import process_named
 from solvers.qois.registry import extra_axes, extra_coordinates, qois_of
-from sweeps.engines.registry import engine_kind
 from sweeps.plan.batches import cut
-from sweeps.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from sweeps.plan.plan import Plan
 
 STATUS_FLAGS = {"pending": 0, "done": 1, "failed": 2, "diverged": 3, "verified": 4}
 PENDING, DONE, FAILED, DIVERGED, VERIFIED = STATUS_FLAGS.values()
@@ -191,7 +193,7 @@ def layout_of(plan: Plan) -> Layout:
         shape=config.grid.shape,
         extra={name: len(v) for name, v in extra_coordinates(config.process, config.grid.build()).items()},
         batch=int(plan.batches[0, 1] - plan.batches[0, 0]),
-        learned=engine_kind(config).has_bands,
+        learned=plan.has_bands,
     )
 
 

@@ -19,7 +19,7 @@ from zarr.errors import ContainsArrayError, GroupNotFoundError, ZarrUserWarning
 
 from solvers.errors import InputError
 from solvers.qois.registry import extra_axes
-from sweeps.inputs.paths import check_address, occupied
+from sweeps.inputs.addresses import check_address, occupied
 from sweeps.store.group import Attributes, PointGroup, Shard, dimension_names, object_shape
 from sweeps.store.layout import Layout
 from sweeps.store.locations import anything_at, cannot_write, is_s3, local_path, location, read_object, write_object

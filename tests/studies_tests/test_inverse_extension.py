@@ -19,7 +19,7 @@ from solvers.qois.analysis import FrameAnalysis
 from solvers.qois.registry import QOIS, ExtraAxis, Qoi
 from studies import SamplerKind, Study, register_sampler
 from studies.inverse.config import StudyConfig
-from studies.inverse.objectives.features import PointView
+from studies.inverse.objectives.point_view import PointView
 from studies.inverse.samplers.registry import SAMPLERS, TrialWindow
 from studies.inverse.search.runner import StudyRunner
 from studies.inverse.space import SearchSpace

@@ -19,9 +19,10 @@ from solvers.qois import domain_size, two_point_correlation
 from studies import Study
 from studies.inverse.config import Conductor, ImageObjective, Quantile
 from studies.inverse.objectives.criteria import Criteria
-from studies.inverse.objectives.features import PointView, reduced
+from studies.inverse.objectives.features import reduced
 from studies.inverse.objectives.losses import CurveLoss, DirectionLoss, LimitLoss, TargetLoss
 from studies.inverse.objectives.pareto import dominated, fronts, hypervolume_share, improvement
+from studies.inverse.objectives.point_view import PointView
 from studies.inverse.objectives.target_image import image_criterion
 from studies.inverse.search.kriging import FeatureTransform, fit
 from studies.inverse.space import SearchSpace

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from studies.inverse.config import TIME, ImageObjective
-from studies.inverse.objectives.features import PointView
+from studies.inverse.objectives.point_view import PointView
 from studies.inverse.objectives.target_image import composition_of
 from studies.inverse.report.data import StudyData
 from studies.inverse.search.acquisition import evenly_along

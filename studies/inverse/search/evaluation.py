@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from studies.inverse.objectives.criteria import Criterion
-from studies.inverse.objectives.features import PointView
+from studies.inverse.objectives.point_view import PointView
 from sweeps import Sweep
 from sweeps.config.sweep import SweepConfig
 from sweeps.engines.registry import engine_kind

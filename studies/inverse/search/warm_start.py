@@ -16,7 +16,7 @@ from solvers.errors import InputError
 from solvers.processes.registry import process_named
 from solvers.registries import resolve
 from studies.inverse.config import TIME, LearnedExplorer
-from studies.inverse.objectives.features import PointView
+from studies.inverse.objectives.point_view import PointView
 from studies.inverse.problem import DesignProblem, with_engine
 from studies.inverse.search.evaluation import KnownPoints, read_points, run_points
 from studies.inverse.search.runner import LazyClient, StudyRunner
