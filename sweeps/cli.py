@@ -1,4 +1,4 @@
-"""The verbs about sweeps: lint, plan, run, status, report, verify, schema.
+"""The verbs about sweeps: new, lint, plan, run, status, report, verify, schema.
 
 Commands return their exit status: 0 done, 1 some points failed. Wrong input raises InputError, which the
 front door turns into one line and status 2. What reads arrays or draws is imported where it is used.
@@ -16,6 +16,7 @@ import typer
 from solvers.errors import InputError
 from sweeps.config.sweep import SweepConfig
 from sweeps.engines.registry import check_engine, engine_kind
+from sweeps.inputs.examples import examples, new_file
 from sweeps.inputs.kinds import json_schema, kind_of
 from sweeps.inputs.yaml_source import check, load_yaml, located, read_source
 from sweeps.plan.description import describe_plan, many, plan_summary
@@ -41,8 +42,24 @@ NAMED = 20
 
 def add_commands(app: typer.Typer) -> None:
     """Add this room's verbs to the front door."""
-    for command in (lint, plan, run, status, report, verify, schema):
+    for command in (new, lint, plan, run, status, report, verify, schema):
         app.command()(command)
+
+
+def new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="The example; without one they are listed.")] = "",
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The new file; KIND.yaml by default.", show_default=False)
+    ] = None,
+) -> int:
+    """Begin with a commented example file."""
+    if not kind:
+        raise InputError(f"new: found no KIND, allowed {', '.join(examples())}")
+    written = new_file(kind, file)
+    example = examples()[kind]
+    typer.echo(f"{', '.join(map(str, written))}: {example.about}")
+    typer.echo(f"next: phasetwin {example.kind.verb} {written[0]}")
+    return 0
 
 
 def lint(file: File, overrides: Overrides = None) -> int:

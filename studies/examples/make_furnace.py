@@ -57,5 +57,14 @@ def main(folder: Path) -> None:
     (folder / "truth.json").write_text(json.dumps(truths, indent=2), encoding="utf-8")
 
 
+def frames_beside(file: Path) -> list[Path]:
+    """Make the folder ``frames`` that a twin's example file names, unless it is there; returns what was made."""
+    folder = file.parent / "frames"
+    if folder.exists():
+        return []
+    main(folder)
+    return [folder]
+
+
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

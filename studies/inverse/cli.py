@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from studies.inverse.study import StudyResult
 
 SHOWN = 5
+STUDY = Kind(
+    "study",
+    "studies.inverse.config:StudyConfig",
+    "objectives",
+    "studies.inverse.problem:lint_study",
+    verb="optimize",
+    examples="studies",
+)
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add this room's verb to the front door, and its kind of file to ``lint`` and ``schema``."""
-    register(Kind("study", "studies.inverse.config:StudyConfig", "objectives", "studies.inverse.problem:lint_study"))
+    register(STUDY)
     app.command()(optimize)
 
 

@@ -10,7 +10,16 @@ import typer
 from sweeps.cli import File, Overrides
 from sweeps.inputs.kinds import Kind, register
 
-register(Kind("twin", "studies.twin.config:TwinConfig", "observations"))
+register(
+    Kind(
+        "twin",
+        "studies.twin.config:TwinConfig",
+        "observations",
+        verb="assimilate",
+        examples="studies",
+        inputs="studies.examples.make_furnace:frames_beside",
+    )
+)
 
 
 def add_commands(app: typer.Typer) -> None:

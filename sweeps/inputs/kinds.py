@@ -28,12 +28,19 @@ class Kind:
         marker: a key that only files of this kind have.
         checker: ``module:function`` that gets the model and the :class:`~sweeps.inputs.yaml_source.Source`, checks what
             the model alone cannot and returns what the file is, in a few words. Empty for none.
+        verb: of the command line, that does what such a file says.
+        examples: package in whose folder ``examples`` example files of this kind are; empty for none.
+        inputs: ``module:function`` that gets the path of a new example file, makes what it reads where that is missing,
+            and returns the paths made. Empty where examples come with all that they read.
     """
 
     name: str
     model: str
     marker: str
     checker: str = ""
+    verb: str = "run"
+    examples: str = ""
+    inputs: str = ""
 
     def load(self) -> type[BaseModel]:
         model: type[BaseModel] = resolve(self.model)
@@ -52,8 +59,13 @@ def register(kind: Kind) -> None:
     _KINDS[kind.name] = kind
 
 
-register(Kind("sweep", "sweeps.config.sweep:SweepConfig", "design"))
-register(Kind("recipe", "surrogate.training.recipe:Recipe", "training"))
+register(Kind("sweep", "sweeps.config.sweep:SweepConfig", "design", examples="sweeps"))
+register(Kind("recipe", "surrogate.training.recipe:Recipe", "training", verb="train"))
+
+
+def kinds() -> tuple[Kind, ...]:
+    """All kinds of file, in the order of the rooms."""
+    return tuple(_KINDS.values())
 
 
 def kind_of(data: Any) -> Kind:
