@@ -12,6 +12,7 @@ from studies.inverse.samplers.registry import SAMPLERS
 from sweeps.config.parameters import Range
 from sweeps.config.sweep import EngineConfig, InputFile, InputStore
 from sweeps.inputs.strict_model import (
+    NAME,
     Count,
     Finite,
     NotNegative,
@@ -263,7 +264,7 @@ class StudyConfig(StrictModel):
     """
 
     schema_version: Literal[1]
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    name: Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
     sweep: InputFile
     changes: dict[str, object] = Field(default_factory=dict)
     variables: Variables

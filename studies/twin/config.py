@@ -14,7 +14,17 @@ from surrogate.engine_kinds import SurrogateBlock
 from sweeps.config.cluster import Cluster, LocalCluster
 from sweeps.config.sweep import InputFile, ProcessName
 from sweeps.engines.solver_kind import SolverBlock
-from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, unknown_key
+from sweeps.inputs.strict_model import (
+    NAME,
+    Count,
+    Finite,
+    NotNegative,
+    Positive,
+    Seed,
+    StrictModel,
+    problem,
+    unknown_key,
+)
 
 MAX_MEMBERS = 4096
 MAX_FORECASTS = 100_000
@@ -142,7 +152,7 @@ class TwinConfig(StrictModel):
     """A whole twin file, resolved: every default filled in."""
 
     schema_version: Literal[1]
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    name: Annotated[str, StringConstraints(pattern=NAME, max_length=100)]
     process: Annotated[ProcessName, AfterValidator(_can_be_followed)]
     observations: Observations
     grid: TwinGrid = TwinGrid()

@@ -21,7 +21,7 @@ from sweeps.config.samplers import SAMPLERS
 from sweeps.engines.registry import AnyEngineBlock
 from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.paths import InputFile, InputStore, OutputPath
-from sweeps.inputs.strict_model import Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, word_of
+from sweeps.inputs.strict_model import NAME, Count, Finite, NotNegative, Positive, Seed, StrictModel, problem, word_of
 
 MAX_TIMES = 100_000
 
@@ -225,7 +225,7 @@ class SweepConfig(StrictModel):
     """A whole sweep file, resolved: every default filled in."""
 
     schema_version: Literal[1]
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    name: Annotated[str, StringConstraints(pattern=NAME, max_length=100)]
     process: ProcessName
     grid: GridConfig
     parameters: Parameters = Field(default_factory=dict)

@@ -11,6 +11,7 @@ from pathlib import Path
 from solvers.errors import InputError, suggestion
 from solvers.registries import resolve
 from sweeps.inputs.kinds import Kind, kind_of, kinds
+from sweeps.inputs.strict_model import NAME
 from sweeps.inputs.yaml_source import read_source
 
 
@@ -37,8 +38,8 @@ def examples() -> dict[str, Example]:
 def new_file(name: str, target: Path | None = None) -> list[Path]:
     """Copy an example, and the files that it needs, without overwriting anything.
 
-    A copy under another name gets that name inside too, so that its output is not the example's. Files that it needs are
-    put beside it; those that are there already are used as they are.
+    A copy under another name gets that name inside too, so that its output is not the example's. Files that it needs
+    are put beside it; those that are there already are used as they are.
 
     Args:
         name: of the example.
@@ -55,7 +56,7 @@ def new_file(name: str, target: Path | None = None) -> list[Path]:
         raise InputError(f"new: found {name!r}, allowed {', '.join(known)}{suggestion(name, known)}")
     example, target = known[name], target or Path(f"{name}.yaml")
     text, needed = _with_inputs_beside(example.path)
-    if target.stem != name:
+    if target.stem != name and re.fullmatch(NAME, target.stem):
         text = re.sub(rf"^(name: |output: {{path: runs/){re.escape(name)}\b", rf"\g<1>{target.stem}", text, flags=re.M)
     _write(target, text.encode())
     written = [target]

@@ -15,6 +15,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from solvers.registries import Named, Reference, Registry, resolve
 
 PROBLEM = "phasetwin_problem"
+#: What sweeps, studies and twins may be called; files are named after them.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -36,7 +36,7 @@ def test_the_verbs_exist(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     verbs = re.findall(r"^phasetwin (\w+)", blocks("sh")[1], flags=re.M)
-    assert len(verbs) == 7
+    assert len(verbs) == 8
     assert all(verb in shown for verb in verbs)
 
 
