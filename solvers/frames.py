@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -24,6 +25,15 @@ class Frames:
     free_energy: torch.Tensor
     grain_id: torch.Tensor | None = None
     others: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+    @cached_property
+    def finite(self) -> torch.Tensor:
+        """bool (batch, time): frames without NaN or infinity."""
+        # With one of them the sum is not finite either; where it only overflowed, every value is looked at.
+        good = torch.isfinite(self.field.flatten(2).sum(-1))
+        if not bool(good.all()):
+            good[~good] = torch.isfinite(self.field[~good]).flatten(1).all(-1)
+        return good
 
     def named(self) -> dict[str, torch.Tensor]:
         """Every field by the name of its variable in a store."""

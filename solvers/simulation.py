@@ -15,11 +15,14 @@ from solvers.grids.even_extension import extended, mirrored, own_cells
 from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import basis_for
 from solvers.integrators import AdaptiveMultistep
-from solvers.integrators.trajectory import chunks, gathered, rollout
+from solvers.integrators.trajectory import chunks, rollout
 from solvers.processes.base import Problem
 from solvers.processes.pointwise import compilable, mean_square, shift_means
 from solvers.processes.registry import SolveFrames, process_named
 from solvers.registries import resolve
+
+# States transformed together, in bytes: fewer cost more calls, more leave the cache.
+FRAME_BYTES = 2**19
 
 
 def simulate(
@@ -142,7 +145,8 @@ def _solve_group(
         def count(stepper: AdaptiveMultistep, index: np.ndarray = index) -> None:
             solution.evaluations[index] = stepper.evaluations
 
-        for states in gathered(rollout(equation, start, times, step_tolerance, count)):
+        together = max(1, FRAME_BYTES // (start[0].numel() * start.element_size()))
+        for states in rollout(equation, start, times, step_tolerance, count, together):
             where = index[states.samples]
             fields = problem.from_scaled(basis.inverse(states.coefficients))
             gradient = mean_square(states.coefficients, gradient_weights)
@@ -152,21 +156,22 @@ def _solve_group(
             if shape != grid.shape:
                 fields = problem.from_scaled(basis.sample(states.coefficients, grid.shape))
             if problem.conserves_mean and components == 1:
-                fields = _with_mean_of(initial[where], fields.contiguous(), tolerance)
+                fields = _with_means(fields.contiguous(), initial, where, tolerance)
             solution.states[where, states.times] = fields
     for sample in members:  # time 0 is what the user gave, to the last bit
         solution.states[sample, rows[sample] == 0.0] = initial[sample]
 
 
-def _with_mean_of(initial: torch.Tensor, sampled: torch.Tensor, tolerance: float) -> torch.Tensor:
-    """``sampled`` (m, *shape) shifted to the mean of ``initial``, where that is far below the tolerance.
+def _with_means(sampled: torch.Tensor, initial: torch.Tensor, owners: np.ndarray, tolerance: float) -> torch.Tensor:
+    """``sampled`` (m, *shape) shifted to the means of ``initial[owners]``, where that is far below the tolerance.
 
     The mean of the values at cells too coarse for the interface need not be the solution's, which is conserved: modes
     at multiples of the sampling wavenumber fold onto it (4e-6 at spacing 1, kappa 0.5).
     """
     if compilable(sampled):
-        shift_means(initial.flatten(1).numpy(), sampled.view(len(sampled), -1).numpy(), 0.5 * tolerance)
+        shift_means(initial.flatten(1).numpy(), owners, sampled.view(len(sampled), -1).numpy(), 0.5 * tolerance)
         return sampled
+    initial = initial[owners]
     axes = tuple(range(1, sampled.ndim))
     drift = (sampled.mean(axes, keepdim=True) - initial.mean(axes, keepdim=True)).double()
     size = sampled.double().square().mean(axes, keepdim=True).sqrt()

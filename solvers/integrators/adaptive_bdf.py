@@ -165,16 +165,18 @@ class AdaptiveMultistep:
             for kind in range(3):
                 self._slots[kind][to][rows] = self._slots[kind][source][rows]
 
-    def interpolate(self, samples: np.ndarray, times: np.ndarray) -> torch.Tensor:
+    def interpolate(self, samples: np.ndarray, times: np.ndarray, out: torch.Tensor | None = None) -> torch.Tensor:
         """States at ``times`` (m,) of ``samples`` (m,), each within its last accepted step, as (m, component, F).
 
-        A polynomial through the last four states (fewer at the start), whose error is that of the step.
+        A polynomial through the last four states (fewer at the start), whose error is that of the step. ``out`` is a
+        contiguous array to write them to.
         """
         weights = np.empty((len(samples), SLOTS))
         kernels.interpolation_weights(self._times, self._count, self._newest, samples, times, weights)
-        states = self._passes.combine(samples, weights).view(len(samples), *self._shape)
+        states = self._history.new_empty((len(samples), *self._shape)) if out is None else out
+        self._passes.combine(samples, weights, states.view(len(samples), -1))
         if self.equation.conserves_mean:
-            states[:, :, 0] = self._mean[torch.from_numpy(samples).to(states.device)]
+            torch.index_select(self._mean, 0, torch.from_numpy(samples).to(states.device), out=states[:, :, 0])
         return states
 
     def newest(self) -> torch.Tensor:

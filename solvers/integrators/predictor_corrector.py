@@ -28,8 +28,8 @@ class Passes(Protocol):
     def scale(self, attainable: float, slot: int, magnitude: np.ndarray) -> None:
         """Updates the mean square (batch,) that errors are measured against, where it is finite."""
 
-    def combine(self, owners: np.ndarray, weights: np.ndarray) -> torch.Tensor:
-        """States (row, n) of the samples ``owners`` (row,), each slot times its weight, weights (row, slot)."""
+    def combine(self, owners: np.ndarray, weights: np.ndarray, out: torch.Tensor) -> None:
+        """``out`` (row, n): the states of ``owners`` (row,), each slot times its weight, weights (row, slot)."""
 
 
 def passes_for(equation: Equation, history: torch.Tensor, predictions: torch.Tensor) -> Passes:
@@ -84,10 +84,8 @@ class CompiledPasses:
     def scale(self, attainable: float, slot: int, magnitude: np.ndarray) -> None:
         kernels.scale(self._history, self._scale_weights, self._error_weights, attainable, slot, magnitude)
 
-    def combine(self, owners: np.ndarray, weights: np.ndarray) -> torch.Tensor:
-        out = np.empty((len(owners), self._history.shape[2]), dtype=self._history.dtype)
-        kernels.combine(self._history, owners, weights.astype(self._history.dtype), out)
-        return torch.from_numpy(out)
+    def combine(self, owners: np.ndarray, weights: np.ndarray, out: torch.Tensor) -> None:
+        kernels.combine(self._history, owners, weights.astype(self._history.dtype), out.numpy())
 
 
 class TorchPasses:
@@ -136,6 +134,6 @@ class TorchPasses:
         largest = torch.maximum(measured, floor).double().cpu().numpy()
         magnitude[:] = np.where(np.isfinite(largest), largest, magnitude)
 
-    def combine(self, owners: np.ndarray, weights: np.ndarray) -> torch.Tensor:
+    def combine(self, owners: np.ndarray, weights: np.ndarray, out: torch.Tensor) -> None:
         rows = self._states[torch.from_numpy(owners).to(self._rows.device)].flatten(2)
-        return (torch.from_numpy(weights).to(rows)[:, None] @ rows)[:, 0]
+        torch.bmm(torch.from_numpy(weights).to(rows)[:, None], rows, out=out[:, None])

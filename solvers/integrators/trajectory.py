@@ -39,6 +39,7 @@ def rollout(
     times: np.ndarray,
     step_tolerance: float,
     after_step: Callable[[AdaptiveMultistep], None] | None = None,
+    together: int = 1,
 ) -> Iterator[States]:
     """Yields every sample's state at every one of its times, in the order in which they are reached.
 
@@ -51,52 +52,68 @@ def rollout(
         times: (batch, time) non-decreasing, in the equation's own units.
         step_tolerance: see :class:`~solvers.integrators.AdaptiveMultistep`.
         after_step: called after each step (re-assignment of order parameters).
+        together: how many states are yielded at once, where there are as many: transforms and writes cost less for
+            many. With 1 those of a step are yielded before ``after_step`` is called.
     """
-    batch = len(times)
+    batch, count = times.shape
     samples = np.arange(batch)
     reached = np.array([np.searchsorted(row, 0.0, side="right") for row in times])
     yield from _initial_states(initial, reached)
     stepper = AdaptiveMultistep(equation, initial, step_tolerance)
-    padded = np.concatenate([times, np.full((batch, 1), np.inf)], axis=1)
-    next_time = padded[samples, reached[samples]]  # inf for a sample that is done
+    waiting = _Waiting(times, together)
     changed = True
     while True:
         if changed:
-            active = np.isfinite(next_time) & ~stepper.diverged
+            active = (reached[samples] < count) & ~stepper.diverged
             if not active.any():
-                return
+                break
             if active.sum() <= 0.75 * len(samples):
                 stepper.keep(np.flatnonzero(active))
-                samples, next_time = samples[active], next_time[active]
+                samples = samples[active]
         accepted = stepper.step()
-        changed = stepper.diverged_now
-        due = accepted & (next_time <= stepper.time)
-        if due.any():
-            yield _collect(stepper, samples, times, reached, np.flatnonzero(due))
-            next_time = padded[samples, reached[samples]]
-            changed = True
+        found, ended = take_passed(accepted, stepper.time, samples, times, reached, *waiting.lists)
+        changed = ended or stepper.diverged_now
+        if found:
+            yield from waiting.add(stepper, found)
         if after_step is not None:
             after_step(stepper)
+    yield from waiting.rest()
 
 
-def gathered(stream: Iterator[States], frames: int = 24) -> Iterator[States]:
-    """The same states, some steps at a time: transforms and writes cost less for many frames together."""
-    waiting: list[States] = []
-    for states in stream:
-        waiting.append(states)
-        if sum(len(w.samples) for w in waiting) >= frames:
-            yield _joined(waiting)
-            waiting = []
-    if waiting:
-        yield _joined(waiting)
+class _Waiting:
+    """States that have been reached and not yet been yielded.
 
+    Attributes:
+        lists: what :func:`take_passed` fills for one step.
+    """
 
-def _joined(parts: list[States]) -> States:
-    return States(
-        np.concatenate([p.samples for p in parts]),
-        np.concatenate([p.times for p in parts]),
-        torch.cat([p.coefficients for p in parts]),
-    )
+    def __init__(self, times: np.ndarray, together: int) -> None:
+        self._together = together
+        self.lists = (*(np.empty(times.size, dtype=np.int64) for _ in range(3)), np.empty(times.size))
+        self._samples, self._times = (np.empty(times.size, dtype=np.int64) for _ in range(2))
+        self._states: torch.Tensor | None = None
+        self._length = 0
+
+    def add(self, stepper: AdaptiveMultistep, found: int) -> Iterator[States]:
+        """Interpolates the first ``found`` of the lists; yields when there are enough."""
+        if self._states is not None and self._length + found > len(self._states):
+            yield from self.rest()
+        if self._states is None:
+            self._states = stepper.newest().new_empty((max(found, self._together), *stepper.newest().shape[1:]))
+        here = slice(self._length, self._length + found)
+        positions, owners, indices, wanted = (values[:found] for values in self.lists)
+        stepper.interpolate(positions, wanted, out=self._states[here])
+        self._samples[here], self._times[here] = owners, indices
+        self._length += found
+        if self._length >= self._together:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[States]:
+        """All that wait."""
+        if self._states is not None:
+            n = self._length
+            yield States(self._samples[:n].copy(), self._times[:n].copy(), self._states[:n])
+            self._states, self._length = None, 0
 
 
 def _initial_states(initial: torch.Tensor, reached: np.ndarray) -> Iterator[States]:
@@ -106,48 +123,32 @@ def _initial_states(initial: torch.Tensor, reached: np.ndarray) -> Iterator[Stat
         yield States(samples, index, initial[torch.from_numpy(samples).to(initial.device)])
 
 
-def _collect(
-    stepper: AdaptiveMultistep, samples: np.ndarray, times: np.ndarray, reached: np.ndarray, due: np.ndarray
-) -> States:
-    """States of the samples at positions ``due``, at their times up to the step just made."""
-    count = passed(stepper.time, samples, times, reached, due)
-    positions, owners, indices = (np.empty(count, dtype=np.int64) for _ in range(3))
-    wanted = np.empty(count)
-    take_passed(stepper.time, samples, times, reached, due, positions, owners, indices, wanted)
-    return States(owners, indices, stepper.interpolate(positions, wanted))
-
-
-@compiled
-def passed(time: np.ndarray, samples: np.ndarray, times: np.ndarray, reached: np.ndarray, due: np.ndarray) -> int:
-    """How many requested times, not yet listed, the samples at positions ``due`` have passed."""
-    count = 0
-    for position in due:
-        row = times[samples[position]]
-        i = reached[samples[position]]
-        while i < len(row) and row[i] <= time[position]:
-            i += 1
-            count += 1
-    return count
-
-
 @compiled
 def take_passed(
+    accepted: np.ndarray,
     time: np.ndarray,
     samples: np.ndarray,
     times: np.ndarray,
     reached: np.ndarray,
-    due: np.ndarray,
     positions: np.ndarray,
     owners: np.ndarray,
     indices: np.ndarray,
     wanted: np.ndarray,
-) -> None:
-    """Lists these times in the last four arrays, and moves ``reached`` past them."""
-    k = 0
-    for position in due:
+) -> tuple[int, bool]:
+    """Lists in the last four arrays the requested times that accepted steps have passed, and moves ``reached`` on.
+
+    Returns how many they are, and whether some sample has reached its last time.
+    """
+    k, ended = 0, False
+    for position in range(len(samples)):
+        if not accepted[position]:
+            continue
         sample = samples[position]
-        while reached[sample] < times.shape[1] and times[sample, reached[sample]] <= time[position]:
+        row = times[sample]
+        while reached[sample] < len(row) and row[reached[sample]] <= time[position]:
             positions[k], owners[k], indices[k] = position, sample, reached[sample]
-            wanted[k] = times[sample, reached[sample]]
+            wanted[k] = row[reached[sample]]
             reached[sample] += 1
             k += 1
+            ended = ended or reached[sample] == len(row)
+    return k, ended

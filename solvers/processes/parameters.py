@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+import copy
+from dataclasses import fields
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -44,13 +45,12 @@ def per_sample(value: Parameter, batch: int, name: str) -> torch.Tensor:
 
 def taken(problem: D, samples: torch.Tensor) -> D:
     """The problem of some samples (indices) of a batch: its tensors of more than one value hold one for each sample."""
-    values = {f.name: getattr(problem, f.name) for f in fields(problem)}
-    chosen = {
-        name: value.reshape(-1)[samples.to(value.device)]
-        for name, value in values.items()
-        if isinstance(value, torch.Tensor) and value.numel() > 1
-    }
-    return replace(problem, **chosen)
+    of_samples = copy.copy(problem)  # what has been checked need not be again
+    for name in (f.name for f in fields(problem)):
+        value = getattr(problem, name)
+        if isinstance(value, torch.Tensor) and value.numel() > 1:
+            object.__setattr__(of_samples, name, value.reshape(-1)[samples.to(value.device)])
+    return of_samples
 
 
 def trailing(value: Parameter, field: torch.Tensor) -> torch.Tensor:

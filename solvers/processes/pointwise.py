@@ -93,11 +93,11 @@ def mean_square(coefficients: torch.Tensor, weights: torch.Tensor) -> torch.Tens
 
 
 @compiled_sums
-def shift_means(target: np.ndarray, fields: np.ndarray, share: float) -> None:
-    """Shifts each row of ``fields`` (row, cell) to the mean of that of ``target``, in place, where the difference is at
-    most ``share`` of its root mean square."""
+def shift_means(targets: np.ndarray, owners: np.ndarray, fields: np.ndarray, share: float) -> None:
+    """Shifts each row of ``fields`` (row, cell) to the mean of ``targets[owners]`` (row, cell), in place, where the
+    difference is at most ``share`` of its root mean square."""
     for b in range(len(fields)):
-        row, other = fields[b], target[b]
+        row, other = fields[b], targets[owners[b]]
         drift, square = 0.0, 0.0
         for i in range(len(row)):
             drift += np.float64(row[i]) - np.float64(other[i])

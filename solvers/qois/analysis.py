@@ -52,11 +52,6 @@ class FrameAnalysis:
         return interface_density_of(self.spectrum.gradient_square / self.problem.field_scale**2, width)
 
     @cached_property
-    def finite(self) -> torch.Tensor:
-        """bool (batch, time): frames without NaN or infinity."""
-        return torch.isfinite(self.field).flatten(-self.grid.ndim).all(-1)
-
-    @cached_property
     def grain_id(self) -> torch.Tensor:
         """(batch, time, *shape) the solver's own numbers of the grains, else those found in phi."""
         if self.frames.grain_id is not None:
@@ -70,7 +65,8 @@ class FrameAnalysis:
 
     def where_finite(self, values: torch.Tensor) -> torch.Tensor:
         """``values`` (batch, time, ...), NaN for frames that are not finite."""
-        return torch.where(self.finite.reshape(self.finite.shape + (1,) * (values.ndim - 2)), values, torch.nan)
+        finite = self.frames.finite
+        return torch.where(finite.reshape(finite.shape + (1,) * (values.ndim - 2)), values, torch.nan)
 
 
 def evaluate_qois(problem: Problem, frames: Frames) -> dict[str, torch.Tensor]:

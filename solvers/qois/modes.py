@@ -107,8 +107,8 @@ def squared_transform(field: torch.Tensor, grid: Grid) -> torch.Tensor:
     """Squared modulus (frame, mode) of the modes of ``mode_table(grid)`` of a float field (frame, y, x), dtype kept."""
     axes = tuple(range(-grid.ndim, 0))
     if grid.boundary == "periodic":
-        modes = torch.fft.rfftn(field, dim=axes)
-        return (modes * modes.conj()).real.flatten(1)
+        squares = torch.view_as_real(torch.fft.rfftn(field, dim=axes)).square_()
+        return (squares[..., 0] + squares[..., 1]).flatten(1)
     field = field @ _cosine_matrix(grid.shape[-1], field.dtype, field.device).T
     for axis in axes[:-1]:
         matrix = _cosine_matrix(grid.shape[axis], field.dtype, field.device)

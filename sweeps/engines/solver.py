@@ -53,8 +53,7 @@ def answer_of(request: Request, frames: Frames) -> Answer:
     """The statistics of frames, and the frames themselves where they are wanted."""
     values = {n: q.cpu().numpy() for n, q in evaluate_qois(request.problem, frames).items()}
     fields = {n: f.cpu().numpy() for n, f in frames.named().items()} if request.fields else {}
-    finite = torch.isfinite(frames.field).flatten(2).all(-1).cpu().numpy()
-    return Answer(values, fields, finite)
+    return Answer(values, fields, frames.finite.cpu().numpy())
 
 
 def solver_engine(block: SolverBlock, name: str = "solver") -> SolverEngine:

@@ -75,16 +75,40 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:ERROR_LENGTH]
 
 
+@dataclass(frozen=True)
+class _Rollout:
+    """Points that share a trajectory.
+
+    Attributes:
+        points: (point,) rows of the batch.
+        times: (time,) scaled times at which some of them is wanted, increasing.
+        wanted: (point, stored time) where in ``times`` a point is read at its own times.
+    """
+
+    points: np.ndarray
+    times: np.ndarray
+    wanted: np.ndarray
+
+
+#: A trajectory to integrate: the points on it and the number of its start.
+_Sample = tuple[_Rollout, int]
+
+
 def _simulate(batch: Filling, rows: np.ndarray, realizations: np.ndarray) -> None:
     """Run the trajectories of some rows and fill in what they give."""
     task = batch.task
-    rollouts = [rows[task.rollout[rows] == number] for number in np.unique(task.rollout[rows])]
-    # Scaled times at which some point of a rollout is wanted, increasing.
-    unions = [np.unique(np.multiply.outer(_time_scale(task, points), task.layout.times)) for points in rollouts]
-    samples = [(i, int(r)) for i in range(len(rollouts)) for r in realizations]
-    longest = max((len(u) for u in unions), default=0)
+    rollouts = [_rollout(task, rows[task.rollout[rows] == number]) for number in np.unique(task.rollout[rows])]
+    samples = [(rollout, int(r)) for rollout in rollouts for r in realizations]
+    longest = max((len(rollout.times) for rollout in rollouts), default=0)
     for part in _portions(task.layout, samples, longest, device_of(batch.engine)):
-        _simulate_together(batch, [(rollouts[i], unions[i], r) for i, r in part])
+        _simulate_together(batch, part)
+
+
+def _rollout(task: BatchTask, points: np.ndarray) -> _Rollout:
+    """The trajectory of some points; equal scaled times are read once."""
+    scaled = np.multiply.outer(_time_scale(task, points), task.layout.times)
+    times, wanted = np.unique(scaled, return_inverse=True)
+    return _Rollout(points, times, wanted.reshape(scaled.shape))
 
 
 def _time_scale(task: BatchTask, points: np.ndarray) -> np.ndarray:
@@ -98,9 +122,7 @@ def device_of(engine: Engine) -> str:
     return resolve_device(getattr(engine, "device", "cpu"))
 
 
-def _portions(
-    layout: Layout, samples: list[tuple[int, int]], frames: int, device: str = "cpu"
-) -> Iterator[list[tuple[int, int]]]:
+def _portions(layout: Layout, samples: list[_Sample], frames: int, device: str = "cpu") -> Iterator[list[_Sample]]:
     """Cut samples into groups that fit the cache (states) and the memory (frames), or the memory of a GPU."""
     state = 8 * layout.shape[0] * layout.shape[1]
     if device.startswith("cuda"):
@@ -111,19 +133,17 @@ def _portions(
         yield samples[start : start + size]
 
 
-_Sample = tuple[np.ndarray, np.ndarray, int]
-
-
 def _simulate_together(batch: Filling, samples: list[_Sample]) -> None:
     task, layout = batch.task, batch.task.layout
     time_scale = process_named(task.config.process).time_scale
-    first = np.array([points[0] for points, _, _ in samples])
+    first = np.array([rollout.points[0] for rollout, _ in samples])
     parameters = {n: torch.from_numpy(v[first]) for n, v in task.parameters.items() if n != time_scale}
     problem = build_problem(task.config, parameters)
-    start = build_start(task.config, parameters, torch.tensor([r for _, _, r in samples]))
-    longest = max(len(union) for _, union, _ in samples)
+    start = build_start(task.config, parameters, torch.tensor([r for _, r in samples]))
+    unions = [rollout.times for rollout, _ in samples]
+    longest = max(len(union) for union in unions)
     # Shorter rows repeat their last time.
-    times = np.stack([np.pad(union, (0, longest - len(union)), mode="edge") for _, union, _ in samples])
+    times = np.stack([np.pad(union, (0, longest - len(union)), mode="edge") for union in unions])
     slab = max(1, FRAME_BYTES // (8 * layout.shape[0] * layout.shape[1] * len(samples)))
     wants_fields = bool(len(layout.field_index))
     parts = []
@@ -140,11 +160,6 @@ def _simulate_together(batch: Filling, samples: list[_Sample]) -> None:
         _judge_model(batch, samples, parts)
 
 
-def _wanted(task: BatchTask, point: int, union: np.ndarray) -> np.ndarray:
-    """Where the times of a point are in its rollout's union, int64 (time,)."""
-    return np.searchsorted(union, _time_scale(task, np.array([point]))[0] * task.layout.times)
-
-
 def _scatter(
     batch: Filling,
     samples: list[_Sample],
@@ -154,30 +169,36 @@ def _scatter(
 ) -> None:
     """Copy the frames of one slab of union times to the points that asked for them."""
     index = batch.task.layout.field_index
-    for s, (points, union, realization) in enumerate(samples):
-        for point in points:
-            wanted = _wanted(batch.task, point, union) - begin
-            _copy(batch.shard, qois, s, (point, realization), wanted)
-            _copy(batch.shard, fields, s, (point, realization), wanted[index])
+    for s, (rollout, realization) in enumerate(samples):
+        points, wanted = rollout.points, rollout.wanted - begin
+        _copy(batch.shard, qois, s, points, realization, wanted)
+        if fields:
+            # Point by point, as what is read for all of them may be large.
+            for i in range(len(points)):
+                _copy(batch.shard, fields, s, points[i : i + 1], realization, wanted[i : i + 1, index])
 
 
-def _copy(shard: Shard, values: dict[str, np.ndarray], sample: int, row: tuple[int, int], wanted: np.ndarray) -> None:
+def _copy(
+    shard: Shard, values: dict[str, np.ndarray], sample: int, points: np.ndarray, realization: int, wanted: np.ndarray
+) -> None:
+    """Values (sample, frame, ...) at frames ``wanted`` (point, time) to the points, where the slab has the frame."""
     for name, of_samples in values.items():
-        here = (wanted >= 0) & (wanted < of_samples.shape[1])
-        shard[name][row][here] = of_samples[sample, wanted[here]]
+        row, column = np.nonzero((wanted >= 0) & (wanted < of_samples.shape[1]))
+        shard[name][points[row], realization, column] = of_samples[sample, wanted[row, column]]
 
 
 def _judge(batch: Filling, samples: list[_Sample], finite: np.ndarray) -> None:
     """Set the status: done, or diverged where a frame is not finite."""
     times = batch.task.layout.times
-    for s, (points, union, realization) in enumerate(samples):
-        for point in points:
-            good = finite[s, _wanted(batch.task, point, union)]
-            batch.status[point, realization] = DONE if good.all() else DIVERGED
+    for s, (rollout, realization) in enumerate(samples):
+        good = finite[s, rollout.wanted]
+        whole = good.all(axis=1)
+        batch.status[rollout.points, realization] = np.where(whole, DONE, DIVERGED)
+        for point in rollout.points:
             batch.errors.pop((int(point), realization), None)
-            if not good.all():
-                when = times[int(np.argmin(good))]
-                batch.errors[int(point), realization] = f"not finite from t = {when:g} on"
+        for i in np.flatnonzero(~whole):
+            when = times[int(np.argmin(good[i]))]
+            batch.errors[int(rollout.points[i]), realization] = f"not finite from t = {when:g} on"
 
 
 def _judge_model(batch: Filling, samples: list[_Sample], parts: list[Answer]) -> None:
@@ -186,11 +207,11 @@ def _judge_model(batch: Filling, samples: list[_Sample], parts: list[Answer]) ->
     modelled = np.concatenate([np.asarray(a.modelled) for a in parts], axis=1)
     # A slab that ends while the solver still runs has no frame of the model; the last one reaches furthest.
     last = parts[-1]
-    for s, (points, union, realization) in enumerate(samples):
-        for point in points:
+    for s, (rollout, realization) in enumerate(samples):
+        for point, wanted in zip(rollout.points, rollout.wanted, strict=True):
             row = (int(point), realization)
             # What the solver did to its end needs no trust in a model.
-            used = bool(modelled[s, _wanted(batch.task, point, union)].any())
+            used = bool(modelled[s, wanted].any())
             shard["trust"][row] = last.trust[s] if used else 1.0  # type: ignore[index]
             shard["energy_rises"][row] = energy_rises(shard["free_energy"][row])
             if "mass_drift" in shard:
