@@ -226,6 +226,24 @@ class TestConformance:
             assert drift <= 1e-14
 
 
+@pytest.mark.parametrize("together", [2, 7, 1000])
+def test_states_yielded_together_are_those_yielded_one_after_the_other(case, together):
+    """Several times within a step, the same time twice, time 0, and samples that end early included."""
+    problem, initial, _ = case
+    times = np.stack([np.linspace(0.0, STOP, 40), np.repeat(np.linspace(0.0, 0.2 * STOP, 20), 2)])[: len(initial)]
+
+    def states(together: int) -> torch.Tensor:
+        equation = problem.equation(basis_for(problem.grid), len(initial))
+        found = initial.new_full((*times.shape, *initial.shape[1:]), torch.nan)
+        for part in rollout(equation, initial, times, 1e-4, together=together):
+            assert found[part.samples, part.times].isnan().all()  # each is yielded once
+            found[part.samples, part.times] = part.coefficients
+        return found
+
+    assert torch.equal(states(together), states(1))
+    assert not states(together).isnan().any()
+
+
 class TestAdaptiveSteps:
     def stepper(self, batch: int, step_tolerance: float = 1e-4) -> AdaptiveMultistep:
         grid = Grid((16, 16))

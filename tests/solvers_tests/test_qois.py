@@ -408,3 +408,12 @@ class TestEvaluate:
         # float32 holds 6e-8 per operation; sums over 2112 modes lose one to two digits of that.
         torch.testing.assert_close(rough.mean_wavenumber.double(), exact.mean_wavenumber, rtol=1e-5, atol=0)
         torch.testing.assert_close(rough.gradient_square.double(), exact.gradient_square, rtol=1e-5, atol=0)
+
+
+def test_finite_frames_are_told_from_the_others():
+    field = torch.zeros(2, 4, 4, 4, dtype=torch.float64)
+    field[0, 1, 2, 3] = torch.nan
+    field[0, 2, 0, 0], field[0, 2, 0, 1] = torch.inf, -torch.inf
+    field[1, 3] = 1e308  # each value is finite, their sum is not
+    found = Frames(field=field, free_energy=torch.zeros(2, 4)).finite
+    assert found.tolist() == [[True, False, False, True], [True] * 4]
