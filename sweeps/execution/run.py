@@ -23,6 +23,7 @@ from sweeps.execution.spot_checks import Checks, verify_points
 from sweeps.execution.task import BatchOutcome, BatchTask
 from sweeps.execution.worker_environment import check_workers, environment
 from sweeps.monitoring.progress import lines_on_stderr, point_progress
+from sweeps.monitoring.results import ResultLines
 from sweeps.monitoring.watcher import Watcher
 from sweeps.plan.plan import Plan
 from sweeps.report import report_folder
@@ -191,7 +192,7 @@ def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
     tasks = make_tasks(prepared)
     total, left = len(prepared.pending), int(prepared.pending.sum())
     counts = np.zeros(2, dtype=int)
-    name = prepared.plan.config.name
+    name, results = prepared.plan.config.name, ResultLines(prepared, runner.show)
     with point_progress(name, total, total - left, runner.show) as advance:
 
         def record(outcome: BatchOutcome) -> None:
@@ -199,6 +200,7 @@ def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
             done = int(outcome.computed.sum())
             counts[:] += (done - outcome.reused, outcome.reused)
             advance(done)
+            results.report(outcome)
 
         try:
             runner.run(tasks, record)

@@ -7,9 +7,12 @@ processes and quantities. Of a sweep: ``data`` reads the store, ``choices`` pick
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from sweeps.store.locations import local_path
+
+logger = logging.getLogger("phasetwin")
 
 
 def write_report(store_url: str, out_dir: str | Path | None = None) -> Path:
@@ -30,7 +33,10 @@ def write_report(store_url: str, out_dir: str | Path | None = None) -> Path:
     from sweeps.report.overview import sweep_page
 
     folder = Path(out_dir) if out_dir else report_folder(str(store_url))
-    return sweep_page(read_store(str(store_url))).write(folder)
+    data = read_store(str(store_url))
+    if data.unfinished:
+        logger.info(f"{data.name}: {data.unfinished}")
+    return sweep_page(data).write(folder)
 
 
 def report_folder(store_url: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,9 +15,10 @@ import xarray as xr
 from solvers.processes.registry import Appearance
 from sweeps.plan.description import bracketed
 from sweeps.report.appearance import appearance_of, number, parameter_info, parameter_order
-from sweeps.store.layout import STATUS_FLAGS, usable
+from sweeps.store.layout import PENDING, STATUS_FLAGS, usable
 from sweeps.store.locations import location
-from sweeps.store.store import REFERENCE, VERIFICATION, Store
+from sweeps.store.lock import lock_holder
+from sweeps.store.store import REFERENCE, UNREADABLE, VERIFICATION, Store
 
 GROUPS = (REFERENCE, VERIFICATION)
 #: Of the solver, which is judged by its tolerance; of a learned engine, by its bands.
@@ -30,13 +31,15 @@ BAND = ("_low", "_high")
 class SweepData:
     """An opened store, points in the order of the user's design.
 
-    ``dataset`` is its root group, lazy; ``reference`` and ``verification`` are its spot checks' solutions and errors.
+    ``dataset`` is its root group, lazy; ``reference`` and ``verification`` are its spot checks' solutions and errors;
+    ``running`` is who was writing to it when it was opened.
     """
 
     url: str
     dataset: xr.Dataset
     reference: xr.Dataset | None
     verification: xr.Dataset | None
+    running: Mapping[str, Any] | None = None
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -100,6 +103,10 @@ class SweepData:
         """(point, realization) bool: samples with results."""
         return usable(self.status)
 
+    def of_samples(self, name: str) -> np.ndarray:
+        """A number for each sample, of those alone that the status says are finished, (finished sample,)."""
+        return np.asarray(self.dataset[name].values)[self.status != PENDING]
+
     @property
     def sample_flags(self) -> xr.DataArray | None:
         """Results of the spot checks (point, realization), int8: -1 not solved, 0 missed, 1 within; or None."""
@@ -134,6 +141,17 @@ class SweepData:
     def learned(self) -> bool:
         """Whether a learned engine made the results."""
         return "trust" in self.dataset
+
+    @property
+    def unfinished(self) -> str:
+        """How much is there while samples are pending, one sentence; empty where none are."""
+        pending, total = self.count("pending"), self.points * self.realizations
+        if not pending:
+            return ""
+        left = float((self.running or {}).get("seconds_left") or 0)
+        more = f", about {left:.0f} s to go" if left else ""
+        state = f"a run is under way{more}" if self.running else "run the sweep to complete it"
+        return f"{total - pending} of {total} samples have results so far; {state}."
 
     def count(self, *flags: str) -> int:
         return int(np.isin(self.status, [STATUS_FLAGS[f] for f in flags]).sum())
@@ -210,10 +228,23 @@ def quantile(values: np.ndarray, level: float, axis: int) -> np.ndarray:
 
 
 def read_store(url: str) -> SweepData:
-    """Open a store for reporting, reading nothing large yet; raises InputError if there is no whole sweep's store."""
-    store = Store.open(url)
+    """Open a store for reporting, reading nothing large yet; raises InputError if there is no whole sweep's store.
+
+    A run may be writing to it. The status is read first: what it says is finished was written before.
+    """
+    store, running = Store.open(url), lock_holder(url)
     place = location(url)
-    groups = {name: xr.open_zarr(place, group=name, chunks=None) for name in GROUPS if name in store}
     dataset = xr.open_zarr(place, chunks=None)
+    dataset["status"].load()
     dataset = dataset.isel(point=np.argsort(dataset["point"].values, kind="stable"))
-    return SweepData(url, dataset, **{name: groups.get(name) for name in GROUPS})
+    return SweepData(url, dataset, **{name: _group(store, name) for name in GROUPS}, running=running)
+
+
+def _group(store: Store, name: str) -> xr.Dataset | None:
+    """The spot checks' solutions or errors; None where there are none, or a run is just putting new ones in place."""
+    try:
+        return xr.open_zarr(location(store.url), group=name, chunks=None) if name in store else None
+    except UNREADABLE:
+        if lock_holder(store.url) is None:
+            raise
+        return None

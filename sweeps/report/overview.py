@@ -48,12 +48,9 @@ def summary(data: SweepData) -> str:
 
 def warnings(data: SweepData) -> list[str]:
     """What a reader must know before looking at any figure."""
-    found = []
-    pending, total = data.count("pending"), data.points * data.realizations
-    if pending:
-        found.append(
-            f"Not finished: {pending} of {total} samples have no result yet. Everything below shows what is there."
-        )
+    found, total = [], data.points * data.realizations
+    if data.unfinished:
+        found.append(f"Not finished: {data.unfinished} Everything below shows what is there.")
     lost = data.count("failed", "diverged")
     if lost:
         found.append(f"{lost} of {total} samples failed or diverged and are left out; they are listed below.")
@@ -93,7 +90,7 @@ def _engine_fact(engine: dict[str, Any], chosen: object) -> Fact:
 
 
 def _time_fact(data: SweepData) -> Fact:
-    seconds = float(np.nansum(np.asarray(data.dataset["wall_s"].values, dtype=float)))
+    seconds = float(np.nansum(data.of_samples("wall_s").astype(float)))
     wall = float(data.dataset.attrs.get("wall_time_s", 0.0))
     finished = data.count("done", "verified", "failed", "diverged")
     speed = f"{finished / wall:.3g} samples per second" if wall and finished else ""
@@ -130,10 +127,10 @@ def _trust_fact(data: SweepData) -> Fact:
     if not data.learned:
         return Fact("Trust", "")
     untrusted, known = _trust_counts(data)
-    rises = np.asarray(data.dataset["energy_rises"].values)
+    rises = data.of_samples("energy_rises")
     note = f"{int(rises[rises >= 0].sum())} energy rises"
-    if data.has("mass_drift"):
-        note += f", mass drift at most {float(np.nanmax(data.dataset['mass_drift'].values)):.1e}"
+    if known and data.has("mass_drift"):
+        note += f", mass drift at most {float(np.nanmax(data.of_samples('mass_drift'))):.1e}"
     return Fact("Trust", f"{known - untrusted} of {known} samples in the model's domain", note)
 
 
@@ -141,7 +138,7 @@ def _trust_counts(data: SweepData) -> tuple[int, int]:
     """Samples outside the domain of the model, and all that it made."""
     if not data.learned:
         return 0, 0
-    trust = np.asarray(data.dataset["trust"].values)
+    trust = data.of_samples("trust")
     return int((trust < 1).sum()), int(np.isfinite(trust).sum())
 
 

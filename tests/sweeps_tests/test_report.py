@@ -254,7 +254,7 @@ class TestPages:
         gather(root)
         sections = ("results", "evolution", "microstructures", "spectra", "checks", "failures")
         page = check_page(write_report(url, tmp_path / "r"), *sections)
-        assert "Not finished: 6 of 12 samples have no result yet." in page.html
+        assert "Not finished: 6 of 12 samples have results so far; run the sweep to complete it." in page.html
         assert "2 of 12 samples failed or diverged" in page.html
         assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; out of memory" in page.html
         assert "no reason recorded" in page.html
@@ -265,7 +265,7 @@ class TestPages:
         url, root = make_store(tmp_path)
         root["status"][...] = PENDING
         page = check_page(write_report(url, tmp_path / "r"), "checks")
-        assert "12 of 12 samples have no result yet" in page.html
+        assert "0 of 12 samples have results so far" in page.html
 
     def test_no_store_is_told(self, tmp_path):
         with pytest.raises(InputError, match="nothing is there"):
