@@ -55,7 +55,7 @@ class ResultLines:
         lost = f"; {(~good).sum()} of {good.size} samples failed" if not good.all() else ""
         if not good.any():
             return f"{head}{lost}"
-        values = self._store.array(self._name)[outcome.start : outcome.stop, :, -1][rows][good]
+        values = np.asarray(self._store.array(self._name)[outcome.start : outcome.stop, :, -1])[rows][good]
         quantity = _range(self._name, values[np.isfinite(values)])
         return f"{head}: {quantity} at t = {self._store.layout.times[-1]:g}{lost}"
 
