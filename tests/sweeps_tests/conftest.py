@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -15,6 +16,7 @@ import torch
 import zarr
 from distributed import Client
 
+from solvers.user_cache import cache_folder
 from sweeps import Sweep
 from sweeps.store.group import object_names
 
@@ -40,6 +42,8 @@ NOT_COMPARED = ("wall_s",)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What ``engine: auto`` measures goes into a folder of the tests, not into the user's."""
     with pytest.MonkeyPatch.context() as patch:
+        if "NUMBA_CACHE_DIR" not in os.environ:  # machine code stays where it is
+            patch.setenv("NUMBA_CACHE_DIR", str(cache_folder() / "kernels"))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 

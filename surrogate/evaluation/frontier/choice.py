@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from solvers.errors import InputError
+from solvers.user_cache import cache_folder
 from surrogate.evaluation.frontier.cases import quick_case
-from surrogate.evaluation.frontier.rows import Measure, Row, RowFile, cache_folder, machine, machine_table
+from surrogate.evaluation.frontier.rows import Measure, Row, RowFile, machine, machine_table
 from surrogate.models.files import SHIPPED, check_cells, read_about, shipped
 
 logger = logging.getLogger("phasetwin")

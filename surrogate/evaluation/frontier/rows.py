@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from solvers.user_cache import cache_folder
 from surrogate.models.files import fingerprint, shipped
 from sweeps.files import write_text
 
@@ -161,12 +162,6 @@ def _processor() -> str:
         lines = []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, "") or platform.processor() or platform.machine()
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/phasetwin``, by default under ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if home else Path.home() / ".cache") / "phasetwin"
 
 
 def machine_table() -> RowFile:
