@@ -20,12 +20,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 from solvers.registries import resolve
-
-if TYPE_CHECKING:
-    from solvers.kernel_cache import Kernel
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -42,9 +39,9 @@ class Compiled:
         return self.kernel(*args)
 
     @functools.cached_property
-    def kernel(self) -> Kernel:
-        """Numba's own object."""
-        return resolve("solvers.kernel_cache:kernel")(self.py_func, self.options)  # type: ignore[no-any-return]
+    def kernel(self) -> Any:
+        """Numba's own object, a :class:`~solvers.kernel_cache.Kernel`."""
+        return resolve("solvers.kernel_cache:kernel")(self.py_func, self.options)
 
     @property
     def _numba_type_(self) -> object:

@@ -34,6 +34,7 @@ from typing import Any
 import llvmlite
 import numba
 from filelock import FileLock, Timeout
+from numba.core import config
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
@@ -60,7 +61,7 @@ class KernelCache(_Cache):
 
     _wait = WAIT_SECONDS
 
-    def __init__(self, function: types.FunctionType, options: dict[str, object]) -> None:
+    def __init__(self, function: Callable[..., object], options: dict[str, object]) -> None:
         self._label = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}".replace("<locals>", "")
         parts = [*_parts(function), *sorted(f"{name} {_ordered(value)}" for name, value in options.items())]
         self._parts = "\n".join([platform.python_version(), numba.__version__, llvmlite.__version__, *parts])
@@ -88,7 +89,7 @@ class KernelCache(_Cache):
             return None
         return CompileResult._rebuild(target_context, *pickle.loads(data))
 
-    def save_overload(self, sig: Any, data: CompileResult) -> None:
+    def save_overload(self, sig: Any, data: Any) -> None:
         folder = writable_folder()
         # Addresses of this process are no code for another.
         if not self._enabled or folder is None or data.library.has_dynamic_globals:
@@ -151,14 +152,16 @@ class Kernel(CPUDispatcher):
 
 def kernel(function: Callable[..., object], options: dict[str, object]) -> Any:
     """A function of arrays and numbers, compiled at its first call; with ``NUMBA_DISABLE_JIT`` the function itself."""
-    if numba.config.DISABLE_JIT:
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return function
-    made = Kernel(function, targetoptions={"nopython": True, "nogil": True, "error_model": "numpy", **options})
+    # No one calls it from C.
+    always = {"nopython": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    made = Kernel(function, targetoptions={**always, **options})
     made.enable_caching()
     return made
 
 
-def _parts(function: types.FunctionType) -> Iterator[str]:
+def _parts(function: Callable[..., object]) -> Iterator[str]:
     """Texts that determine what is compiled."""
     names: list[str] = []
     codes = [function.__code__]
@@ -189,8 +192,9 @@ def _ordered(value: object) -> str:
 def _folders() -> tuple[Path, ...]:
     """Where machine code is looked for, in this order."""
     found = []
-    if numba.config.CACHE_DIR:
-        found.append(Path(numba.config.CACHE_DIR))
+    chosen: str = config.CACHE_DIR  # type: ignore[attr-defined]
+    if chosen:
+        found.append(Path(chosen))
     else:
         with contextlib.suppress(RuntimeError):
             found.append(cache_folder() / "kernels")

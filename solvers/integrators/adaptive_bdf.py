@@ -86,9 +86,7 @@ class AdaptiveMultistep:
         """Work arrays that depend on the samples of the batch."""
         batch = len(self.time)
         self._order = np.broadcast_to(self.equation.order, batch).copy()
-        kind = np.float32 if self._history.dtype == torch.float32 else np.float64
-        self._weights = np.zeros((batch, 2, SLOTS), dtype=kind)
-        self._beta_h = np.zeros(batch, dtype=kind)
+        self._weights, self._beta_h = np.zeros((batch, 2, SLOTS)), np.zeros(batch)
         self._accepted = np.zeros(batch, dtype=bool)
         self._change = np.zeros(batch)
         states = self._history.view(batch, 2, SLOTS, *self._shape)
@@ -112,6 +110,8 @@ class AdaptiveMultistep:
         slot = (self._newest + 1) % SLOTS
         weights, beta_h = self._weights, self._beta_h
         kernels.set_weights(self.time, self._times, self.step_size, self._order, 3 * _FAR_PAST, slot, weights, beta_h)
+        if self._history.dtype == torch.float32:
+            weights, beta_h = weights.astype(np.float32), beta_h.astype(np.float32)
         predicted = self._passes.predict(weights, beta_h, slot)
         explicit, largest = self.equation.explicit(predicted)
         square = self._passes.correct(explicit, beta_h, slot)

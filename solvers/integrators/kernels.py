@@ -60,13 +60,14 @@ def set_weights(
     for b in range(len(time)):
         # An order of 2 moves the oldest state out of reach.
         beyond = far if order[b] < 3 else 0.0
-        extrapolation, bdf, share = multistep_weights(
-            step[b], time[b] - times[b, second], time[b] - times[b, third] + beyond
+        nodes, bdf, past = times[b], weights[b, 0], weights[b, 1]
+        extrapolation, bdf_weights, share = multistep_weights(
+            step[b], time[b] - nodes[second], time[b] - nodes[third] + beyond
         )
-        weights[b, :, slot] = 0.0
-        for j, row in enumerate((first, second, third)):
-            weights[b, 0, row] = bdf[j]
-            weights[b, 1, row] = share * extrapolation[j]
+        bdf[slot], past[slot] = 0.0, 0.0
+        bdf[first], bdf[second], bdf[third] = bdf_weights
+        past[first], past[second] = share * extrapolation[0], share * extrapolation[1]
+        past[third] = share * extrapolation[2]
         beta_h[b] = share
 
 
@@ -82,27 +83,22 @@ def predict(
     stabiliser: np.ndarray,
     slot: int,
 ) -> None:
-    """known = sum a u (batch, n), and the prediction into its slot; arrays as :class:`AdaptiveMultistep` keeps them."""
-    batch, _, size = history.shape
-    modes = len(damping)
+    """known = sum a u (batch, component, F), and the prediction into its slot; arrays of ``CompiledPasses``."""
     one = beta_h.dtype.type(1.0)
     r0, r1, r2 = (slot - 1) % SLOTS, (slot - 2) % SLOTS, (slot - 3) % SLOTS
-    for b in range(batch):
-        a0, a1, a2 = weights[b, 0, r0], weights[b, 0, r1], weights[b, 0, r2]
-        e0, e1, e2 = weights[b, 1, r0], weights[b, 1, r1], weights[b, 1, r2]
+    for b in range(len(beta_h)):
+        bdf, extrapolation = weights[b, 0], weights[b, 1]
+        a0, a1, a2 = bdf[r0], bdf[r1], bdf[r2]
+        e0, e1, e2 = extrapolation[r0], extrapolation[r1], extrapolation[r2]
         h, s = beta_h[b], stabiliser[b]
         decay = stiff[b if stiff.shape[0] > 1 else 0]
-        for low in range(0, size, modes):
-            high = low + modes
-            u0, u1, u2 = history[b, r0, low:high], history[b, r1, low:high], history[b, r2, low:high]
-            k = known[b, low:high]
-            for i in range(modes):
+        for g in range(known.shape[1]):
+            u0, u1, u2, k = history[b, r0, g], history[b, r1, g], history[b, r2, g], known[b, g]
+            for i in range(len(damping)):
                 k[i] = a0 * u0[i] + a1 * u1[i] + a2 * u2[i]
-            q0 = history[b, SLOTS + r0, low:high]
-            q1 = history[b, SLOTS + r1, low:high]
-            q2 = history[b, SLOTS + r2, low:high]
-            p = predictions[b, slot, low:high]
-            for i in range(modes):
+            q0, q1, q2 = history[b, SLOTS + r0, g], history[b, SLOTS + r1, g], history[b, SLOTS + r2, g]
+            p = predictions[b, slot, g]
+            for i in range(len(damping)):
                 past = k[i] + e0 * q0[i] + e1 * q1[i] + e2 * q2[i]
                 p[i] = past / (one + h * (decay[i] + s * damping[i]))
 
@@ -122,23 +118,20 @@ def correct(
     square: np.ndarray,
 ) -> None:
     """Explicit terms and corrected states into their slot; ``square`` (batch,) is the mean square of u - u*."""
-    batch, _, size = history.shape
-    modes = len(damping)
     one = beta_h.dtype.type(1.0)
-    for b in range(batch):
+    for b in range(len(beta_h)):
         h, s = beta_h[b], stabiliser[b]
         decay = stiff[b if stiff.shape[0] > 1 else 0]
         total = 0.0
-        for low in range(0, size, modes):
-            high = low + modes
-            q, n = history[b, SLOTS + slot, low:high], explicit[b, low:high]
-            u, p, k = history[b, slot, low:high], predictions[b, slot, low:high], known[b, low:high]
-            for i in range(modes):
+        for g in range(known.shape[1]):
+            q, u, p = history[b, SLOTS + slot, g], history[b, slot, g], predictions[b, slot, g]
+            n, k = explicit[b, g], known[b, g]
+            for i in range(len(damping)):
                 q[i] = n[i] + s * damping[i] * p[i]
-            for i in range(modes):
+            for i in range(len(damping)):
                 u[i] = (k[i] + h * q[i]) / (one + h * (decay[i] + s * damping[i]))
             part = beta_h.dtype.type(0.0)
-            for i in range(modes):
+            for i in range(len(damping)):
                 difference = u[i] - p[i]
                 part += error_weights[i] * difference * difference
             total += part
@@ -148,16 +141,13 @@ def correct(
 @compiled_sums
 def restabilise(history: np.ndarray, predictions: np.ndarray, damping: np.ndarray, change: np.ndarray) -> None:
     """Adds change (batch,) * damping * u* to every stored explicit term."""
-    batch, _, size = predictions.shape
-    modes = len(damping)
-    for b in range(batch):
+    for b in range(len(change)):
         if change[b] == 0.0:
             continue
-        for slot in range(SLOTS):
-            for low in range(0, size, modes):
-                q = history[b, SLOTS + slot, low : low + modes]
-                p = predictions[b, slot, low : low + modes]
-                for i in range(modes):
+        for slot in range(predictions.shape[1]):
+            for g in range(predictions.shape[2]):
+                q, p = history[b, SLOTS + slot, g], predictions[b, slot, g]
+                for i in range(len(damping)):
                     q[i] += change[b] * damping[i] * p[i]
 
 
@@ -188,20 +178,19 @@ def scale(
     magnitude: np.ndarray,
 ) -> None:
     """Mean square (batch,) that errors of the states in ``slot`` are measured against, where finite."""
-    batch, _, size = history.shape
-    modes = len(error_weights)
-    for b in range(batch):
+    for b in range(len(magnitude)):
         weights = scale_weights[b if scale_weights.shape[0] > 1 else 0]
         measured, all_of = 0.0, 0.0
-        for low in range(0, size, modes):
-            u = history[b, slot, low : low + modes]
+        for g in range(history.shape[2]):
+            u = history[b, slot, g]
             part, floor = error_weights.dtype.type(0.0), error_weights.dtype.type(0.0)
-            for i in range(modes):
+            for i in range(len(error_weights)):
                 part += weights[i] * u[i] * u[i]
                 floor += error_weights[i] * u[i] * u[i]
             measured += part
             all_of += floor
-        largest = max(measured, attainable * all_of)
+        least = attainable * all_of
+        largest = measured if measured > least else least
         if math.isfinite(largest):
             magnitude[b] = largest
 
@@ -225,19 +214,22 @@ def control(
     """Accepts or rejects each sample's step, moves its time and sets its next step; whether all were accepted."""
     everyone = True
     for b in range(len(time)):
-        error = math.sqrt(square[b] / max(magnitude[b], _TINY)) if math.isfinite(square[b]) else math.inf
-        ratio = (step_tolerance / max(error, _TINY)) ** (1.0 / (min(count[b], order[b]) + 1.0))
+        against = magnitude[b] if magnitude[b] > _TINY else _TINY
+        error = math.sqrt(square[b] / against) if math.isfinite(square[b]) else math.inf
+        now = count[b] if count[b] < order[b] else order[b]
+        ratio = (step_tolerance / (error if error > _TINY else _TINY)) ** (1.0 / (now + 1.0))
         accepted[b] = error <= REJECT * step_tolerance and not diverged[b]
         if accepted[b]:
             time[b] += step[b]
             count[b] += 1
             rejections[b] = 0
-            step[b] *= min(max(_SAFETY * ratio, _LEAST_GROWTH), _GROW)
+            factor, least, most = _SAFETY * ratio, _LEAST_GROWTH, _GROW
         else:
             everyone = False
             rejections[b] += 1
             diverged[b] = diverged[b] or rejections[b] > give_up
-            step[b] *= min(max(_LARGEST_SHRINK * ratio, _SHRINK), _LARGEST_SHRINK)
+            factor, least, most = _LARGEST_SHRINK * ratio, _SHRINK, _LARGEST_SHRINK
+        step[b] *= least if factor < least else most if factor > most else factor
         times[b, slot] = time[b]
     return everyone
 
@@ -247,27 +239,27 @@ def interpolation_weights(
     times: np.ndarray, count: np.ndarray, newest: int, owners: np.ndarray, wanted: np.ndarray, weights: np.ndarray
 ) -> None:
     """``weights`` (row, slot) of the polynomial through up to four last states of ``owners``, at ``wanted`` (row,)."""
-    weights[:] = 0.0
+    slots = weights.shape[1]
     for k in range(len(owners)):
-        nodes = min(count[owners[k]], SLOTS)
-        of_owner = times[owners[k]]
-        for j in range(nodes):
-            node = of_owner[(newest - j) % SLOTS]
-            weight = 1.0
-            for m in range(nodes):
-                if m != j:
-                    other = of_owner[(newest - m) % SLOTS]
+        nodes, row = times[owners[k]], weights[k]
+        states = count[owners[k]]
+        for j in range(slots):
+            node, weight = nodes[(newest - j) % slots], 1.0
+            for m in range(slots):
+                if m != j and m < states:
+                    other = nodes[(newest - m) % slots]
                     weight *= (wanted[k] - other) / (node - other)
-            weights[k, (newest - j) % SLOTS] = weight
+            row[(newest - j) % slots] = weight if j < states else 0.0
 
 
 @compiled_sums
 def combine(history: np.ndarray, owners: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """``out`` (row, n): the states of ``owners`` (row,), each slot times its weight, weights (row, slot)."""
+    """``out`` (row, component, F): the states of ``owners`` (row,), each slot times its weight, weights (row, slot)."""
     for k in range(len(owners)):
-        states = history[owners[k]]
-        w0, w1, w2, w3 = weights[k, 0], weights[k, 1], weights[k, 2], weights[k, 3]
-        u0, u1, u2, u3 = states[0], states[1], states[2], states[3]
-        row = out[k]
-        for i in range(len(row)):
-            row[i] = w0 * u0[i] + w1 * u1[i] + w2 * u2[i] + w3 * u3[i]
+        by_slot = weights[k]
+        w0, w1, w2, w3 = by_slot[0], by_slot[1], by_slot[2], by_slot[3]
+        b = owners[k]
+        for g in range(out.shape[1]):
+            u0, u1, u2, u3, row = history[b, 0, g], history[b, 1, g], history[b, 2, g], history[b, 3, g], out[k, g]
+            for i in range(len(row)):
+                row[i] = w0 * u0[i] + w1 * u1[i] + w2 * u2[i] + w3 * u3[i]

@@ -42,12 +42,12 @@ class CompiledPasses:
     """Each pass one compiled loop (:mod:`solvers.integrators.kernels`)."""
 
     def __init__(self, equation: Equation, history: torch.Tensor, predictions: torch.Tensor) -> None:
-        self._history = history.numpy()
-        self._predictions = predictions.numpy()
-        batch, _, size = self._history.shape
+        batch, _, size = history.shape
         modes = len(equation.damping)
         self._predicted = predictions.view(batch, SLOTS, size // modes, modes)
-        self._known = np.empty((batch, size), dtype=self._history.dtype)
+        self._predictions = self._predicted.numpy()
+        self._history = history.view(batch, 2 * SLOTS, size // modes, modes).numpy()
+        self._known = np.empty((batch, size // modes, modes), dtype=self._history.dtype)
         self._square = np.empty(batch)
         self._stiff = equation.stiff[:, 0].contiguous().numpy()
         self._damping = equation.damping.numpy()
@@ -70,7 +70,7 @@ class CompiledPasses:
             self._history,
             self._predictions,
             self._known,
-            explicit.reshape(self._known.shape).numpy(),
+            explicit.contiguous().numpy(),
             beta_h,
             self._stiff,
             self._damping,
@@ -85,7 +85,8 @@ class CompiledPasses:
         kernels.scale(self._history, self._scale_weights, self._error_weights, attainable, slot, magnitude)
 
     def combine(self, owners: np.ndarray, weights: np.ndarray, out: torch.Tensor) -> None:
-        kernels.combine(self._history, owners, weights.astype(self._history.dtype), out.numpy())
+        rows = out.view(len(owners), *self._history.shape[2:]).numpy()
+        kernels.combine(self._history, owners, weights.astype(self._history.dtype), rows)
 
 
 class TorchPasses:

@@ -30,21 +30,18 @@ def runs_here(x: torch.Tensor) -> bool:
 @compiled_sums
 def _surroundings(field: np.ndarray, patch: int, out: np.ndarray) -> None:
     """out (b, y, x, 9 patch^2): the cells of the coarse cell's 3 x 3 surroundings in field (b, y patch, x patch)."""
-    batch, rows, columns, _ = out.shape
+    batch, rows, columns, cells = out.shape
     for b in range(batch):
         for y in range(rows):
-            for x in range(columns):
-                cell = out[b, y, x]
-                place = 0
-                for dy in range(-1, 2):
-                    top = (y + dy) % rows * patch
-                    for dx in range(-1, 2):
-                        left = (x + dx) % columns * patch
-                        for i in range(patch):
-                            line = field[b, top + i]
-                            for j in range(patch):
-                                cell[place] = line[left + j]
-                                place += 1
+            for tap in range(cells // (patch * patch)):
+                top, right, first = (y + tap // 3 - 1) % rows * patch, tap % 3 - 1, tap * patch * patch
+                for x in range(columns):
+                    cell, left, place = out[b, y, x], (x + right) % columns * patch, first
+                    for i in range(patch):
+                        line = field[b, top + i]
+                        for j in range(patch):
+                            cell[place] = line[left + j]
+                            place += 1
 
 
 @compiled_sums
@@ -58,23 +55,21 @@ def _modulated(features: np.ndarray, owners: np.ndarray, gain: np.ndarray, shift
 
 
 @compiled_sums
-def _gathered(taps: np.ndarray, bias: np.ndarray, share: np.ndarray, patch: int, out: np.ndarray) -> None:
-    """out (m, y patch, x patch) = share (sum over taps + bias); taps (m, y, x, 9 patch^2)."""
-    count, rows, columns, _ = taps.shape
-    total = np.empty_like(bias)
+def _gathered(
+    taps: np.ndarray, bias: np.ndarray, share: np.ndarray, patch: int, total: np.ndarray, out: np.ndarray
+) -> None:
+    """out (m, y patch, x patch) = share (sum over taps + bias); taps (m, y, x, 9 patch^2), ``total`` for work."""
+    count, rows, columns, cells = taps.shape
     size = len(bias)
     for m in range(count):
         for y in range(rows):
             for x in range(columns):
-                total[:] = bias
-                place = 0
-                for dy in range(-1, 2):
-                    line = taps[m, (y + dy) % rows]
-                    for dx in range(-1, 2):
-                        source = line[(x + dx) % columns, place : place + size]
-                        for k in range(size):
-                            total[k] += source[k]
-                        place += size
+                for k in range(size):
+                    total[k] = bias[k]
+                for tap in range(cells // size):
+                    source = taps[m, (y + tap // 3 - 1) % rows, (x + tap % 3 - 1) % columns]
+                    for k in range(size):
+                        total[k] += source[tap * size + k]
                 for i in range(patch):
                     target = out[m, y * patch + i]
                     for j in range(patch):
@@ -114,6 +109,7 @@ def head(
     assert layer.bias is not None
     outer = layer.weight.permute(2, 3, 0, 1).flatten(0, 2)  # (9 patch^2, width)
     out = features.new_empty(len(owners), rows * patch, columns * patch)
+    total = np.empty_like(layer.bias.numpy())
     size = max(1, CELLS_TOGETHER // (rows * columns))
     for low in range(0, len(owners), size):
         part = slice(low, low + size)
@@ -121,5 +117,5 @@ def head(
         _modulated(flat.numpy(), owners[part].numpy(), gain[part].numpy(), shift[part].numpy(), x.numpy())
         x = F.silu(F.linear(x, mix.weight).add_(mix.bias), inplace=True)
         taps = F.linear(x, outer).view(len(x), rows, columns, -1)
-        _gathered(taps.numpy(), layer.bias.numpy(), share[part].contiguous().numpy(), patch, out[part].numpy())
+        _gathered(taps.numpy(), layer.bias.numpy(), share[part].contiguous().numpy(), patch, total, out[part].numpy())
     return out
