@@ -79,8 +79,7 @@ def montage(data: SweepData, tiles: Tiles) -> Figure:
         label.set(ha="right", va="center")
     for c, text in enumerate(tiles.column_labels):
         axes[-1, c].set_xlabel(text, **style.text_style(fontsize=style.FONT - 1))
-    place = {"pad": 0.015, "fraction": 0.03, "aspect": 22}
-    style.bare_colour_bar(shown, axes.ravel(), data.appearance.field_label, **place)
+    style.bare_colour_bar(shown, axes.ravel(), data.appearance.field_label)
     return figure
 
 

@@ -15,11 +15,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
 from sweeps.report.appearance import appearance_of, colour_limits
+from sweeps.report.panel_grid import PanelGrid
 
 INK = "#22272e"
 MUTED = "#6b7480"
@@ -35,10 +35,8 @@ GUIDE: dict[str, Any] = {"color": MUTED, "lw": 1.0, "ls": DASHES}
 
 
 def new_figure(height: float, width: float = WIDTH, tight: bool = False) -> Figure:
-    """An empty figure with its own Agg canvas (inches); ``tight`` moves panels of pictures close together."""
-    gap, space = (0.03, 0.0) if tight else (0.06, 0.04)
-    layout = ConstrainedLayoutEngine(w_pad=gap, h_pad=gap, wspace=space, hspace=space, compress=tight)
-    figure = Figure(figsize=(width, height), layout=layout, facecolor="white", dpi=DPI)
+    """An empty figure with its own Agg canvas (inches); ``tight`` is for pictures, which stand close together."""
+    figure = Figure(figsize=(width, height), layout=PanelGrid(pictures=tight), facecolor="white", dpi=DPI)
     FigureCanvasAgg(figure)
     return figure
 
@@ -74,12 +72,15 @@ def draw_field(axes: Axes, picture: np.ndarray, process: str, options: Mapping[s
     return axes.imshow(picture, cmap=colours, vmin=low, vmax=high, origin="lower", interpolation="nearest")
 
 
-def bare_colour_bar(shown: ScalarMappable, axes: Iterable[Axes], label: str = "", **place: Any) -> None:
-    """A colour bar without a frame beside some axes."""
+def bare_colour_bar(shown: ScalarMappable, axes: Iterable[Axes], label: str = "") -> None:
+    """A colour bar without a frame at the right of some panels of a :func:`new_figure`."""
     beside = list(axes)
     figure = beside[0].get_figure(root=True)
     assert figure is not None
-    bar = figure.colorbar(shown, ax=beside, **place)
+    bar = figure.colorbar(shown, cax=figure.add_axes((0.9, 0.1, 0.02, 0.8)))
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, PanelGrid)
+    layout.add_bar(bar.ax, beside)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=FONT - 1, colors=MUTED, labelcolor=INK, length=3)
     bar.set_label(label, **text_style(fontsize=FONT - 1))

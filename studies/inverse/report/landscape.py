@@ -70,7 +70,7 @@ def _contours(data: StudyData, panel: Axes, number: int, pair: tuple[int, int], 
     where = space.values(mesh)
     x, y = (where[:, j].reshape(RESOLUTION, RESOLUTION) for j in pair)
     filled = panel.contourf(x, y, values, levels=14, cmap=style.MAP_COLOURS, alpha=0.85)
-    style.bare_colour_bar(filled, [panel], pad=0.02)
+    style.bare_colour_bar(filled, [panel])
     if criterion.target is not None and values.min() < criterion.target < values.max():
         panel.contour(x, y, values, levels=[criterion.target], colors="white", linewidths=1.6)
     _points(data, panel, pair)
