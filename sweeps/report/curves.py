@@ -131,7 +131,7 @@ def spectrum(data: SweepData, name: str, points: list[int]) -> Figure:
 
 
 def _axis_values(data: SweepData, name: str) -> np.ndarray:
-    return np.asarray(data.dataset[data.axis_quantities[name]].values, dtype=float)
+    return data.read(data.axis_quantities[name]).astype(float)
 
 
 def _draw_along(

@@ -10,17 +10,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from solvers.processes.registry import Appearance
 from sweeps.plan.description import bracketed
 from sweeps.report.appearance import appearance_of, number, parameter_info, parameter_order
+from sweeps.store.group import Attributes, PointGroup, dimension_names
 from sweeps.store.layout import PENDING, STATUS_FLAGS, usable
-from sweeps.store.locations import location
 from sweeps.store.lock import lock_holder
 from sweeps.store.store import REFERENCE, UNREADABLE, VERIFICATION, Store
 
-GROUPS = (REFERENCE, VERIFICATION)
+#: Variables up to this size are read whole, once, however many figures show some of their points.
+WHOLE_BYTES = 16 * 2**20
 #: Of the solver, which is judged by its tolerance; of a learned engine, by its bands.
 RESULT_FLAGS = ("within_tolerance", "inside_band")
 #: After the name of a quantity: the ends of its band.
@@ -31,19 +31,43 @@ BAND = ("_low", "_high")
 class SweepData:
     """An opened store, points in the order of the user's design.
 
-    ``dataset`` is its root group, lazy; ``reference`` and ``verification`` are its spot checks' solutions and errors;
-    ``running`` is who was writing to it when it was opened.
+    ``reference`` and ``verification`` are its spot checks' solutions and errors; ``running`` is who was writing to it
+    when it was opened.
     """
 
     url: str
-    dataset: xr.Dataset
-    reference: xr.Dataset | None
-    verification: xr.Dataset | None
+    store: Store
+    reference: PointGroup | None
+    verification: PointGroup | None
     running: Mapping[str, Any] | None = None
+
+    @property
+    def attributes(self) -> Attributes:
+        """Of the store."""
+        return self.store.attributes
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(point,) where each point is in the store."""
+        return np.argsort(self.store.read("point"), kind="stable")
+
+    @cached_property
+    def _whole(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def read(self, name: str) -> np.ndarray:
+        """A variable as it is in the store; read once."""
+        if name not in self._whole:
+            self._whole[name] = self.store.read(name)
+        return self._whole[name]
+
+    def of_points(self, name: str) -> np.ndarray:
+        """A variable (point, ...)."""
+        return self.read(name)[self.rows]
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        stored = self.dataset.attrs.get("config", {})
+        stored = self.attributes.get("config", {})
         return json.loads(stored) if isinstance(stored, str) else dict(stored)
 
     @property
@@ -56,28 +80,26 @@ class SweepData:
 
     @property
     def name(self) -> str:
-        return str(self.config.get("name", self.dataset.attrs.get("title", "sweep")))
+        return str(self.config.get("name", self.attributes.get("title", "sweep")))
 
     @property
     def points(self) -> int:
-        return int(self.dataset.sizes["point"])
+        return len(self.rows)
 
     @property
     def realizations(self) -> int:
-        return int(self.dataset.sizes["realization"])
+        return int(self.store.array("status").shape[1])
 
     @cached_property
     def times(self) -> np.ndarray:
         """(time,) stored times."""
-        return np.asarray(self.dataset["time"].values, dtype=float)
+        return self.read("time").astype(float)
 
     @cached_property
     def parameters(self) -> dict[str, np.ndarray]:
         """Parameter name -> (point,)."""
-        coordinates = self.dataset.coords.items()
-        found = [str(n) for n, c in coordinates if c.dims == ("point",) and n != "point" and c.dtype.kind == "f"]
-        order = parameter_order(self.process, found)
-        return {n: np.asarray(self.dataset[n].values, dtype=float) for n in order}
+        order = parameter_order(self.process, self.store.parameter_names)
+        return {n: self.of_points(n).astype(float) for n in order}
 
     @cached_property
     def varied(self) -> list[str]:
@@ -96,7 +118,7 @@ class SweepData:
     @cached_property
     def status(self) -> np.ndarray:
         """(point, realization) int8."""
-        return np.asarray(self.dataset["status"].values)
+        return self.of_points("status")
 
     @cached_property
     def usable(self) -> np.ndarray:
@@ -105,14 +127,19 @@ class SweepData:
 
     def of_samples(self, name: str) -> np.ndarray:
         """A number for each sample, of those alone that the status says are finished, (finished sample,)."""
-        return np.asarray(self.dataset[name].values)[self.status != PENDING]
+        return self.of_points(name)[self.status != PENDING]
 
     @property
-    def sample_flags(self) -> xr.DataArray | None:
-        """Results of the spot checks (point, realization), int8: -1 not solved, 0 missed, 1 within; or None."""
-        if self.verification is None:
+    def flag_name(self) -> str | None:
+        """The variable with the results of the spot checks."""
+        return next((n for n in RESULT_FLAGS if self.verification is not None and n in self.verification), None)
+
+    @cached_property
+    def sample_flags(self) -> np.ndarray | None:
+        """Results of the spot checks (checked point, realization), int8: -1 not solved, 0 missed, 1 within; or None."""
+        if self.verification is None or self.flag_name is None:
             return None
-        return next((self.verification[n] for n in RESULT_FLAGS if n in self.verification), None)
+        return self.verification.read(self.flag_name)
 
     @cached_property
     def point_flags(self) -> np.ndarray:
@@ -120,8 +147,8 @@ class SweepData:
         if self.verification is None or self.sample_flags is None:
             return np.zeros(0, dtype=np.int8)
         if "passed" in self.verification:
-            return np.asarray(self.verification["passed"].values)
-        return np.asarray(self.sample_flags.values).min(axis=1)
+            return self.verification.read("passed")
+        return np.asarray(self.sample_flags.min(axis=1))
 
     @property
     def checked(self) -> int:
@@ -135,12 +162,12 @@ class SweepData:
     @property
     def inside(self) -> dict[str, float]:
         """QoI -> share of the reference's values inside the bands; empty for the solver."""
-        return dict(self.verification.attrs.get("inside", {})) if self.verification is not None else {}
+        return dict(self.verification.attributes.get("inside", {})) if self.verification is not None else {}
 
     @property
     def learned(self) -> bool:
         """Whether a learned engine made the results."""
-        return "trust" in self.dataset
+        return self.has("trust")
 
     @property
     def unfinished(self) -> str:
@@ -169,7 +196,7 @@ class SweepData:
     @cached_property
     def _results(self) -> dict[str, tuple[str, ...]]:
         """Quantities, without the ends of their bands, and their dimensions."""
-        found = {str(n): tuple(map(str, v.dims)) for n, v in self.dataset.data_vars.items()}
+        found = {name: dimension_names(self.store.array(name)) for name in self.store.array_names}
         ends = {name + suffix for name in found for suffix in BAND}
         return {n: d for n, d in found.items() if d[:3] == ("point", "realization", "time") and n not in ends}
 
@@ -177,18 +204,18 @@ class SweepData:
         return all(self.has(name + suffix) for suffix in BAND)
 
     def has(self, name: str) -> bool:
-        return name in self.dataset.data_vars
+        return name in self.store
 
     def label(self, name: str) -> str:
         """Axis label: long name and units."""
         return f"{self.long_name(name)}{self.units(name)}"
 
     def long_name(self, name: str) -> str:
-        return str(self.dataset[name].attrs.get("long_name", name.replace("_", " ")))
+        return str(self._about(name).get("long_name", name.replace("_", " ")))
 
     def axis_label(self, name: str) -> str:
         """Axis label of a coordinate after time: long name, name, units."""
-        text = str(self.dataset[name].attrs.get("long_name", ""))
+        text = str(self._about(name).get("long_name", ""))
         return f"{text} {name}".strip() + self.units(name)
 
     def parameter_label(self, name: str) -> str:
@@ -200,18 +227,23 @@ class SweepData:
 
     def units(self, name: str) -> str:
         """Units of a variable in brackets after a space, such as " (length²)"; empty when dimensionless."""
-        return bracketed(str(self.dataset[name].attrs.get("units", "1")))
+        return bracketed(str(self._about(name).get("units", "1")))
+
+    def _about(self, name: str) -> Attributes:
+        return self.store.array(name).attrs
 
     def values(self, name: str, points: Sequence[int] | np.ndarray, time: int | None = None) -> np.ndarray:
         """A variable of some points as (point, realization, time, ...) or, at one time, (point, realization, ...).
 
         Samples without results are NaN.
         """
-        chosen = self.dataset[name].isel(point=np.asarray(points, dtype=int))
-        if time is not None:
-            chosen = chosen.isel(time=time)
-        values = np.array(chosen.values, dtype=float)
-        values[~self.usable[np.asarray(points, dtype=int)]] = np.nan
+        chosen = np.asarray(points, dtype=int)
+        array, at = self.store.array(name), slice(None) if time is None else time
+        if array.nbytes <= WHOLE_BYTES:
+            values = self.read(name)[self.rows[chosen]][:, :, at].astype(float)
+        else:
+            values = np.asarray(array.oindex[self.rows[chosen], :, at], dtype=float)
+        values[~self.usable[chosen]] = np.nan
         return values
 
     def point_label(self, point: int) -> str:
@@ -222,7 +254,10 @@ class SweepData:
 
 def quantile(values: np.ndarray, level: float, axis: int) -> np.ndarray:
     """Quantile that ignores NaN and is NaN, silently, where there is nothing else."""
-    empty = np.isnan(values).all(axis=axis, keepdims=True)
+    missing = np.isnan(values)
+    if not missing.any():
+        return np.asarray(np.quantile(values, level, axis=axis))
+    empty = missing.all(axis=axis, keepdims=True)
     found = np.nanquantile(np.where(empty, 0.0, values), level, axis=axis)
     return np.where(empty.squeeze(axis), np.nan, found)
 
@@ -233,17 +268,15 @@ def read_store(url: str) -> SweepData:
     A run may be writing to it. The status is read first: what it says is finished was written before.
     """
     store, running = Store.open(url), lock_holder(url)
-    place = location(url)
-    dataset = xr.open_zarr(place, chunks=None)
-    dataset["status"].load()
-    dataset = dataset.isel(point=np.argsort(dataset["point"].values, kind="stable"))
-    return SweepData(url, dataset, **{name: _group(store, name) for name in GROUPS}, running=running)
+    data = SweepData(url, store, _group(store, REFERENCE), _group(store, VERIFICATION), running)
+    data.read("status")
+    return data
 
 
-def _group(store: Store, name: str) -> xr.Dataset | None:
+def _group(store: Store, name: str) -> PointGroup | None:
     """The spot checks' solutions or errors; None where there are none, or a run is just putting new ones in place."""
     try:
-        return xr.open_zarr(location(store.url), group=name, chunks=None) if name in store else None
+        return store.subgroup(name)
     except UNREADABLE:
         if lock_holder(store.url) is None:
             raise

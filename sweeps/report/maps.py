@@ -141,6 +141,6 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Places in the sorted order from 1, equal values sharing the mean of theirs; scipy.stats takes a second to load."""
+    """Places in the sorted order from 1, equal values sharing the mean; scipy.stats takes a second to load."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - 0.5 * (counts - 1))[which]

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from sweeps.report import style
 from sweeps.report.appearance import number
 from sweeps.report.choices import middle_slice, representatives, show_times
 from sweeps.report.data import SweepData
+from sweeps.store.group import dimension_names
 
 MOST_COLUMNS, MOST_ROWS = 6, 5
+#: Between pictures, as a share of their width.
+GAP = 0.05
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,7 @@ class Tiles:
 
 
 def field_times(data: SweepData) -> np.ndarray:
-    dim = data.dataset["field"].dims[2]
-    return np.asarray(data.dataset[dim].values, dtype=float)
+    return data.read(dimension_names(data.store.array("field"))[2]).astype(float)
 
 
 def choose_tiles(data: SweepData) -> Tiles:
@@ -62,30 +65,35 @@ def _grid_tiles(data: SweepData, times: np.ndarray) -> Tiles:
 
 
 def montage(data: SweepData, tiles: Tiles) -> Figure:
-    shape = data.dataset["field"].shape[-2:]
+    """All pictures in one panel, whose ticks name rows and columns: a panel for each takes far longer to draw."""
+    shape = data.store.array("field").shape[-2:]
     columns, rows = len(tiles.column_labels), len(tiles.row_labels)
     tile = min(1.75, (style.WIDTH - 1.6) / max(columns, 4))
     height, width = tile * rows * shape[0] / shape[1] + 0.55, tile * columns + 1.6
     figure = style.new_figure(height, width, tight=True)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    panel = style.tidy(figure.subplots())
+    step_x, step_y = shape[1] * (1 + GAP), shape[0] + GAP * shape[1]
     for r, row in enumerate(tiles.cells):
         for c, (point, time) in enumerate(row):
-            panel = style.tidy(axes[r, c], frame=True)
-            panel.set(xticks=[], yticks=[], facecolor=style.EMPTY)
+            left, bottom = c * step_x, (rows - 1 - r) * step_y
             picture = np.ma.masked_invalid(_picture(data, point, time))
+            panel.add_patch(
+                Rectangle((left, bottom), shape[1], shape[0], fc=style.EMPTY, ec=style.RULE, lw=1.4, zorder=-1)
+            )
             shown = style.draw_field(panel, picture, data.process, data.config)
-        label = axes[r, 0].set_ylabel(tiles.row_labels[r], **style.text_style(fontsize=style.FONT - 1))
-        label.set_rotation(0)
-        label.set(ha="right", va="center")
-    for c, text in enumerate(tiles.column_labels):
-        axes[-1, c].set_xlabel(text, **style.text_style(fontsize=style.FONT - 1))
-    style.bare_colour_bar(shown, axes.ravel(), data.appearance.field_label)
+            shown.set_extent((left, left + shape[1], bottom, bottom + shape[0]))
+    panel.set(xlim=(0, columns * step_x - GAP * shape[1]), ylim=(0, rows * step_y - GAP * shape[1]))
+    panel.set_xticks(np.arange(columns) * step_x + shape[1] / 2, tiles.column_labels)
+    panel.set_yticks(np.arange(rows)[::-1] * step_y + shape[0] / 2, tiles.row_labels)
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    style.bare_colour_bar(shown, [panel], data.appearance.field_label)
     return figure
 
 
 def _picture(data: SweepData, point: int, time: int) -> np.ndarray:
     """(y, x) of the first realization; NaN while it has no result."""
-    picture = np.array(data.dataset["field"][point, 0, time].values, dtype=float)
+    picture = np.array(data.store.array("field")[data.rows[point], 0, time], dtype=float)
     if not data.usable[point, 0]:
         picture[:] = np.nan
     return picture

@@ -65,7 +65,7 @@ def warnings(data: SweepData) -> list[str]:
 
 
 def facts(data: SweepData) -> list[Fact]:
-    attributes, config = data.dataset.attrs, data.config
+    attributes, config = data.attributes, data.config
     done, total = data.count("done", "verified"), data.points * data.realizations
     lost = f"{data.count('failed')} failed, {data.count('diverged')} diverged"
     found = [
@@ -91,7 +91,7 @@ def _engine_fact(engine: dict[str, Any], chosen: object) -> Fact:
 
 def _time_fact(data: SweepData) -> Fact:
     seconds = float(np.nansum(data.of_samples("wall_s").astype(float)))
-    wall = float(data.dataset.attrs.get("wall_time_s", 0.0))
+    wall = float(data.attributes.get("wall_time_s", 0.0))
     finished = data.count("done", "verified", "failed", "diverged")
     speed = f"{finished / wall:.3g} samples per second" if wall and finished else ""
     computing = f"{duration(seconds)} of computing over all workers" if seconds else ""
@@ -144,7 +144,7 @@ def _trust_counts(data: SweepData) -> tuple[int, int]:
 
 def provenance(data: SweepData) -> list[str]:
     """Versions, commit and history as lines of text."""
-    attributes = data.dataset.attrs
+    attributes = data.attributes
     versions = attributes.get("versions", {})
     lines = []
     if isinstance(versions, dict) and versions:
@@ -163,13 +163,13 @@ def failures(data: SweepData) -> Section | None:
     head = [Head("Point"), Head("Realization")]
     head += [Head(data.symbol(n)) for n in data.varied]
     head += [Head("State"), Head("Reason")]
-    reasons, rows = data.dataset["error"], []
+    reasons, rows = data.of_points("error"), []
     for point, realization in found[:FAILURES_SHOWN]:
         state = wanted[int(data.status[point, realization])]
         rows.append(
-            [Cell(str(int(data.dataset["point"][point]))), Cell(str(realization))]
+            [Cell(str(int(data.of_points("point")[point]))), Cell(str(realization))]
             + [Cell(f"{data.parameters[n][point]:.4g}") for n in data.varied]
-            + [Cell(state, "fail"), Cell(str(reasons[point, realization].values) or "no reason recorded", "wrap")]
+            + [Cell(state, "fail"), Cell(str(reasons[point, realization]) or "no reason recorded", "wrap")]
         )
     more = len(found) - len(rows)
     notes = [f"{more} more are in the store: see its variables status and error."] if more else []
@@ -186,7 +186,7 @@ def loading(data: SweepData) -> Section:
     ]
     if data.has("field"):
         lines.append('picture = ds["field"].isel(point=0, realization=0, time=-1)')
-    if "time_field" in data.dataset.sizes:
+    if data.has("time_field"):
         lines[-1] = lines[-1].replace("time=", "time_field=")
     if data.is_grid and data.varied:
         axes = ", ".join(data.varied)

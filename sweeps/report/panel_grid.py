@@ -15,9 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import LayoutEngine
+from matplotlib.spines import Spine
 
 #: Inches: around the figure, between panels, between pictures, between panels and their colour bar, width of the bar.
-EDGE, GAP, PICTURE_GAP, BAR_GAP, BAR_WIDTH = 0.06, 0.16, 0.06, 0.1, 0.13
+EDGE, GAP, PICTURE_GAP, BAR_GAP, BAR_WIDTH = 0.07, 0.16, 0.06, 0.1, 0.13
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,14 @@ class PanelGrid(LayoutEngine):
             return
         written = {axes: _written_around(fig, axes) for axes in panels if axes.get_visible()}
         columns, rows = self._lines(fig, panels, written)
-        width, height = fig.get_size_inches()
+        height = fig.get_figheight()
         for axes in panels:
             (top, bottom), (left, right) = _rows(axes), _columns(axes)
             _place(fig, axes, columns.begin(left), columns.end(right), height - rows.end(bottom), rows.begin(top))
         for bar, beside in self._bars:
-            top, bottom = min(_rows(a)[0] for a in beside), max(_rows(a)[1] for a in beside)
-            x = columns.end(max(_columns(a)[1] for a in beside)) + _right_of(beside, written) + BAR_GAP
-            _place(fig, bar, x, x + BAR_WIDTH, height - rows.end(bottom), rows.begin(top))
+            column, last, first = _beside(beside)
+            x = columns.end(column) + _right_of(beside, written) + BAR_GAP
+            _place(fig, bar, x, x + BAR_WIDTH, height - rows.end(last), rows.begin(first))
 
     def _lines(self, fig: Figure, panels: list[Axes], written: dict[Axes, np.ndarray]) -> tuple[_Line, _Line]:
         """Columns from the left, rows from the top."""
@@ -99,9 +100,10 @@ class PanelGrid(LayoutEngine):
             ):
                 side[index] = max(side[index], room)
         for bar, beside in self._bars:
-            room = _right_of(beside, written) + BAR_GAP + BAR_WIDTH + _written_around(fig, bar)[1]
-            column = max(_columns(axes)[1] for axes in beside)
-            right[column] = max(right[column], room)
+            around = _written_around(fig, bar)
+            column, last, first = _beside(beside)
+            right[column] = max(right[column], _right_of(beside, written) + BAR_GAP + BAR_WIDTH + around[1])
+            bottom[last], top[first] = max(bottom[last], around[2]), max(top[first], around[3])
         gap = PICTURE_GAP if self._pictures else GAP
         width, height = fig.get_size_inches()
         columns, rows = _Line.fitted(left, right, width, gap), _Line.fitted(top, bottom, height, gap)
@@ -126,7 +128,8 @@ def _columns(axes: Axes) -> tuple[int, int]:
 def _written_around(fig: Figure, axes: Axes) -> np.ndarray:
     """Inches that labels and notes take at the left, right, bottom and top of a panel."""
     renderer = cast(FigureCanvasAgg, fig.canvas).get_renderer()
-    whole = axes.get_tightbbox(renderer, for_layout_only=True)
+    written = [artist for artist in axes.get_default_bbox_extra_artists() if not isinstance(artist, Spine)]
+    whole = axes.get_tightbbox(renderer, bbox_extra_artists=written, for_layout_only=True)
     if whole is None:
         return np.zeros(4)
     own = axes.bbox
@@ -134,8 +137,14 @@ def _written_around(fig: Figure, axes: Axes) -> np.ndarray:
     return np.maximum(around, 0.0) / fig.dpi
 
 
+def _beside(panels: Sequence[Axes]) -> tuple[int, int, int]:
+    """Last column, last row and first row of some panels."""
+    rows = [_rows(axes) for axes in panels]
+    return max(_columns(axes)[1] for axes in panels), max(row[1] for row in rows), min(row[0] for row in rows)
+
+
 def _right_of(beside: Sequence[Axes], written: dict[Axes, np.ndarray]) -> float:
-    last = max(_columns(axes)[1] for axes in beside)
+    last = _beside(beside)[0]
     return max(float(written[a][1]) for a in beside if a in written and _columns(a)[1] == last)
 
 

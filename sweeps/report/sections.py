@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-import xarray as xr
 
 from solvers.processes.registry import PROCESSES
 from solvers.qois.registry import qois_of
@@ -14,6 +15,7 @@ from sweeps.report.appearance import number
 from sweeps.report.choices import headline, mapped, representatives, show_times
 from sweeps.report.data import SweepData
 from sweeps.report.page import Cell, Head, Picture, Section, Table
+from sweeps.store.group import PointGroup, dimension_names
 
 # With fewer than about four domains along a side the box itself steers the coarsening.
 BOX_SHARE = 4
@@ -208,9 +210,10 @@ def checks(data: SweepData) -> Section:
     found, flags = data.verification, data.sample_flags
     if found is None or flags is None:
         return Section("checks", "Spot checks", ["No point has been solved again to check the engine."])
-    over = [str(n) for n, v in found.data_vars.items() if v.dims[:2] == ("point", "realization")]
-    names = [n for n in over if n != flags.name and not n.endswith("_inside")]
-    rows = [_check_row(data, found, flags, names, row) for row in range(found.sizes["point"])]
+    over = [n for n in found.array_names if dimension_names(found.array(n))[:2] == ("point", "realization")]
+    names = [n for n in over if n != data.flag_name and not n.endswith("_inside")]
+    values = {n: found.read(n) for n in [*data.varied, *names, "point"] if n in found}
+    rows = [_check_row(data, values, flags, names, row) for row in range(len(flags))]
     head = [Head("Point"), *(Head(_short(n), numeric=True) for n in names), Head("Verdict")]
     note = (
         "Errors are relative L2 errors, of the field at its worst time, of the other quantities over all "
@@ -219,17 +222,15 @@ def checks(data: SweepData) -> Section:
     return Section("checks", "Spot checks", [_check_text(data, found, names)], table=Table(head, rows), notes=[note])
 
 
-def _check_text(data: SweepData, found: xr.Dataset, names: list[str]) -> str:
-    tolerance, accuracy = (
-        found.attrs.get("tolerance"),
-        data.reference.attrs.get("tolerance") if data.reference else None,
-    )
+def _check_text(data: SweepData, found: PointGroup, names: list[str]) -> str:
+    tolerance = found.attributes.get("tolerance")
+    accuracy = data.reference.attributes.get("tolerance") if data.reference is not None else None
     judged = "the field at every time" if "field" in names else " and ".join(_judged(data)) or "the statistics"
     judged += f" against the engine's tolerance of {100 * float(tolerance):g} %" if tolerance else ""
     if data.learned:
         judged = "whether the reference lies inside the bands of the statistics, at half of the times or more"
     text = (
-        f"{found.sizes['point']} points were solved again by the reference solver"
+        f"{len(data.point_flags)} points were solved again by the reference solver"
         + (f" to a tolerance of {accuracy:g}" if accuracy else "")
         + f". Judged by {judged}, {data.passed} pass and {data.checked - data.passed} miss it."
     )
@@ -244,11 +245,13 @@ def _judged(data: SweepData) -> list[str]:
     return [_short(name).lower() for name, qoi in known.items() if qoi.judged]
 
 
-def _check_row(data: SweepData, found: xr.Dataset, flags: xr.DataArray, names: list[str], row: int) -> list[Cell]:
-    known = [n for n in data.varied if n in found.variables]
+def _check_row(
+    data: SweepData, found: Mapping[str, np.ndarray], flags: np.ndarray, names: list[str], row: int
+) -> list[Cell]:
+    known = [n for n in data.varied if n in found]
     where = ", ".join(f"{data.symbol(n)} = {number(float(found[n][row]))}" for n in known)
-    errors = [Cell(_percent(np.asarray(found[n][row].values)), "n") for n in names]
-    result = _result_cell(np.asarray(flags[row].values), int(data.point_flags[row]))
+    errors = [Cell(_percent(found[n][row]), "n") for n in names]
+    result = _result_cell(flags[row], int(data.point_flags[row]))
     return [Cell(where or f"point {int(found['point'][row])}", "wrap"), *errors, result]
 
 

@@ -27,6 +27,8 @@ RULE = "#d5dae0"
 EMPTY = "#e9ecef"
 MAP_COLOURS = "viridis"
 DPI = 170
+#: Of PNG files: half the time of Pillow's own choice, 6, for a tenth more bytes.
+COMPRESSION = 3
 WIDTH = 9.6
 FONT = 9.5
 DASHES = (0, (5, 3))
@@ -185,5 +187,7 @@ def png(figure: Figure) -> bytes:
     # savefig would lay the figure out twice, which costs more than all the drawing.
     canvas.draw()
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "png", dpi=(DPI, DPI))
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(
+        buffer, "png", dpi=(DPI, DPI), compress_level=COMPRESSION
+    )
     return buffer.getvalue()

@@ -327,7 +327,7 @@ class TestChoices:
     def test_points_come_back_in_design_order(self, tmp_path):
         url, _ = make_store(tmp_path)
         data = read_store(url)
-        assert np.array_equal(data.dataset["point"].values, np.arange(6))
+        assert np.array_equal(data.of_points("point"), np.arange(6))
         # The first parameter of the file runs slowest, whatever the order in the store.
         assert data.parameters["mobility"].tolist() == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
 
