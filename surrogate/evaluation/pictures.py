@@ -15,7 +15,7 @@ from PIL import Image
 from solvers.qois import structure_factor_wavenumbers
 from surrogate.evaluation.scores import CaseReport, ForecastScores
 from surrogate.evaluation.statistics import ImageStatistics
-from sweeps.report.style import RULE, new_figure, png, tidy
+from sweeps.report.style import RULE, bare_colour_bar, new_figure, png, tidy
 
 
 class LineStyle(TypedDict, total=False):
@@ -77,7 +77,8 @@ def curves(scores: ForecastScores) -> Figure:
     panels[1].set_ylim(top=1)
     panels[0].legend(frameon=False, fontsize=8)
     case = scores.case
-    figure.suptitle(f"{case.name}: mean over {case.count} clip(s), shade from best to worst", fontsize=9)
+    about = f"{case.name}: mean over {case.count} clip(s), shade from best to worst"
+    panels[0].set_title(about, fontsize=9, loc="left")
     return figure
 
 
@@ -85,7 +86,7 @@ def montage(scores: ForecastScores) -> Figure:
     """Truth, forecast and difference of the first clip."""
     sample = scores.sample
     columns = len(sample.frames)
-    figure = new_figure(5.9, 1.9 * columns + 1.2)
+    figure = new_figure(5.9, 1.9 * columns + 1.2, tight=True)
     panels = figure.subplots(3, columns, squeeze=False)
     difference = sample.forecast - sample.truth
     bound = float(np.nanmax(np.abs(difference), initial=0.0)) or 1.0
@@ -101,9 +102,7 @@ def montage(scores: ForecastScores) -> Figure:
             if label == "truth":
                 axes.set_title(f"frame +{frame}", fontsize=9)
         row[0].set_ylabel(label, fontsize=9)
-        bar = figure.colorbar(shown, ax=list(row), fraction=0.04, pad=0.02)
-        bar.ax.tick_params(labelsize=8)
-        bar.set_label("image, 0 to 1" if label != "difference" else "image difference", fontsize=8)
+        bare_colour_bar(shown, row, "image, 0 to 1" if label != "difference" else "image difference")
     return figure
 
 

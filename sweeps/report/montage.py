@@ -78,7 +78,9 @@ def montage(data: SweepData, tiles: Tiles) -> Figure:
             left, bottom = c * step_x, (rows - 1 - r) * step_y
             picture = np.ma.masked_invalid(_picture(data, point, time))
             panel.add_patch(
-                Rectangle((left, bottom), shape[1], shape[0], fc=style.EMPTY, ec=style.RULE, lw=1.4, zorder=-1)
+                Rectangle(
+                    (left, bottom), shape[1], shape[0], fc=style.EMPTY, ec=style.RULE, lw=1.4, zorder=-1, clip_on=False
+                )
             )
             shown = style.draw_field(panel, picture, data.process, data.config)
             shown.set_extent((left, left + shape[1], bottom, bottom + shape[0]))

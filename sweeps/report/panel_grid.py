@@ -52,7 +52,7 @@ class _Line:
 
 
 class PanelGrid(LayoutEngine):
-    """Places the panels that ``figure.subplots`` made, when the figure is drawn.
+    """Places the panels that ``figure.subplots`` made above a legend of the figure, when the figure is drawn.
 
     Args:
         pictures: whether panels are pictures, which stand close together and keep their proportions.
@@ -104,6 +104,8 @@ class PanelGrid(LayoutEngine):
             column, last, first = _beside(beside)
             right[column] = max(right[column], _right_of(beside, written) + BAR_GAP + BAR_WIDTH + around[1])
             bottom[last], top[first] = max(bottom[last], around[2]), max(top[first], around[3])
+        renderer = cast(FigureCanvasAgg, fig.canvas).get_renderer()
+        bottom[-1] += sum(legend.get_window_extent(renderer).height / fig.dpi for legend in fig.legends)
         gap = PICTURE_GAP if self._pictures else GAP
         width, height = fig.get_size_inches()
         columns, rows = _Line.fitted(left, right, width, gap), _Line.fitted(top, bottom, height, gap)

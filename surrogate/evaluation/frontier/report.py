@@ -168,9 +168,7 @@ def picture(rows: Sequence[Row]) -> Figure:
     for axes in panels[1]:
         axes.set_xlabel("ms a trajectory", fontsize=9, color=INK)
     columns = max(1, min(len(known), 2 * len(cases)))
-    figure.legend(
-        list(known.values()), list(known), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
-    )
+    figure.legend(list(known.values()), list(known), loc="lower center", ncols=columns, frameon=False, fontsize=8)
     return figure
 
 
