@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from distributed import Client, LocalCluster
 
@@ -14,7 +17,7 @@ from solvers.errors import InputError
 from solvers.registries import resolve
 from sweeps.cluster.hung_workers import replacing_hung_workers
 from sweeps.cluster.security import exposure
-from sweeps.config.cluster import ClusterBlock
+from sweeps.config.cluster import LOOPBACK, ClusterBlock
 from sweeps.config.cluster_kinds import CLUSTERS
 
 if TYPE_CHECKING:
@@ -28,14 +31,25 @@ START_TRIES = 3
 def open_client(block: ClusterBlock, tasks: int) -> Iterator[Client]:
     """A client for the YAML's ``cluster`` block; what was started here is stopped at the end.
 
+    Arguments and errors are those of :func:`starting_client`.
+    """
+    with starting_client(block, tasks) as ready:
+        yield ready()
+
+
+@contextlib.contextmanager
+def starting_client(block: ClusterBlock, tasks: int) -> Iterator[Callable[[], Client]]:
+    """Start a cluster in a thread of its own; what was started here is stopped at the end.
+
     Warns where others than this machine can connect.
 
     Args:
         block: see :mod:`sweeps.config.cluster`.
         tasks: how many tasks there will be at once; no more local workers than that are started.
 
-    Raises:
-        InputError: if the scheduler does not answer or refuses, or a package for the kind of cluster is missing.
+    Yields:
+        A function that waits until the cluster is there and gives its client, the same one each time. It raises
+        InputError if the scheduler does not answer or refuses, or a package for the kind of cluster is missing.
     """
     for line in exposure(block):
         logger.warning(f"warning: {line}")
@@ -43,18 +57,35 @@ def open_client(block: ClusterBlock, tasks: int) -> Iterator[Client]:
         stack.enter_context(_workers_without_main())
         # A browser tab closed while the dashboard loads would print a traceback into the progress bar.
         stack.enter_context(_quiet("tornado.application"))
-        started = stack.enter_context(_started(block, tasks))
-        if isinstance(started, Client):
-            # The loss of the scheduler is reported, in one line, where results are awaited.
-            stack.enter_context(_quiet("distributed.client"))
-            yield started
-            return
-        if isinstance(started, LocalCluster):
-            stack.enter_context(replacing_hung_workers(started))
-        adaptive = getattr(block, "adaptive", None)
-        if adaptive is not None:
-            started.adapt(minimum=adaptive.minimum, maximum=adaptive.maximum)
-        yield stack.enter_context(Client(started))
+        starting = stack.enter_context(ThreadPoolExecutor(1, "cluster-start")).submit(_started, block, tasks)
+        stack.callback(_close, starting)
+        clients = stack.enter_context(contextlib.ExitStack())
+
+        @cache
+        def ready() -> Client:
+            return _client(block, starting.result(), clients)
+
+        yield ready
+
+
+def _client(block: ClusterBlock, started: Cluster | Client, stack: contextlib.ExitStack) -> Client:
+    """The client of a cluster, to be closed with the stack."""
+    if isinstance(started, Client):
+        # The loss of the scheduler is reported, in one line, where results are awaited.
+        stack.enter_context(_quiet("distributed.client"))
+        return started
+    if isinstance(started, LocalCluster):
+        stack.enter_context(replacing_hung_workers(started))
+    adaptive = getattr(block, "adaptive", None)
+    if adaptive is not None:
+        started.adapt(minimum=adaptive.minimum, maximum=adaptive.maximum)
+    return stack.enter_context(Client(started))
+
+
+def _close(starting: Future[Cluster | Client]) -> None:
+    """Stop what was started; errors of its start have been raised, or nobody waited for it."""
+    if starting.exception() is None:
+        starting.result().close()
 
 
 def _started(block: ClusterBlock, tasks: int) -> Cluster | Client:
@@ -78,8 +109,14 @@ def _start(block: ClusterBlock, tasks: int) -> Cluster | Client:
 
 def dashboard_link(client: Client, block: ClusterBlock) -> str:
     """Where a cluster's dashboard is; empty where it is turned off."""
-    off = getattr(block, "dashboard_address", "") is None
-    return "" if off else client.dashboard_link or ""
+    address = getattr(block, "dashboard_address", "")
+    if address is None:
+        return ""
+    link = client.dashboard_link or ""
+    if getattr(client.cluster, "scheduler_address", "").startswith("inproc://") and not address.rpartition(":")[0]:
+        # Dask names the machine, while its web server listens where this machine alone reaches it.
+        return link.replace(urlsplit(link).hostname or "", LOOPBACK)
+    return link
 
 
 @contextlib.contextmanager

@@ -5,13 +5,23 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import TypedDict
 
 import dask
 
 from sweeps.cluster.security import is_loopback
-from sweeps.config.cluster import LOOPBACK, GpuCluster, LocalCluster, SlurmCluster, TlsFiles
+from sweeps.config.cluster import LOOPBACK, GpuCluster, InProcessCluster, LocalCluster, SlurmCluster, TlsFiles
 
 DASHBOARD_PORT = 8787
+
+
+class SchedulerOptions(TypedDict):
+    """Of a Dask scheduler: whether it shows its dashboard, and where its web server listens."""
+
+    dashboard: bool
+    dashboard_address: str
+
+
 # Dask sets workers to give every freed 64 KiB back to the system: an integrator that allocates and frees such arrays
 # thousands of times a second then spends more time on page faults than on arithmetic.
 WORKER_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32 * 2**20}
@@ -38,14 +48,14 @@ def worker_settings() -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def applied_settings(block: LocalCluster | GpuCluster | SlurmCluster) -> Iterator[dict[str, object]]:
+def applied_settings(block: LocalCluster | GpuCluster | SlurmCluster | InProcessCluster) -> Iterator[SchedulerOptions]:
     """Dask's configuration for workers and dashboard of a block while the block of code runs.
 
     Yields:
         Options of the scheduler. With the dashboard off its web server still listens, with no page.
     """
     address = dashboard_address(block.dashboard_address)
-    with dask.config.set({**worker_settings(), **_dashboard_settings(address, block.tls)}):
+    with dask.config.set({**worker_settings(), **dashboard_settings(address, getattr(block, "tls", None))}):
         yield {"dashboard": address is not None, "dashboard_address": address or f"{LOOPBACK}:0"}
 
 
@@ -68,7 +78,7 @@ def dashboard_address(address: str | None) -> str | None:
     return f"{host}:0"
 
 
-def _dashboard_settings(address: str | None, tls: object) -> dict[str, object]:
+def dashboard_settings(address: str | None, tls: object = None) -> dict[str, object]:
     """Beyond this machine a dashboard is encrypted where there are certificates.
 
     On this machine its live data go to its own pages alone: by default Dask gives them to any page of any site that is

@@ -1,4 +1,5 @@
-"""Where a sweep runs: workers on this machine, a scheduler that is there already, or machines on which it starts them.
+"""Where a sweep runs: in this process, on workers of this machine, a scheduler that is there already, or machines on
+which it starts them.
 
 Nothing here listens beyond this machine unless a key says so, and no text of a file reaches a shell: what Slurm scripts
 need beyond the keys below belongs into Dask's own configuration (``~/.config/dask/jobqueue.yaml``).
@@ -61,6 +62,21 @@ class ClusterBlock(StrictModel):
     """
 
     kind: str
+
+
+class AutoCluster(ClusterBlock):
+    """In this process what takes seconds, else as many worker processes as pay for the time they take to start."""
+
+    kind: Literal["auto"] = "auto"
+    dashboard_address: DashboardAddress | None = ":0"
+
+
+class InProcessCluster(ClusterBlock):
+    """In this process, which starts no others. What would end a worker process, such as too little memory, ends it."""
+
+    kind: Literal["in_process"] = "in_process"
+    threads: Count = 1
+    dashboard_address: DashboardAddress | None = ":0"
 
 
 class LocalCluster(ClusterBlock):
@@ -171,6 +187,8 @@ _SECURITY = "sweeps.cluster.security"
 _LOCAL, _REMOTE = "sweeps.cluster.local", "sweeps.cluster.remote"
 
 KINDS = (
+    ClusterKind("auto", AutoCluster, f"{_LOCAL}:start_for_unknown_work", choose="sweeps.cluster.choice:choose_cluster"),
+    ClusterKind("in_process", InProcessCluster, f"{_LOCAL}:start_in_process", in_process=True),
     ClusterKind("local", LocalCluster, f"{_LOCAL}:start_workers", f"{_SECURITY}:exposed_host"),
     ClusterKind("address", RunningCluster, f"{_REMOTE}:connect", f"{_SECURITY}:exposed_address"),
     ClusterKind(

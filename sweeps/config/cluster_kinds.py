@@ -26,6 +26,9 @@ class ClusterKind:
         exposure: block -> a line for each way in which others than this machine can reach the scheduler; None where
             none can.
         needs: (module, package): what must be installed beside this package, as its extra ``name``; None for nothing.
+        choose: (block, :class:`sweeps.cluster.choice.Work`) -> :class:`sweeps.cluster.choice.ClusterChoice`; for kinds
+            that stand for another. Their ``start`` is for work of which nothing is known.
+        in_process: whether tasks run in the process that starts it, which ends where a worker process would.
     """
 
     name: str
@@ -33,6 +36,8 @@ class ClusterKind:
     start: Reference
     exposure: Reference | None = None
     needs: tuple[str, str] | None = None
+    choose: Reference | None = None
+    in_process: bool = False
 
     def check_installed(self) -> None:
         """Raises InputError where what it needs is missing."""

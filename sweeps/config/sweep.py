@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Stri
 
 from solvers.grids.grid import Grid
 from solvers.processes.registry import PROCESSES, process_named
-from sweeps.config.cluster import Cluster, LocalCluster
+from sweeps.config.cluster import AutoCluster, Cluster
 from sweeps.config.parameters import Parameters, Spec
 from sweeps.config.samplers import SAMPLERS
 from sweeps.engines.registry import AnyEngineBlock
@@ -237,7 +237,7 @@ class SweepConfig(StrictModel):
     engine: EngineConfig = SolverBlock()
     output: OutputConfig = OutputConfig()
     batch: BatchConfig = BatchConfig()
-    cluster: Cluster = LocalCluster()
+    cluster: Cluster = AutoCluster()
     verify: VerifyConfig = VerifyConfig()
     reuse: Annotated[tuple[InputStore, ...], Field(strict=False)] = ()
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -173,6 +174,8 @@ def resolve_device(device: str) -> str:
     """``auto`` is the GPU where torch finds one."""
     if device != "auto":
         return device
+    if version("torch").endswith("+cpu"):
+        return "cpu"  # a build without GPUs, known without loading it
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

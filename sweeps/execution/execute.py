@@ -15,8 +15,8 @@ import numpy as np
 from distributed import Client, Future, as_completed
 
 from solvers.errors import InputError
-from sweeps.execution.task import BatchOutcome, BatchTask, compute_batch, probe_batch
-from sweeps.execution.trajectories import one_line
+from solvers.registries import resolve
+from sweeps.execution.batch_task import BatchOutcome, BatchTask, one_line
 from sweeps.store.layout import FAILED, PENDING
 
 # Enough that a worker never waits for the driver, few enough that memory stays flat on both sides.
@@ -28,13 +28,23 @@ RETRIES = 2
 THREADS_SECONDS = 5.0
 
 
+def _compute(task: BatchTask) -> BatchOutcome:
+    """On a worker, which alone loads what computes."""
+    outcome: BatchOutcome = resolve("sweeps.execution.task:compute_batch")(task)
+    return outcome
+
+
+def _probe(task: BatchTask) -> None:
+    resolve("sweeps.execution.task:probe_batch")(task)
+
+
 def run_batches(
     client: Client,
     tasks: Iterable[BatchTask],
     name: str,
     record: Callable[[BatchOutcome], None],
-    compute: Callable[[BatchTask], BatchOutcome] = compute_batch,
-    probe: Callable[[BatchTask], None] = probe_batch,
+    compute: Callable[[BatchTask], BatchOutcome] = _compute,
+    probe: Callable[[BatchTask], None] = _probe,
 ) -> None:
     """Compute batches and hand each report to ``record``, in this thread, as soon as its shard is on disk.
 

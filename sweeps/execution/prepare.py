@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
 
 from solvers.errors import InputError
 from sweeps.engines.registry import build_engine, resolve_device
-from sweeps.execution.task import BatchTask, Reuse
+from sweeps.execution.batch_task import BatchTask, Reuse
 from sweeps.plan.designs import grid_axes
 from sweeps.plan.plan import Plan
 from sweeps.plan.point_keys import EXECUTION_ONLY
@@ -21,7 +21,7 @@ from sweeps.store.layout import Layout, finished, layout_of, usable
 from sweeps.store.locations import absolute, cannot_write
 from sweeps.store.provenance import provenance
 from sweeps.store.repair import repair, restore_root
-from sweeps.store.store import Store, remove_partial_objects
+from sweeps.store.store import UNREADABLE, Store, remove_partial_objects
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ class Prepared:
         plan: what will be in it.
         pending: bool (point,), points not finished.
         damaged: what was found damaged and has been repaired or will be computed, a line each.
+        attributes: of the root, to be written at the end: where nothing is pending they have not been yet.
     """
 
     store: Store
     plan: Plan
     pending: np.ndarray
     damaged: tuple[str, ...] = ()
+    attributes: Attributes = field(default_factory=dict)
 
 
 def prepare(url: str, plan: Plan, check: bool = True) -> Prepared:
@@ -51,28 +53,51 @@ def prepare(url: str, plan: Plan, check: bool = True) -> Prepared:
     """
     damage: list[Damage] = []
     mixed = plan.config.engine.mixes_engines
+    attributes: Attributes = {}
     try:
         if check:
-            damage += restore_root(url, plan, _attributes(plan, f"{_now()} metadata of the root restored"))
+            damage += restore_root(url, plan, lambda: _attributes(plan, f"{_now()} metadata of the root restored"))
         store = Store.find(url)
         if store is None:
             store = Store.create(url, plan, layout_of(plan), _attributes(plan, f"{_now()} created"))
         else:
             damage += find_damage(store) if check else []
-            _check_same_sweep(store, plan, damage)
+            layout = _layout_of(store, plan)
+            _check_same_sweep(store, plan, layout, damage)
             remove_partial_objects(url)
             if damage:
                 store = repair(store, plan, damage, lambda: None if mixed else build_engine(plan.config).name)
             else:
-                store = store.writable(layout_of(plan))
-            _reset_changed(store, plan)
+                store = store.writable(layout)
+            attributes = _reset_changed(store, plan)
     except OSError as error:
         raise cannot_write(url, error) from None
     pending = np.asarray(~store.table.finished.all(axis=1))
-    return Prepared(store, plan, pending, tuple(f"{d.object}: {d.error}" for d in damage))
+    return Prepared(store, plan, pending, tuple(f"{d.object}: {d.error}" for d in damage), attributes)
 
 
-def _check_same_sweep(store: Store, plan: Plan, damage: Sequence[Damage]) -> None:
+def expected_pending(plan: Plan) -> np.ndarray | None:
+    """What :func:`prepare` will find pending if nothing is damaged, bool (point,); None where it cannot be told.
+
+    Reads the keys and the status alone.
+    """
+    try:
+        store = Store.find(plan.config.output.path)
+        if store is None:
+            return np.ones(len(plan.keys), dtype=bool)
+        changed, done = store.keys != plan.keys, finished(store.read("status")).all(axis=1)
+    except (InputError, *UNREADABLE):
+        return None
+    return changed | ~done if np.shape(changed) == plan.keys.shape and not np.all(changed) else None
+
+
+def _layout_of(store: Store, plan: Plan) -> Layout:
+    """Of the plan. With the hash of all that decides a store's layout the extra axes are as long as in the store."""
+    same = store.attributes.get("config_hash") == plan.hash
+    return layout_of(plan, store.extra_lengths if same else None)
+
+
+def _check_same_sweep(store: Store, plan: Plan, layout: Layout, damage: Sequence[Damage]) -> None:
     """Refuse a store whose name, process, layout or every finished point differs from the plan's."""
     url, config = store.url, plan.config
     for key, here in (("name", config.name), ("process", config.process)):
@@ -81,7 +106,7 @@ def _check_same_sweep(store: Store, plan: Plan, damage: Sequence[Damage]) -> Non
                 f"{url}: holds another sweep ({key} {store.config.get(key)!r} there, {here!r} in the file); "
                 "choose another output.path, or delete the store"
             )
-    difference = store.difference(layout_of(plan))
+    difference = store.difference(layout)
     if difference:
         raise InputError(
             f"{url}: holds a sweep of another layout ({difference}; {_first_difference(store, plan)}); "
@@ -118,14 +143,23 @@ def differences(old: object, new: object, path: tuple[str, ...] = ()) -> list[tu
     return [] if old == new else [(path, old, new)]
 
 
-def _reset_changed(store: Store, plan: Plan) -> None:
-    """Mark as pending what is not this plan's or not on disk; write the plan's keys and parameters."""
+def _reset_changed(store: Store, plan: Plan) -> Attributes:
+    """Mark as pending what is not this plan's or not on disk; write the plan's keys and parameters.
+
+    Returns:
+        Attributes that are not written yet: where nothing is pending they say no more than that it was run again.
+    """
     changed = store.keys != plan.keys
     # The status first: a point is never marked as done under a key that is not its own.
     store.table.reset(np.flatnonzero(changed | _lost(store)))
     if changed.any():
         store.write_coordinates(plan, layout_of(plan))
-    store.update_attributes(_attributes(plan, f"{store.attributes.get('history', '')}\n{_now()} run again"))
+    history = f"{store.attributes.get('history', '')}\n{_now()} run again"
+    if store.table.finished.all():
+        # What made the numbers stays what it was.
+        return _of_plan(plan, history)
+    store.update_attributes(_attributes(plan, history))
+    return {}
 
 
 def _lost(store: Store) -> np.ndarray:
@@ -143,16 +177,19 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _attributes(plan: Plan, history: str) -> Attributes:
-    device = resolve_device(getattr(plan.config.engine, "device", "auto"))
+def _of_plan(plan: Plan, history: str) -> Attributes:
     return {
         "config": plan.config.model_dump_json(),
         "config_hash": plan.hash,
         "design_axes": {name: len(values) for name, values in grid_axes(plan.config).items()},
         "history": history,
         **({"engine_choice": json.dumps(plan.choice.as_dict())} if plan.choice else {}),
-        **provenance(device, plan.config.engine.weights_sha256()),
     }
+
+
+def _attributes(plan: Plan, history: str) -> Attributes:
+    device = resolve_device(getattr(plan.config.engine, "device", "auto"))
+    return {**_of_plan(plan, history), **provenance(device, plan.config.engine.weights_sha256())}
 
 
 def make_tasks(prepared: Prepared) -> list[BatchTask]:

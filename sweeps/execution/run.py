@@ -1,35 +1,36 @@
-"""Runs a planned sweep: prepares its store, computes what is missing on a Dask cluster, checks a few points again."""
+"""Runs a planned sweep: prepares its store, computes what is missing, checks a few points again.
+
+Loads neither Dask nor torch: what computes is loaded where there is something to compute.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from distributed import Client, performance_report
 
 from solvers.errors import InputError
-from sweeps.cluster.client import dashboard_link, open_client
-from sweeps.config.sweep import SweepConfig
 from sweeps.engines.registry import check_device
-from sweeps.execution.execute import run_batches, scheduler_needed
-from sweeps.execution.extensions import packed_extensions
 from sweeps.execution.prepare import Prepared, make_tasks, prepare
 from sweeps.execution.spot_checks import Checks, verify_points
-from sweeps.execution.task import BatchOutcome, BatchTask
-from sweeps.execution.worker_environment import check_workers, environment
+from sweeps.execution.task_runner import TaskRunner
 from sweeps.monitoring.progress import lines_on_stderr, point_progress
 from sweeps.monitoring.results import ResultLines
-from sweeps.monitoring.watcher import Watcher
 from sweeps.plan.plan import Plan
-from sweeps.report import report_folder
 from sweeps.store.layout import DIVERGED, VERIFIED
 from sweeps.store.lock import store_lock
 from sweeps.store.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from sweeps.execution.batch_task import BatchOutcome
 
 logger = logging.getLogger("phasetwin")
 #: Damaged objects that a run names one by one.
@@ -71,123 +72,44 @@ def run_plan(plan: Plan, client: Client | None, progress: bool, check: bool) -> 
     config = plan.config
     check_device(config.engine)
     started = time.monotonic()
-    with _driving(config, client, progress) as (runner, publish):
+    with _driving(plan, client, progress) as runner:
+        runner.start_early()
         prepared = prepare(config.output.path, plan, check)
         if progress:
             for line in prepared.damaged[:DAMAGE_SHOWN]:
                 logger.info(f"damaged, made again: {line}")
-        watcher = runner.watcher = Watcher(prepared, publish)
+        runner.begin(prepared)
         counts = _fill(prepared, runner)
-        watcher.enter("verifying")
+        runner.enter("verifying")
         checks = verify_points(prepared, runner.run) if config.verify.count else Checks()
-        watcher.enter("finished")
-        return _result(prepared, counts, checks, time.monotonic() - started)
+        runner.enter("finished")
+        return _result(prepared, runner, counts, checks, time.monotonic() - started)
 
 
 def verify_plan(plan: Plan, client: Client | None, progress: bool, count: int | None) -> RunResult:
     """See :meth:`sweeps.sweep.Sweep.verify`."""
     Store.open(plan.config.output.path)
     started = time.monotonic()
-    with _driving(plan.config, client, progress) as (runner, _):
+    with _driving(plan, client, progress) as runner:
         prepared = prepare(plan.config.output.path, plan, check=False)
         if not prepared.store.table.usable.any():
             raise InputError(f"{prepared.store.url}: nothing in it is done yet; run the sweep first")
         checks = verify_points(prepared, runner.run, count)
-        return _result(prepared, (0, 0), checks, time.monotonic() - started)
+        return _result(prepared, runner, (0, 0), checks, time.monotonic() - started)
 
 
 @contextlib.contextmanager
-def _driving(
-    config: SweepConfig, client: Client | None, progress: bool
-) -> Iterator[tuple[Runner, Callable[[dict[str, Any]], None]]]:
-    """Hold the lock of the store and have a runner; the function adds facts to what others see of the holder."""
+def _driving(plan: Plan, client: Client | None, progress: bool) -> Iterator[TaskRunner]:
+    """Hold the lock of the store while its plan is run."""
     with (
         lines_on_stderr(progress),
-        store_lock(config.output.path) as hold,
-        Runner(config, client, progress, hold.check) as runner,
+        store_lock(plan.config.output.path) as hold,
+        TaskRunner(plan, client, progress, hold) as runner,
     ):
-        yield runner, hold.publish
+        yield runner
 
 
-class Runner:
-    """Runs tasks on the given client, or on a cluster that is started when the first task comes.
-
-    Args:
-        config: names the cluster.
-        client: to use instead.
-        show: print the dashboard's address and the progress.
-        check: called before anything is recorded; raises where the store is no longer this driver's.
-    """
-
-    def __init__(
-        self, config: SweepConfig, client: Client | None, show: bool, check: Callable[[], None] = lambda: None
-    ) -> None:
-        self.show = show
-        self._check = check
-        self._config = config
-        self._client = client
-        self._stack = contextlib.ExitStack()
-        self.watcher: Watcher | None = None
-        self._environment: tuple[tuple[str, str], ...] = ()
-        self._joined = False
-
-    def __enter__(self) -> Runner:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def run(self, tasks: Sequence[BatchTask], record: Callable[[BatchOutcome], None]) -> None:
-        if not tasks:
-            return
-        client = self._connected(len(tasks))
-        extensions = packed_extensions()
-        checked = (replace(task, environment=self._environment, extensions=extensions) for task in tasks)
-        run_batches(client, checked, self._config.name, self._recorded(record))
-
-    def _recorded(self, record: Callable[[BatchOutcome], None]) -> Callable[[BatchOutcome], None]:
-        def checked(outcome: BatchOutcome) -> None:
-            self._check()
-            record(outcome)
-            if self.watcher is not None:
-                self.watcher.report()
-
-        return checked
-
-    def _connected(self, tasks: int) -> Client:
-        if self._client is None:
-            wanted = max(tasks, self._config.verify.count)
-            self._client = self._stack.enter_context(open_client(self._config.cluster, wanted))
-        if not self._joined:
-            self._joined = True
-            self._join(self._client)
-        return self._client
-
-    def _join(self, client: Client) -> None:
-        """Once a run has a cluster: are all machines alike, and where can it be watched?"""
-        with scheduler_needed():
-            check_workers(client, self._config)
-        self._environment = tuple(environment(self._config.engine).items())
-        link = dashboard_link(client, self._config.cluster)
-        if self.watcher is not None:
-            self.watcher.connect(client, link)
-        if self.show and link:
-            logger.info(f"dashboard: {link}, this sweep: {link.replace('/status', '/phasetwin')}")
-        if self._config.output.performance:
-            self._stack.enter_context(_performance(client, self._config.output.path))
-
-
-@contextlib.contextmanager
-def _performance(client: Client, store: str) -> Iterator[None]:
-    """Save Dask's own account of what the cluster does, ``performance-TIME.html``, beside the sweep's report."""
-    folder = report_folder(store)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = time.strftime("performance-%Y%m%d-%H%M%S.html", time.gmtime())
-    with client.as_current(), performance_report(filename=str(folder / name)):
-        yield
-
-
-def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
+def _fill(prepared: Prepared, runner: TaskRunner) -> tuple[int, int]:
     """Compute every pending point; returns how many were computed and how many copied."""
     tasks = make_tasks(prepared)
     total, left = len(prepared.pending), int(prepared.pending.sum())
@@ -210,13 +132,18 @@ def _fill(prepared: Prepared, runner: Runner) -> tuple[int, int]:
     return int(counts[0]), int(counts[1])
 
 
-def _result(prepared: Prepared, counts: tuple[int, int], checks: Checks, wall_s: float) -> RunResult:
+def _result(
+    prepared: Prepared, runner: TaskRunner, counts: tuple[int, int], checks: Checks, wall_s: float
+) -> RunResult:
     store = prepared.store
     status = store.table.status
     wall_before = float(store.attributes.get("wall_time_s", 0.0))
     done = f"{counts[0]} points computed, {counts[1]} reused, in {wall_s:.1f} s"
-    history = f"{store.attributes.get('history', '')}; {done}"
-    store.update_attributes({"wall_time_s": round(wall_before + wall_s, 3), "history": history})
+    attributes = {**prepared.attributes, "wall_time_s": round(wall_before + wall_s, 3)}
+    attributes["history"] = f"{attributes.get('history', store.attributes.get('history', ''))}; {done}"
+    if runner.choice is not None:
+        attributes["cluster_choice"] = json.dumps(runner.choice.as_dict())
+    store.update_attributes(attributes)
     return RunResult(
         store=store.url,
         points=len(status),

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.processes.registry import process_named
-from sweeps.engines.reference import reference_engine, stated_tolerance
+from sweeps.engines.reference import reference_tolerance, stated_tolerance
 from sweeps.execution.acceptance import SpotCheckResult, by_bands, by_tolerance, relative_error, share_inside
+from sweeps.execution.batch_task import BatchOutcome, BatchTask
 from sweeps.execution.prepare import Prepared, batch_task
-from sweeps.execution.task import BatchOutcome, BatchTask
 from sweeps.plan.plan import Plan
 from sweeps.store.group import PointGroup
 from sweeps.store.layout import DONE, VERIFIED, Layout, Variable
@@ -54,6 +54,8 @@ def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = N
     reference = _reference_group(prepared, plan, layout)
     table = reference.table
     unsolved = np.flatnonzero((table.status != DONE).any(axis=1)).tolist()
+    if not unsolved and _passed_before(prepared, rows):
+        return Checks()
     compute = np.ones(1, dtype=bool)
     tasks = [
         replace(batch_task(prepared.store, plan, layout, i, compute), group=REFERENCE, reference=True) for i in unsolved
@@ -64,6 +66,14 @@ def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = N
         table.flush()
     missed = _judge(prepared, rows, reference, (table.status == DONE).all(axis=1))
     return Checks(tuple(missed), table.failures(plan))
+
+
+def _passed_before(prepared: Prepared, rows: np.ndarray) -> bool:
+    """Whether the store says that these points passed, and nothing of them has been computed since."""
+    group = prepared.store.subgroup(VERIFICATION)
+    if group is None or "passed" not in group or not np.array_equal(group.keys, prepared.plan.keys[rows]):
+        return False
+    return bool((group.read("passed") == 1).all() and (prepared.store.table.status[rows] == VERIFIED).all())
 
 
 def choose_points(prepared: Prepared, count: int, policy: Sequence[str], seed: int) -> np.ndarray:
@@ -106,7 +116,7 @@ def _part(plan: Plan, layout: Layout, rows: np.ndarray) -> tuple[Plan, Layout]:
 
 def _reference_group(prepared: Prepared, plan: Plan, layout: Layout) -> PointGroup:
     """The group to fill: the one that is there when it is of the same points and accuracy, else a new one."""
-    store, tolerance = prepared.store, reference_engine(plan.config).tolerance
+    store, tolerance = prepared.store, reference_tolerance(plan.config)
     there = store.subgroup(REFERENCE)
     if (
         there is not None

@@ -16,13 +16,14 @@ from solvers.processes.registry import process_named
 from solvers.qois.energy import energy_rises
 from sweeps.engines.protocol import Engine, Request
 from sweeps.engines.registry import resolve_device
+from sweeps.execution.batch_task import ERROR_LENGTH, one_line
 from sweeps.plan.problems import build_problem, build_start
 from sweeps.store.group import Shard
 from sweeps.store.layout import DIVERGED, DONE, FAILED, Layout
 
 if TYPE_CHECKING:
     from sweeps.engines.protocol import Answer
-    from sweeps.execution.task import BatchTask
+    from sweeps.execution.batch_task import BatchTask
 
 # Samples integrated together: their states fit the cache, beyond which transforms slow down 3 to 10 times.
 STATE_BYTES = 2 * 2**20
@@ -32,7 +33,6 @@ FRAME_BYTES = 384 * 2**20
 # tens of arrays that an integrator or a network works with.
 GPU_SHARE = 0.5
 GPU_WORK = 64
-ERROR_LENGTH = 300
 
 
 @dataclass
@@ -68,11 +68,6 @@ def _compute_alone(batch: Filling, row: int, realization: int) -> None:
         batch.errors[row, realization] = one_line(error)
         for name, variable in batch.task.layout.results().items():
             batch.shard[name][row, realization] = variable.fill
-
-
-def one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:ERROR_LENGTH]
 
 
 @dataclass(frozen=True)

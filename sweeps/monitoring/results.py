@@ -13,8 +13,8 @@ from sweeps.store.layout import usable
 from sweeps.store.store import UNREADABLE
 
 if TYPE_CHECKING:
+    from sweeps.execution.batch_task import BatchOutcome
     from sweeps.execution.prepare import Prepared
-    from sweeps.execution.task import BatchOutcome
 
 logger = logging.getLogger("phasetwin")
 #: The first batches have a line each. Then this long passes between two lines at least, and this share of the time so

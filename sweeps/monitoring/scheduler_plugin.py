@@ -16,6 +16,7 @@ from distributed import Client, Scheduler, SchedulerPlugin
 from distributed.http.routing import RoutingApplication
 from tornado import web
 
+from sweeps.cluster.lazy_dashboard import lazy_dashboard
 from sweeps.monitoring.facts import Facts
 
 NAME = "phasetwin-watch"
@@ -62,9 +63,13 @@ class WatchPlugin(SchedulerPlugin):
     async def start(self, scheduler: Scheduler) -> None:
         """Add the page and the metrics to the scheduler's web server."""
         self.scheduler = scheduler
-        if _add_page(self, scheduler.http_application):
-            facts = web.Application([(rf"{PATH}\.json", _Json, {"plugin": self})])
-            scheduler.http_application.add_application(facts)
+        server = scheduler.http_application
+        lazy = lazy_dashboard(server)
+        if lazy is not None:
+            lazy.add(lambda: _add_page(self, server))
+        if lazy is not None or _add_page(self, server):
+            # Among the routes that are asked before the dashboard, which is loaded for all it alone can know.
+            server.add_handlers(".*$", [(rf"{PATH}\.json", _Json, {"plugin": self})])
         _gauges().append(self)
 
     async def close(self) -> None:

@@ -39,7 +39,8 @@ def status(url: str, curves: bool = True) -> Facts:
         now, or None), ``phase``, ``rate_points_per_s``, ``seconds_left`` (of that run, None otherwise), ``map`` (axes,
         every, x, y, state), ``curves`` (time, rows and some quantities), ``verification`` (points, within,
         judged_by; or None), ``trust`` (samples, trusted, reasons, largest_mass_drift, energy_rises; or None without a
-        learned engine), ``engine_choice`` (with ``engine: auto``: what was chosen and why), ``history``.
+        learned engine), ``engine_choice`` (with ``engine: auto``: what was chosen and why), ``cluster_choice`` (with
+        ``cluster: auto``: where the last run computed and why), ``history``.
 
     Raises:
         InputError: if there is no store.
@@ -73,7 +74,7 @@ def status(url: str, curves: bool = True) -> Facts:
         "curves": _curves(store, state) if curves else None,
         "verification": verification_facts(store),
         "trust": _trust(store),
-        "engine_choice": json.loads(str(attributes["engine_choice"])) if attributes.get("engine_choice") else None,
+        **{name: json.loads(str(attributes.get(name, "null"))) for name in ("engine_choice", "cluster_choice")},
         "history": str(attributes.get("history", "")).splitlines(),
     }
 
@@ -122,6 +123,8 @@ def describe_status(found: Facts) -> str:
             f"  {found['wall_time_s']:.0f} s so far; {found['computing_s']:.0f} s of computing, "
             f"{found['samples_per_core_s']:.3g} samples per second and core"
         )
+    if found["cluster_choice"]:
+        lines.append(f"  computed {found['cluster_choice']['reason']}")
     if found["running"]:
         lines.append(f"  running: {found['running'].get('owner')} since {found['running'].get('since')}")
     if found["verification"]:

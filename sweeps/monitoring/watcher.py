@@ -67,34 +67,39 @@ class Watcher:
             return
         self._reported = time.monotonic()
         try:
-            facts = self.facts()
-            self._publish({name: facts[name] for name in ("phase", "rate_points_per_s", "seconds_left", "updated")})
+            state = point_states(self._prepared.store.table.status)
+            progress = self._progress(state)
+            self._publish(progress)
             if self._send is not None:
-                self._send(facts)
+                self._send({**self.facts(state), **progress})
         except Exception as error:  # noqa: BLE001 errors of the dashboard never stop a run
             if not self._warned:
                 logger.warning(f"note: cannot be watched: {type(error).__name__}: {error}")
             self._warned = True
 
-    def facts(self) -> Facts:
+    def _progress(self, state: np.ndarray) -> Facts:
+        """What others see of the run without its dashboard."""
+        finished = len(state) - count_states(state)["pending"]
+        rate = max(0, finished - self._before) / max(1e-9, time.time() - self._started)
+        return {
+            "phase": self.phase,
+            "rate_points_per_s": round(rate, 4),
+            "seconds_left": time_left(len(state), finished, rate) if self.phase == "computing" else None,
+            "updated": time.time(),
+        }
+
+    def facts(self, state: np.ndarray) -> Facts:
+        """What the dashboard shows beside the progress."""
         plan, table = self._prepared.plan, self._prepared.store.table
         status = table.status
-        state = point_states(status)
-        counts = count_states(state)
-        finished = len(state) - counts["pending"]
-        rate = max(0, finished - self._before) / max(1e-9, time.time() - self._started)
         return {
             "name": plan.config.name,
             "store": self._prepared.store.url,
-            "phase": self.phase,
             "dashboard": self.dashboard,
             "points": len(state),
             "realizations": status.shape[1],
-            "states": counts,
+            "states": count_states(state),
             "started": self._started,
-            "updated": time.time(),
-            "rate_points_per_s": round(rate, 4),
-            "seconds_left": time_left(len(state), finished, rate) if self.phase == "computing" else None,
             "map": parameter_map(plan.parameters, state),
             "curves": self._curves.read(state),
             "failure_count": int(np.isin(status, (FAILED, DIVERGED)).sum()),

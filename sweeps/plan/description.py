@@ -9,11 +9,13 @@ from pydantic import ByteSize
 from sweeps.config.sweep import SamplerDesign, TableDesign
 from sweeps.plan.designs import grid_axes
 from sweeps.plan.plan import Plan
+from sweeps.plan.remaining_work import choose_cluster_of, work_of
 
 
 def plan_summary(plan: Plan) -> dict[str, Any]:
     """What `phasetwin plan --json` prints."""
     config, estimate = plan.config, plan.estimate
+    where = choose_cluster_of(plan, work_of(plan))
     return {
         "name": config.name,
         "process": config.process,
@@ -30,6 +32,8 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
         "times": int(config.time_values().size),
         "bytes": estimate.bytes,
         "core_seconds": estimate.seconds,
+        "cluster": config.cluster.model_dump(mode="json"),
+        "cluster_choice": where.as_dict() if where else None,
         "parameters": {n: [float(v.min()), float(v.max())] for n, v in plan.parameters.items()},
     }
 
@@ -41,6 +45,7 @@ def describe_plan(plan: Plan) -> str:
     cells = " x ".join(str(n) for n in config.grid.shape)
     batch = int(plan.batches[0, 1] - plan.batches[0, 0])
     engine = ", ".join(f"{k} {v}" for k, v in config.engine.model_dump().items() if k != "kind")
+    where = choose_cluster_of(plan, work_of(plan))
     size = ByteSize(estimate.bytes).human_readable(separator=" ")
     rows = {
         "problem": f"{config.process}, {cells} cells of {config.grid.spacing:g}, {config.grid.boundary}",
@@ -51,6 +56,7 @@ def describe_plan(plan: Plan) -> str:
         "engine": f"{config.engine.kind} ({engine})",
         "store": f"{config.output.path}, {_retained(plan)}, {size} before compression",
         "estimate": f"{duration(estimate.seconds)} of one core (a guess, good to a factor of three)",
+        "cluster": f"{config.cluster.kind}{f', {where.reason}' if where else ''}",
     }
     if plan.choice:
         rows["auto"] = plan.choice.reason

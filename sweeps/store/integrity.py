@@ -7,14 +7,17 @@ Objects end in a crc32c of their bytes. The root's metadata holds a copy of all 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import google_crc32c
 import numpy as np
 from zarr.abc.store import Store as Objects
-from zarr.codecs import Crc32cCodec
+from zarr.codecs import Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
 from zarr.core.sync import sync
 
 from sweeps.store.group import Array, Attributes, PointGroup, dimension_names, object_name, object_names, object_shape
@@ -24,6 +27,11 @@ from sweeps.store.status_table import NAMES
 from sweeps.store.store import METADATA, REFERENCE, SEAL, VERIFICATION, Store, seal
 
 MISSING = "missing"
+#: Arrays read at a time.
+THREADS = 4
+CRC_BYTES = 4
+#: Offset and length of a chunk that was never written, in the index of a shard.
+EMPTY_CHUNK = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -108,21 +116,30 @@ def _same_metadata(raw: bytes, expected: Attributes) -> bool:
     return isinstance(there, dict) and {**there, **ignored} == {**expected, **ignored}
 
 
-def _group_damage(group: PointGroup) -> Iterator[Damage]:
+def _group_damage(group: PointGroup) -> list[Damage]:
+    """Objects of several arrays are read and compared at a time, each in a thread."""
     done = _points_with_results(group)
-    for name in group.array_names:
-        array = group.array(name)
-        there, rows = object_names(array), object_shape(array)[0]
-        written_by_workers = name not in NAMES[:-1] and "point" in dimension_names(array)
-        for number, start in enumerate(range(0, array.shape[0], rows)):
-            key = object_name(array, number)
-            error = None
-            if key in there:
-                error = _object_error(array, key, start, start + rows)
-            elif written_by_workers and done is not None and done[start : start + rows].any():
-                error = MISSING
-            if error:
-                yield Damage(array.path, f"{array.path}/{key}", (start, min(start + rows, array.shape[0])), error)
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = [pool.submit(_array_damage, group.array(name), name, done) for name in group.array_names]
+        return [damage for part in parts for damage in part.result()]
+
+
+def _array_damage(array: Array, name: str, done: np.ndarray | None) -> list[Damage]:
+    there, rows = object_names(array), object_shape(array)[0]
+    written_by_workers = name not in NAMES[:-1] and "point" in dimension_names(array)
+    checked = _checksums(array)
+    found = []
+    for number, start in enumerate(range(0, array.shape[0], rows)):
+        key = object_name(array, number)
+        error = None
+        if key in there:
+            error = _object_error(array, key, start, start + rows, checked)
+        elif written_by_workers and done is not None and done[start : start + rows].any():
+            error = MISSING
+        if error:
+            stop = min(start + rows, array.shape[0])
+            found.append(Damage(array.path, f"{array.path}/{key}", (start, stop), error))
+    return found
 
 
 def _points_with_results(group: PointGroup) -> np.ndarray | None:
@@ -135,18 +152,66 @@ def _points_with_results(group: PointGroup) -> np.ndarray | None:
         return None
 
 
-def _object_error(array: Array, key: str, start: int, stop: int) -> str | None:
-    """What is wrong with an object. The checksum of plain ones, their last four bytes, is compared without decoding."""
-    path = f"{array.path}/{key}"
-    if not sync(array.store.getsize(path)):
-        return "empty"  # a shard of no bytes reads as one that was never written
+#: What compares the bytes of an object with its checksums; what is wrong with them.
+Checksums = Callable[[np.ndarray], str | None]
+
+
+def _checksums(array: Array) -> Checksums | None:
+    """How an array's objects carry their checksums; None where they must be decoded to find out."""
     codecs = getattr(array.metadata, "codecs", ())
-    if array.shards is None and codecs and isinstance(codecs[-1], Crc32cCodec):
+    if not codecs:
+        return None
+    if array.shards is None:
+        return _plain_error if isinstance(codecs[-1], Crc32cCodec) else None
+    outer = codecs[0]
+    if (
+        isinstance(outer, ShardingCodec)
+        and len(codecs) == 1
+        and outer.index_location is ShardingCodecIndexLocation.end
+        and all(isinstance(inner[-1], Crc32cCodec) for inner in (outer.codecs, outer.index_codecs))
+        and len(outer.index_codecs) == 2
+    ):
+        return partial(_shard_error, math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True)))
+    return None
+
+
+def _plain_error(raw: np.ndarray) -> str | None:
+    """Of bytes, uint8 (n,), that end in the checksum of all before."""
+    if len(raw) < CRC_BYTES:
+        return "too short"
+    stored = int.from_bytes(raw[-CRC_BYTES:].tobytes(), "little")
+    return None if google_crc32c.value(raw[:-CRC_BYTES]) == stored else "bytes differ from their checksum"
+
+
+def _shard_error(chunks: int, raw: np.ndarray) -> str | None:
+    """Of a shard: chunks, each with its checksum, and at the end where each begins and how long it is, with one too.
+
+    Zarr v3 specification, codec ``sharding_indexed``.
+    """
+    size = 16 * chunks + CRC_BYTES
+    if len(raw) < size:
+        return "too short"
+    if error := _plain_error(raw[-size:]):
+        return f"index: {error}"
+    index = raw[-size:-CRC_BYTES].view("<u8").reshape(chunks, 2)
+    kept = index[(index != EMPTY_CHUNK).all(axis=1)]
+    if int(kept[:, 1].sum()) + size != len(raw):
+        return "not as long as its index says"
+    for start, length in kept.tolist():
+        if error := _plain_error(raw[start : start + length]):
+            return error
+    return None
+
+
+def _object_error(array: Array, key: str, start: int, stop: int, checksums: Checksums | None) -> str | None:
+    """What is wrong with an object: its bytes are compared with their checksums, or it is decoded."""
+    path = f"{array.path}/{key}"
+    if checksums is not None:
         raw = read_object(array.store, path)
-        if raw is None or len(raw) < 4:
-            return "too short"
-        stored = int.from_bytes(raw[-4:], "little")
-        return None if google_crc32c.value(raw[:-4]) == stored else "bytes differ from their checksum"
+        # A shard of no bytes reads as one that was never written.
+        return checksums(np.frombuffer(raw, dtype=np.uint8)) if raw else "empty"
+    if not sync(array.store.getsize(path)):
+        return "empty"
     try:
         array[start:stop]
     except Exception as error:  # noqa: BLE001 decoders raise any kind of error on damaged bytes; it is reported

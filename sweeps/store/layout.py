@@ -182,8 +182,11 @@ def _of_samples(
     return Variable(("point", "realization"), dtype, fill, chunks, None, attributes)
 
 
-def layout_of(plan: Plan) -> Layout:
+def layout_of(plan: Plan, extra: dict[str, int] | None = None) -> Layout:
+    """The layout of a plan's store; ``extra`` are the lengths of the extra axes, which take torch to find, if known."""
     config = plan.config
+    if extra is None:
+        extra = {name: len(v) for name, v in extra_coordinates(config.process, config.grid.build()).items()}
     return Layout(
         process=config.process,
         points=len(plan.keys),
@@ -191,7 +194,7 @@ def layout_of(plan: Plan) -> Layout:
         times=config.time_values(),
         field_index=config.field_time_indices(),
         shape=config.grid.shape,
-        extra={name: len(v) for name, v in extra_coordinates(config.process, config.grid.build()).items()},
+        extra=extra,
         batch=int(plan.batches[0, 1] - plan.batches[0, 0]),
         learned=plan.has_bands,
     )

@@ -126,13 +126,20 @@ def _is_fresh(lease: Lease) -> bool:
 class LeaseHold:
     """A lease that is held and renewed."""
 
-    def __init__(self, at: LeaseObject, mine: Lease, version: Version) -> None:
+    def __init__(self, at: LeaseObject, mine: Lease, version: Version, before: Lease) -> None:
         self._object, self._mine, self._version = at, mine, version
         self._renewed, self._taken = time.monotonic(), False
+        self._beating = threading.Lock()
+        self.before = before
 
     def publish(self, facts: Lease) -> None:
         """Add facts to the lease, written when it is next renewed."""
         self._mine.update(facts)
+
+    def record(self, facts: Lease) -> None:
+        """Add facts to the lease, and write it."""
+        self.publish(facts)
+        self.beat()
 
     def check(self) -> None:
         """Raises InputError if another may be writing by now."""
@@ -142,7 +149,7 @@ class LeaseHold:
 
     def beat(self) -> None:
         # A missed beat is made up for by the next.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._beating:
             version = self._object.write({**self._mine, "heartbeat": time.time()}, self._version)
             if version is None:
                 self._taken = not self._is_mine()
@@ -216,4 +223,4 @@ def _take(at: LeaseObject, mine: Lease) -> LeaseHold | Lease:
     written = at.write({**mine, "heartbeat": time.time()}, version)
     if written is None:
         return at.read()[0] or {"owner": "another driver", "since": "this moment"}
-    return LeaseHold(at, mine, written)
+    return LeaseHold(at, mine, written, held if held and not held.get(FREE) else {})

@@ -29,10 +29,19 @@ TRIES, TRY_SECONDS = 3, 0.05
 
 
 class Hold(Protocol):
-    """A store that is held."""
+    """A store that is held.
+
+    Attributes:
+        before: facts of the last holder, if it ended without giving the store back; else empty.
+    """
+
+    before: Lease
 
     def publish(self, facts: Lease) -> None:
         """Add facts to what :func:`lock_holder` returns elsewhere."""
+
+    def record(self, facts: Lease) -> None:
+        """Add facts, to be there also if this process ends the next moment."""
 
     def check(self) -> None:
         """Raises InputError if the store is no longer held."""
@@ -77,10 +86,17 @@ def _owner() -> Lease:
     return {"owner": f"{user}@{socket.gethostname()} process {os.getpid()}", "since": since}
 
 
+def _facts(lock: Path) -> Lease:
+    """What is in a lock's file; empty where there is none, or while its holder writes it."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(lock.read_text()))
+    return {}
+
+
 def _holder(lock: Path) -> Lease:
     for _ in range(TRIES):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return dict(json.loads(lock.read_text()))
+        if found := _facts(lock):
+            return found
         time.sleep(TRY_SECONDS)
     return {"owner": "another process", "since": "an unknown time"}
 
@@ -88,14 +104,17 @@ def _holder(lock: Path) -> Lease:
 class _FileHold:
     """The lock is kept by the operating system until this process ends."""
 
-    def __init__(self, lock: Path, url: str) -> None:
-        self._lock, self._url, self._owner = lock, url, _owner()
+    def __init__(self, lock: Path, url: str, before: Lease) -> None:
+        self._lock, self._url, self._facts, self.before = lock, url, _owner(), before
 
     def publish(self, facts: Lease) -> None:
+        self._facts.update(facts)
         try:
-            self._lock.write_text(json.dumps({**self._owner, **facts}))
+            self._lock.write_text(json.dumps(self._facts))
         except OSError as error:
             raise cannot_write(self._url, error) from None
+
+    record = publish
 
     def check(self) -> None:
         """Nothing to check."""
@@ -104,6 +123,7 @@ class _FileHold:
 @contextlib.contextmanager
 def _file_lock(path: Path, url: str) -> Iterator[Hold]:
     lock = FileLock(path, timeout=TIMEOUT_SECONDS, poll_interval=TRY_SECONDS, fallback_to_soft=False)
+    before = _facts(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -112,7 +132,7 @@ def _file_lock(path: Path, url: str) -> Iterator[Hold]:
     except OSError as error:
         raise cannot_write(url, error) from None
     try:
-        hold = _FileHold(path, url)
+        hold = _FileHold(path, url, before)
         hold.publish({})
         yield hold
     finally:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sweeps.plan.plan import Plan
 
 
-def restore_root(url: str, plan: Plan, attributes: Attributes) -> list[Damage]:
+def restore_root(url: str, plan: Plan, attributes: Callable[[], Attributes]) -> list[Damage]:
     """Write the root's metadata anew where they are damaged and the points below are the plan's; what was restored.
 
     What is not surely a store of this plan is left as it is.
@@ -47,7 +47,7 @@ def restore_root(url: str, plan: Plan, attributes: Attributes) -> list[Damage]:
         if not _parses(raw):
             return []  # opening it raises that it cannot be read
         raise InputError(f"{url}: its metadata are damaged, and its points are not those of this file; left as it is")
-    metadata = {"zarr_format": 3, "node_type": "group", "attributes": {**attributes, **fixed_attributes(plan)}}
+    metadata = {"zarr_format": 3, "node_type": "group", "attributes": {**attributes(), **fixed_attributes(plan)}}
     write_object(objects, METADATA, json.dumps(metadata, indent=2).encode())
     return [Damage("", METADATA, (0, 0), "metadata were damaged")]
 

@@ -11,7 +11,7 @@ from sweeps.store.layout import DIVERGED, FAILED, PENDING, finished, usable
 from sweeps.store.locations import cannot_write
 
 if TYPE_CHECKING:
-    from sweeps.execution.task import BatchOutcome
+    from sweeps.execution.batch_task import BatchOutcome
     from sweeps.plan.plan import Plan
     from sweeps.store.group import PointGroup
 

@@ -115,10 +115,15 @@ class Store(PointGroup):
             times=times,
             field_index=np.searchsorted(times, self.read("time_field")) if "time_field" in self else kept,
             shape=(int(height), int(width)),
-            extra={name: self.array(name).shape[0] for name in extra_axes(process) if name in self},
+            extra=self.extra_lengths,
             batch=object_shape(self.array("free_energy"))[0],
             learned="trust" in self,
         )
+
+    @property
+    def extra_lengths(self) -> dict[str, int]:
+        """Lengths of the extra axes of quantities, as its arrays have them."""
+        return {name: self.array(name).shape[0] for name in extra_axes(str(self.config["process"])) if name in self}
 
     @property
     def parameter_names(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ import studies
 import surrogate
 import sweeps
 from sweeps import Sweep
+from sweeps.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What computes, schedules or draws, and what takes its time to load with them.
@@ -35,23 +37,25 @@ def loads_nothing_heavy(code: str, heavy: tuple[str, ...] = HEAVY) -> None:
     assert done.returncode == 0, done.stderr
 
 
+SMALL: dict[str, Any] = {
+    "schema_version": 1,
+    "name": "small",
+    "process": "cahn_hilliard",
+    "grid": {"shape": [16, 16]},
+    "parameters": {"kappa": [1.0, 1.5]},
+    "initial": {"kind": "noise"},
+    "times": [0, 5],
+    "engine": {"kind": "solver", "tolerance": 1e-2},
+    "cluster": {"kind": "in_process", "dashboard_address": None},
+    "verify": {"count": 1},
+}
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A store with a few finished points."""
     path = tmp_path_factory.mktemp("startup") / "small.zarr"
-    config = {
-        "schema_version": 1,
-        "name": "small",
-        "process": "cahn_hilliard",
-        "grid": {"shape": [16, 16]},
-        "parameters": {"kappa": [1.0, 1.5]},
-        "initial": {"kind": "noise"},
-        "times": [0, 5],
-        "engine": {"kind": "solver", "tolerance": 1e-2},
-        "cluster": {"kind": "local", "workers": 1, "dashboard_address": None},
-        "output": {"path": str(path)},
-        "verify": {"count": 0},
-    }
+    config = {**SMALL, "output": {"path": str(path)}}
     Sweep.from_config(config).run(progress=False)
     return str(path)
 
@@ -96,6 +100,20 @@ def test_reports_are_written_without(store: str, tmp_path: Path) -> None:
     heavy = (*COMPUTING, *ARRAYS, "matplotlib.pyplot")
     code = f"from phasetwin import main; assert main(['report', {store!r}, '--out', {str(tmp_path)!r}]) == 0"
     loads_nothing_heavy(code, heavy)
+
+
+def test_nothing_left_to_do_is_found_without(store: str, tmp_path: Path) -> None:
+    """Every object of the store is read and compared with its checksum all the same."""
+    file = tmp_path / "small.yaml"
+    file.write_text(str(Store.open(store).attributes["config"]))  # JSON is YAML
+    run = f"assert main(['run', {str(file)!r}]) == 0"
+    loads_nothing_heavy(f"from phasetwin import main; {run}", (*HEAVY, "dask", "xarray", "scipy"))
+
+
+def test_a_sweep_in_its_own_process_loads_no_dashboard_that_nobody_looks_at(tmp_path: Path) -> None:
+    config = {**SMALL, "cluster": {"kind": "in_process"}, "output": {"path": str(tmp_path / "own.zarr")}}
+    run = f"Sweep.from_config({config!r}).run(progress=False)"
+    loads_nothing_heavy(f"from sweeps import Sweep; assert {run}.computed == 2", ("bokeh", "xarray", "pandas"))
 
 
 def test_the_rooms_are_imported_without() -> None:

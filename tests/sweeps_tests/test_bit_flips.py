@@ -120,12 +120,13 @@ def test_emptied_shards_are_not_copied(stored, tiny, client, finished, same_stor
     same_store(str(finished(0)), stored.store)
 
 
-def test_all_at_once(finished, tiny, client, same_store) -> None:
-    sweep = tiny(verify={"count": 3})
+@pytest.mark.parametrize("own", [False, True], ids=["on a cluster", "in this process"])
+def test_all_at_once(own, finished, tiny, client, same_store) -> None:
+    sweep = tiny(verify={"count": 3}, **({"cluster": {"kind": "in_process"}} if own else {}))
     shutil.copytree(finished(3), sweep.store)
     for place in ("status/c.0.0", "engine/c.0.0", "field/c.1.0.0.0.0", "mobility/c.0", "mean/zarr.json"):
         flip(Path(sweep.store, place), 99)
-    result = sweep.run(client, progress=False)
+    result = sweep.run(None if own else client, progress=False)
     # Without status and engine nothing tells what was computed.
     assert (result.computed, len(result.damaged)) == (12, 5)
     same_store(str(finished(3)), sweep.store)

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 import phasetwin
 from sweeps.config.sweep import (
+    AutoCluster,
     FileInitial,
-    LocalCluster,
     SweepConfig,
     TimeRange,
 )
@@ -48,7 +48,7 @@ def test_defaults() -> None:
     assert (config.grid.spacing, config.grid.boundary, config.design) == (1.0, "periodic", "grid")
     assert config.output.path == "runs/small.zarr"
     assert config.engine == SolverBlock()
-    assert config.cluster == LocalCluster()
+    assert config.cluster == AutoCluster()
     assert (config.realizations.count, config.verify.count, config.reuse) == (1, 8, ())
 
 

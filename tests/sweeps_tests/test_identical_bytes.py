@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from distributed import Client
 
 from sweeps.execution import execute
-from sweeps.execution.task import BatchTask, compute_batch, probe_batch
+from sweeps.execution.batch_task import BatchTask
+from sweeps.execution.task import compute_batch, probe_batch
 
 GRAINS = {
     "process": "grain_growth",
@@ -18,6 +20,17 @@ def test_two_worker_processes_and_two_threads(tiny, finished, same_store) -> Non
     sweep = tiny("processes.zarr", cluster={"kind": "local", "workers": 2}, verify={"count": 3})
     assert sweep.run(progress=False).computed == 12
     same_store(str(finished(3)), sweep.store)
+
+
+@pytest.mark.parametrize("blocks", [{}, GRAINS], ids=["cahn_hilliard", "grain_growth"])
+def test_in_this_process_and_in_a_worker_process(tiny, same_store, blocks) -> None:
+    stores = []
+    for cluster in ({"kind": "in_process"}, {"kind": "in_process", "threads": 2}, {"kind": "local", "workers": 1}):
+        sweep = tiny(f"{len(stores)}.zarr", cluster=cluster, verify={"count": 2}, **blocks)
+        assert not sweep.run(progress=False).failed
+        stores.append(sweep.store)
+    same_store(stores[0], stores[1])
+    same_store(stores[0], stores[2])
 
 
 def test_one_worker_and_two_workers(tiny, same_store) -> None:

@@ -16,7 +16,8 @@ HOLDER = """
 import time
 from pathlib import Path
 from sweeps.store.lock import store_lock
-with store_lock(ARGUMENTS[0]):
+with store_lock(ARGUMENTS[0]) as hold:
+    hold.record({"phase": "computing"})
     Path(ARGUMENTS[1]).touch()
     time.sleep(60)
 """
@@ -45,8 +46,12 @@ def test_a_killed_driver_leaves_no_lock(tiny, tmp_path, run_script) -> None:
     process.kill()
     process.join()
     assert lock_holder(url) is None
-    with store_lock(url):
+    with store_lock(url) as hold:
         assert lock_holder(url) is not None
+        assert hold.before["phase"] == "computing"  # what its holder said before it was killed
+        hold.record({"phase": "finished"})
+    with store_lock(url) as hold:
+        assert hold.before == {}
 
 
 def test_status_reads_a_store_in_use(stored) -> None:
@@ -67,5 +72,10 @@ def test_lease_where_there_are_no_locks(monkeypatch) -> None:
     there = lease.lease_object(url)
     there.write({"owner": "a dead driver", "since": "long ago", "heartbeat": 0.0}, there.read()[1])
     monkeypatch.setattr(lease, "LOOK_SECONDS", 0.1)
-    with store_lock(url):
+    with store_lock(url) as hold:
         assert lock_holder(url)["owner"] != "a dead driver"
+        assert hold.before["owner"] == "a dead driver"
+        hold.record({"phase": "computing"})
+        assert lock_holder(url)["phase"] == "computing"
+    with store_lock(url) as hold:
+        assert hold.before == {}

@@ -10,13 +10,13 @@ import pytest
 
 from solvers.errors import InputError
 from sweeps import Sweep, open_sweep
+from sweeps.monitoring.status import describe_status, status
 from sweeps.store.layout import DONE
 from sweeps.store.store import Store
 
-# Runs a sweep with workers as threads and kills its own process group at the moment asked for.
+# Runs a sweep in its own process and kills its own process group at the moment asked for.
 DRIVER = """
 import json, os, signal
-from distributed import Client
 from sweeps import Sweep
 from sweeps.execution import prepare as resume, task as tasks, trajectories as rollouts
 from sweeps.store import group as groups, status_table as table, store
@@ -61,8 +61,8 @@ elif moment == "verify":
             os.killpg(os.getpgid(0), signal.SIGKILL)
     tasks.write_shard = torn
 
-with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
-    Sweep.from_config(config).run(client, progress=False)
+cluster = {"kind": "in_process", "dashboard_address": None}
+Sweep.from_config({**config, "cluster": cluster}).run(progress=False)
 """
 MOMENTS = ("template", "computing", "half a shard", "shard without status", "half the table", "verify")
 
@@ -77,7 +77,10 @@ def test_killed_and_run_again_equals_run_once(moment, tiny, client, finished, ru
     process = run_script(DRIVER, _config(sweep), moment)
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    result = sweep.run(client, progress=False)
+    # Half of them go on in this process, half on a cluster.
+    again = tiny("killed.zarr", verify={"count": 3}, cluster={"kind": "in_process"})
+    own = MOMENTS.index(moment) % 2 == 0
+    result = again.run(progress=False) if own else sweep.run(client, progress=False)
     assert not result.failed
     assert result.verified == 3
     same_store(str(finished(3)), sweep.store)
@@ -91,6 +94,24 @@ def test_what_is_done_is_not_computed_again(tiny, client, run_script) -> None:
     result = sweep.run(client, progress=False)
     # Two batches of three points were in the status table when the driver died.
     assert result.computed == 6
+
+
+def test_after_an_abrupt_end_worker_processes_go_on(tiny, finished, run_script, same_store, caplog) -> None:
+    """What ended the process that computed by itself may do so again: it shall end a worker, not the run."""
+    sweep = tiny("killed.zarr", verify={"count": 3})
+    run_script(DRIVER, _config(sweep), "computing").join(60)
+    caplog.set_level("INFO", "phasetwin")
+    result = sweep.run(check=False)
+    assert (result.failed, result.verified) == ((), 3)
+    same_store(str(finished(3)), sweep.store)
+    assert "the last run, in a process of its own, ended abruptly" in caplog.text
+    chosen = status(sweep.store)["cluster_choice"]
+    assert chosen["cluster"]["kind"] == "local"
+    assert "ended abruptly" in describe_status(status(sweep.store))
+    # That run ended in order: the next one, of a point more, computes in this process again.
+    changed = tiny("killed.zarr", parameters={"mobility": [0.5, 1.0, 2.0], "kappa": [0.7, 1.0, 1.3, 2.0]})
+    assert changed.run(progress=False).computed == 3
+    assert status(sweep.store)["cluster_choice"]["cluster"]["kind"] == "in_process"
 
 
 def test_a_changed_value_recomputes_its_points_only(tiny, stored, client, same_store) -> None:

@@ -21,7 +21,7 @@ from solvers.errors import InputError
 from solvers.initial import from_file
 from sweeps.cluster.client import dashboard_link, open_client
 from sweeps.cluster.security import exposure, tls_security
-from sweeps.config.cluster import LocalCluster, RunningCluster, TlsFiles
+from sweeps.config.cluster import InProcessCluster, LocalCluster, RunningCluster, TlsFiles
 from sweeps.store.store import Store
 
 
@@ -60,7 +60,8 @@ def test_tls_on_loopback(tiny, tmp_path, monkeypatch) -> None:
         assert {host for host, _ in new} <= {"127.0.0.1", "::1"}
         health = client.dashboard_link.replace("status", "health")
         assert urlopen(health, timeout=10).read() == b"ok"
-        # A page of another site in the same browser gets no live data.
+        # A page of another site in the same browser gets no live data. The dashboard is loaded with its first page.
+        assert b"Dask" in urlopen(client.dashboard_link, timeout=60).read()
         origins = client.cluster.scheduler.http_application.applications[0].websocket_origins
         assert {o.rpartition(":")[0] for o in origins} == {"localhost", "127.0.0.1"}
         with open_client(RunningCluster(address=address, tls=good), 1) as second:
@@ -76,9 +77,18 @@ def test_tls_on_loopback(tiny, tmp_path, monkeypatch) -> None:
         assert (result.computed, result.failed) == (12, ())
 
 
-def test_a_dashboard_that_is_off_tells_nothing(tiny, capsys) -> None:
+def test_in_this_process_only_this_machine_is_listened_to() -> None:
+    before = _listening()
+    with open_client(InProcessCluster(), 1):
+        new = _listening() - before
+    assert new
+    assert {host for host, _ in new} <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.parametrize("kind", ["in_process", "local"])
+def test_a_dashboard_that_is_off_tells_nothing(kind, tiny, capsys) -> None:
     """Also not beside Dask's own pages, which its web server has even without a dashboard."""
-    sweep = tiny(cluster={"kind": "local", "workers": 1, "dashboard_address": None})
+    sweep = tiny(cluster={"kind": kind, "dashboard_address": None})
     with open_client(sweep.config.cluster, 1) as client:
         assert dashboard_link(client, sweep.config.cluster) == ""
         sweep.run(client)

@@ -18,9 +18,11 @@ from solvers.errors import InputError
 from sweeps import open_sweep
 from sweeps.cluster.client import open_client
 from sweeps.config.cluster import LocalCluster as LocalClusterBlock
+from sweeps.execution import execute
+from sweeps.execution.batch_task import BatchTask
 from sweeps.execution.execute import run_batches
 from sweeps.execution.prepare import make_tasks, prepare
-from sweeps.execution.task import BatchTask, compute_batch, probe_batch
+from sweeps.execution.task import compute_batch, probe_batch
 from sweeps.monitoring.status import status
 from sweeps.store.layout import DONE, FAILED
 
@@ -99,6 +101,48 @@ def test_the_deadly_points_of_a_batch_are_told_apart(tiny, client, stored) -> No
     expected = open_sweep(stored.store).free_energy.values[good]
     np.testing.assert_allclose(ds.free_energy.values[good], expected, rtol=2e-5)
     assert "worker died" in status(sweep.store)["failures"][0]["error"]
+    assert sweep.run(client, progress=False).computed == 3
+
+
+#: Runs a sweep in its own process, which a point ends that no process survives.
+POISONED = """
+import json, os, signal
+from sweeps import Sweep
+from sweeps.execution import trajectories
+
+real = trajectories._simulate
+
+def deadly(batch, rows, realizations):
+    if (batch.task.parameters["kappa"][rows] == 1.3).any():
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(batch, rows, realizations)
+
+trajectories._simulate = deadly
+config = {**json.loads(ARGUMENTS[0]), "cluster": {"kind": "auto", "dashboard_address": None}}
+Sweep.from_config(config).run(progress=False)
+"""
+
+
+def _dies_at_a_point(task: BatchTask):
+    if (task.parameters["kappa"][task.compute] == 1.3).any():
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return compute_batch(task)
+
+
+def test_what_ends_this_process_is_found_by_worker_processes(tiny, run_script, monkeypatch, client) -> None:
+    """In its own process a run ends with a deadly point; the same command then has workers, and tells it apart."""
+    sweep = tiny("own.zarr", batch={"rollouts": 4})
+    process = run_script(POISONED, sweep.config.model_dump_json())
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    monkeypatch.setattr(execute.run_batches, "__defaults__", (_dies_at_a_point, _dies_at_a_point))
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        result = sweep.run(progress=False)
+    assert len(result.failed) == 6
+    assert all("kappa 1.3" in line and "worker died" in line for line in result.failed)
+    assert "ended abruptly" in status(sweep.store)["cluster_choice"]["reason"]
+    monkeypatch.undo()
     assert sweep.run(client, progress=False).computed == 3
 
 
