@@ -75,12 +75,11 @@ def test_what_is_left_counts_alone(tiny) -> None:
     assert work_of(plan, pending).seconds == pytest.approx(work_of(plan).seconds / 2)
 
 
-def test_the_choice_is_planned_said_and_stored(tiny, caplog) -> None:
+def test_the_choice_is_planned_said_and_stored(tiny, capsys) -> None:
     sweep = tiny()
     assert isinstance(sweep.config.cluster, AutoCluster)
     assert "auto, in this process: about" in describe_plan(sweep.plan())
     assert plan_summary(sweep.plan())["cluster_choice"]["cluster"]["kind"] == "in_process"
-    caplog.set_level("INFO", "phasetwin")
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -88,8 +87,9 @@ def test_the_choice_is_planned_said_and_stored(tiny, caplog) -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
-    assert caplog.text.count("computing in this process: about") == 1
-    assert "http://127.0.0.1:" in caplog.text
+    said = capsys.readouterr().err
+    assert said.count("computing in this process: about") == 1
+    assert "dashboard: http://127.0.0.1:" in said
     found = status(sweep.store)
     assert found["cluster_choice"]["requested"]["kind"] == "auto"
     assert "computed in this process: about" in describe_status(found)
