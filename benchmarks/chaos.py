@@ -6,8 +6,9 @@ written; the disk fills up, the output turns read-only, objects are cut or have 
 memory. Killed programs are started again, and at the end the output must equal that of the same command without faults:
 for stores byte for byte in every object of results and checks. Every program has a limit of time.
 
-The whole is 200 kills over 20 runs and a few other faults. A row is written (``faults.jsonl`` beside the page) as soon
-as its run ends, and the command resumes there. ``--jobs 2`` does two rows at a time, as much of a row is waiting.
+The whole is 220 kills over 22 runs and a few other faults. Sweeps of ``cluster: in_process`` and ``auto`` must equal
+one of worker processes. A row is written (``faults.jsonl`` beside the page) as soon as its run ends, and the command
+resumes there. ``--jobs 2`` does two rows at a time, as much of a row is waiting.
 ``--again`` starts from nothing, ``--only NAME`` selects rows whose name begins with NAME, ``--list`` shows them.
 ``--kills N`` makes N kills in each run, for quick looks with another ``--out``. Full disks are mounts, read-only
 folders a flag of the file system: these rows need root.
@@ -63,7 +64,11 @@ RUNS: list[tuple[str, tuple[str, ...], bool]] = [
     ("emulator", DRIVER, False),
     ("solver", WORKER, False),
     ("twin", DRIVER, False),
+    ("in_process", DRIVER, False),
+    ("auto", MIXED, False),
 ]
+#: Subjects whose output must be that of another one, computed elsewhere.
+SAME_AS = {"in_process": "solver", "auto": "solver"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ def plan_of(count: int, bits: int) -> list[Fault]:
     found = [
         Fault("cut", "solver", partial(cut, count=9)),
         Fault("flips", "solver", partial(flips, count=bits)),
+        Fault("flips-in_process", "in_process", partial(flips, count=bits)),
         *([Fault("full", "solver", full_disk), Fault("full-study", "study", full_disk)] if root else []),
         *([Fault("full-twin", "twin", full_disk)] if root else []),
         *([Fault("read-only", "solver", read_only), Fault("read-only-study", "study", read_only)] if root else []),
@@ -153,7 +159,7 @@ def run_all(plan: list[Fault], kept: Path, options: argparse.Namespace) -> bool:
     def run(fault: Fault) -> None:
         place = folder / fault.name
         place.mkdir()
-        expected = undisturbed.output(fault.subject)
+        expected = undisturbed.output(SAME_AS.get(fault.subject, fault.subject))
         rng = random.Random(f"{options.seed}-{fault.name}")
         row = fault.do(place, undisturbed.subjects[fault.subject], expected, rng)
         row = replace(row, name=fault.name, source=source_hash(), seconds=round(row.seconds, 1))

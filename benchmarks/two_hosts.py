@@ -2,8 +2,10 @@
 
 The hosts are two network namespaces of this machine, joined by virtual cables to a bridge that the driver and the
 scheduler sit on. Both run ``dask worker`` over TLS. When a third of the points is done, one cable is pulled. The sweep
-must end by itself, equal to one that ran on one host. A client without the key must be refused. Needs root and ``ip``;
-writes docs/benchmarks/two_hosts.md.
+must end by itself, equal to one that ran on one host. A client without the key must be refused. A third sweep, in a
+process of its own (``cluster: in_process``), is killed when a third of its points is done, and must be equal when it
+has been run again. Needs root and ``ip``; writes docs/benchmarks/two_hosts.md. ``--in-process`` makes the last part
+alone, needs neither, and writes nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chaos_bench.programs import run_once
-from chaos_bench.subjects import Subject, same_store
+from chaos_bench.programs import Program, run_once
+from chaos_bench.subjects import IN_PROCESS, Subject, same_store
 from common import PAGES, ROOT
 from common.runs import parser, sweep_blocks
 
@@ -161,17 +163,48 @@ def _done(store: Path) -> int:
     return 2 * len(list(store.glob("free_energy/c.*")))
 
 
+def on_one_host(folder: Path) -> Path:
+    """The store of the sweep with two worker processes of this machine."""
+    cluster = {"kind": "local", "workers": 2, "dashboard_address": None}
+    assert run_once(folder, _alone(folder, cluster)) == 0, (folder / "log.txt").read_text()
+    return folder / "one.zarr"
+
+
+def _alone(folder: Path, cluster: dict[str, Any]) -> Subject:
+    folder.mkdir()
+    return Subject("one host", "run", configuration(folder / "one.zarr", cluster), same_store)
+
+
+def in_one_process(folder: Path) -> tuple[int, int | None, Path]:
+    """The sweep in a process of its own, killed and run again: points done then, the last exit status, the store."""
+    subject, store = _alone(folder, IN_PROCESS), folder / "one.zarr"
+    program = Program(folder, subject)
+    while not program.ended and _done(store) < 16:
+        time.sleep(0.2)
+    program.kill()
+    before = _done(store)
+    print(f"killed at {before} of 48 points", flush=True)
+    return before, run_once(folder, subject), store
+
+
 def main() -> None:
-    parser(__doc__).parse_args()
+    given = parser(__doc__)
+    given.add_argument("--in-process", action="store_true", help="the part with one process alone; no page")
+    options = given.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hosts-"))
+    one = on_one_host(folder / "alone")
+    killed_at, code, own = in_one_process(folder / "own")
+    own_equal = same_store(one, own) and code == 0
+    lines = [
+        f"- In a process of its own, killed at {killed_at} of 48 points and run again: exit status {code}; store "
+        f"equal, byte for byte, to that of two workers: {'yes' if own_equal else 'NO'}.",
+    ]
+    if options.in_process:
+        print("\n".join(lines))
+        sys.exit(0 if own_equal else f"see {folder}")
     with network() as hosts:
         found = over_two_hosts(folder, hosts)
-    alone = folder / "alone"
-    alone.mkdir()
-    cluster = {"kind": "local", "workers": 2, "dashboard_address": None}
-    one = Subject("one host", "run", configuration(alone / "one.zarr", cluster), same_store)
-    assert run_once(alone, one) == 0, (alone / "log.txt").read_text()
-    equal = same_store(alone / "one.zarr", found["store"])
+    equal = same_store(one, found["store"])
     lines = [
         "# Two hosts",
         "",
@@ -181,10 +214,11 @@ def main() -> None:
         f"- One of two hosts cut off at {found['cut_at']} of 48 points: exit status {found['exit']}, "
         f"{found['states']}.",
         f"- Store equal, byte for byte, to that of a sweep on one host: {'yes' if equal else 'NO'}.",
+        *lines,
         "",
     ]
     print("\n".join(lines))
-    if not equal or found["exit"]:
+    if not equal or not own_equal or found["exit"]:
         sys.exit(f"see {folder}")
     PAGE.write_text("\n".join(lines))
     shutil.rmtree(folder)

@@ -135,7 +135,8 @@ def flips(folder: Path, subject: Subject, expected: Path, rng: random.Random, co
     files = sorted(p for p in store.rglob("*") if p.is_file())
     sizes = [p.stat().st_size for p in files]
     found = exact = equal = computed = 0
-    with _threads() as client:
+    in_process = sweep.config.cluster.kind == "in_process"
+    with contextlib.nullcontext() if in_process else _threads() as client:
         for i in range(count):
             path = rng.choices(files, sizes)[0] if i % 2 else rng.choice(files)
             _flip(path, rng)

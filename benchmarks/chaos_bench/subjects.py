@@ -14,6 +14,7 @@ from common.runs import sweep_blocks
 # Duration of a computation, not its result.
 NOT_COMPARED = ("wall_s",)
 LOCAL = {"kind": "local", "workers": 2, "dashboard_address": None}
+IN_PROCESS, AUTO = ({"kind": kind, "dashboard_address": None} for kind in ("in_process", "auto"))
 OUTPUT = "a.zarr"
 
 
@@ -108,6 +109,8 @@ def subjects(folder: Path) -> dict[str, Subject]:
     emulator = {"engine": {"kind": "emulator", "model": str(folder / "emulator")}, "output": {"retain": "qoi"}}
     return {
         "solver": sweep(),
+        "in_process": sweep("Cahn-Hilliard, solver, in_process", cluster=IN_PROCESS),
+        "auto": sweep("Cahn-Hilliard, solver, cluster auto", cluster=AUTO),
         "grains": sweep("grains, solver", **GRAINS),
         "surrogate": sweep("Cahn-Hilliard, ch-jump", **JUMP),
         "emulator": sweep("Cahn-Hilliard, emulator", **emulator),
