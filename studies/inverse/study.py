@@ -99,7 +99,11 @@ class Study:
         """
         started = time.monotonic()
         problem = self.prepare()
-        with lines_on_stderr(progress), store_lock(str(self.folder)), LazyClient(self.sweep, client) as lazy:
+        with (
+            lines_on_stderr(progress),
+            store_lock(str(self.folder)) as hold,
+            LazyClient(problem, client, hold) as lazy,
+        ):
             claim(self.folder, self.config, self.sweep)
             runner = start_runner(problem, self.folder, lazy)
             return _conclude(runner, runner.run(), started, report)

@@ -11,7 +11,7 @@ from solvers.qois.registry import qois_of
 from studies.twin.priors import Prior
 from studies.twin.processes import TWIN_PROCESSES, allowed_processes, twin_process
 from surrogate.engine_kinds import SurrogateBlock
-from sweeps.config.cluster import Cluster, LocalCluster
+from sweeps.config.cluster import AutoCluster, Cluster
 from sweeps.config.sweep import InputFile, ProcessName
 from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.strict_model import (
@@ -161,7 +161,7 @@ class TwinConfig(StrictModel):
     forecast: ForecastConfig
     engine: Engine = SolverBlock(tolerance=1e-2, dtype="float32")
     output: TwinOutput = TwinOutput()
-    cluster: Cluster = LocalCluster(workers=1)
+    cluster: Cluster = AutoCluster()  # in this process
 
     @model_validator(mode="after")
     def _resolve(self) -> TwinConfig:

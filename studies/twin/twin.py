@@ -33,6 +33,7 @@ from studies.twin.processes import twin_process
 from studies.twin.quantiles import quantiles
 from sweeps.cluster.client import open_client
 from sweeps.config.cluster import LocalCluster
+from sweeps.config.cluster_kinds import CLUSTERS
 from sweeps.inputs.yaml_source import load_yaml
 
 if TYPE_CHECKING:
@@ -210,9 +211,12 @@ class Twin:
 
     def _client(self, client: Client | None, tasks: int) -> contextlib.AbstractContextManager[Client | None]:
         cluster = self.config.cluster
-        if client is not None or (isinstance(cluster, LocalCluster) and cluster.workers == 1):
-            return contextlib.nullcontext(client)
-        return open_client(cluster, tasks)
+        kind = CLUSTERS.get(cluster.kind)
+        # What is left open is done here: a forecast's members take less than workers take to start.
+        here = (
+            kind.in_process or kind.choose is not None or (isinstance(cluster, LocalCluster) and cluster.workers == 1)
+        )
+        return contextlib.nullcontext(client) if client is not None or here else open_client(cluster, tasks)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,28 @@ logger = logging.getLogger("phasetwin")
 IN_PROCESS = "computes_in_process"
 
 
+def ended_abruptly(hold: Hold) -> bool:
+    """Whether the last holder ended without giving back what it held, while it computed in its own process.
+
+    That is kept in mind until a holder ends in order.
+    """
+    if not hold.before.get(IN_PROCESS):
+        return False
+    hold.record({IN_PROCESS: True})
+    return True
+
+
+def settle(block: ClusterBlock, choice: ClusterChoice | None, hold: Hold, show: bool) -> ClusterBlock:
+    """The block to start: the one that was chosen in the place of the file's, which is said; recorded if risky."""
+    if choice is not None:
+        block = choice.cluster
+        if show:
+            logger.info(f"computing {choice.reason}")
+    if CLUSTERS.get(block.kind).in_process:
+        hold.record({IN_PROCESS: True})
+    return block
+
+
 class TaskRunner(contextlib.ExitStack):
     """Runs tasks on the given client, or starts what computes them.
 
@@ -51,9 +73,7 @@ class TaskRunner(contextlib.ExitStack):
         self._pending = np.ones(len(plan.keys), dtype=bool)
         self._watcher: Watcher | None = None
         self._runner: DaskRunner | None = None
-        self._interrupted = bool(hold.before.get(IN_PROCESS))
-        if self._interrupted:
-            hold.record({IN_PROCESS: True})  # still known if this run ends abruptly too
+        self._interrupted = ended_abruptly(hold)
 
     def start_early(self) -> None:
         """Start the worker processes that pay for what is probably left to compute, while the store is prepared."""
@@ -90,7 +110,8 @@ class TaskRunner(contextlib.ExitStack):
         self._started().run(tasks, checked, self._watcher)
 
     def _choice(self) -> ClusterChoice | None:
-        return choose_cluster_of(self._plan, work_of(self._plan, self._pending, self._interrupted))
+        work = work_of(self._plan, self._pending, self._interrupted)
+        return choose_cluster_of(self._plan.config.cluster, work)
 
     def _started(self) -> DaskRunner:
         """What runs tasks, made at the first call; its cluster starts when it has tasks, or is told to."""
@@ -98,17 +119,10 @@ class TaskRunner(contextlib.ExitStack):
             block = self._plan.config.cluster
             if self._client is None:
                 self.choice = self._choice()
-                block = self.choice.cluster if self.choice else block
-                self._say(block)
-            made = resolve("sweeps.execution.dask_runner:DaskRunner")(self._plan.config, block, self._client, self.show)
-            self._runner = self.enter_context(made)
+                block = settle(block, self.choice, self._hold, self.show)
+            make = resolve("sweeps.execution.dask_runner:DaskRunner")
+            self._runner = self.enter_context(make(self._plan.config, block, self._client, self.show))
         return self._runner
-
-    def _say(self, block: ClusterBlock) -> None:
-        if self.choice and self.show:
-            logger.info(f"computing {self.choice.reason}")
-        if CLUSTERS.get(block.kind).in_process:
-            self._hold.record({IN_PROCESS: True})
 
 
 def _starts_others(choice: ClusterChoice | None) -> bool:

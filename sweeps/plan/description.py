@@ -15,7 +15,7 @@ from sweeps.plan.remaining_work import choose_cluster_of, work_of
 def plan_summary(plan: Plan) -> dict[str, Any]:
     """What `phasetwin plan --json` prints."""
     config, estimate = plan.config, plan.estimate
-    where = choose_cluster_of(plan, work_of(plan))
+    where = choose_cluster_of(config.cluster, work_of(plan))
     return {
         "name": config.name,
         "process": config.process,
@@ -45,7 +45,7 @@ def describe_plan(plan: Plan) -> str:
     cells = " x ".join(str(n) for n in config.grid.shape)
     batch = int(plan.batches[0, 1] - plan.batches[0, 0])
     engine = ", ".join(f"{k} {v}" for k, v in config.engine.model_dump().items() if k != "kind")
-    where = choose_cluster_of(plan, work_of(plan))
+    where = choose_cluster_of(config.cluster, work_of(plan))
     size = ByteSize(estimate.bytes).human_readable(separator=" ")
     rows = {
         "problem": f"{config.process}, {cells} cells of {config.grid.spacing:g}, {config.grid.boundary}",

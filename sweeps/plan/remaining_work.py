@@ -8,6 +8,7 @@ import numpy as np
 
 from solvers.registries import resolve
 from sweeps.cluster.choice import ClusterChoice, Work
+from sweeps.config.cluster import ClusterBlock
 from sweeps.config.cluster_kinds import CLUSTERS
 from sweeps.plan.cost_estimate import point_bytes
 from sweeps.plan.plan import Plan
@@ -39,8 +40,7 @@ def _batch_bytes(plan: Plan) -> int:
     return COPIES * int(stop - start) * point_bytes(config) + min(frames, FRAME_BYTES)
 
 
-def choose_cluster_of(plan: Plan, work: Work) -> ClusterChoice | None:
-    """What the kind of cluster of a plan chooses for some work; None for a kind that does not stand for another."""
-    block = plan.config.cluster
+def choose_cluster_of(block: ClusterBlock, work: Work) -> ClusterChoice | None:
+    """What a kind of cluster chooses for some work; None for a kind that does not stand for another."""
     choose = CLUSTERS.get(block.kind).choose
     return None if choose is None else resolve(choose)(block, work)

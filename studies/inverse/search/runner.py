@@ -31,9 +31,14 @@ from studies.inverse.search.journal import FinishedTrial, Journal
 from studies.inverse.search.policy import PROPOSING, Action, SearchPolicy
 from studies.inverse.search.shared_trajectories import along_trajectory
 from studies.inverse.search.trials import TrialHistory, best_and_latest
+from sweeps.cluster.choice import Work
 from sweeps.cluster.client import dashboard_link, open_client
 from sweeps.config.sweep import SweepConfig
 from sweeps.engines.registry import engine_kind
+from sweeps.execution.task_runner import ended_abruptly, settle
+from sweeps.plan.plan import make_plan
+from sweeps.plan.remaining_work import choose_cluster_of, work_of
+from sweeps.store.lock import Hold
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -50,20 +55,37 @@ MODEL, WARM_START = "model", "warm start"
 
 
 class LazyClient(contextlib.ExitStack):
-    """The Dask client of a study: given, or started when the first batch needs it."""
+    """The Dask client of a study: given, or started when the first batch needs it.
 
-    def __init__(self, sweep: SweepConfig, client: Client | None) -> None:
+    Args:
+        problem: of the study.
+        client: to use; None starts what the sweep's ``cluster`` says or, where that is left open, what pays for the
+            study's trials.
+        hold: of the study's folder.
+    """
+
+    def __init__(self, problem: DesignProblem, client: Client | None, hold: Hold) -> None:
         super().__init__()
-        self._sweep, self._client = sweep, client
+        self._problem, self._client, self._hold = problem, client, hold
+        self._interrupted = ended_abruptly(hold)
 
     def get(self) -> Client:
         if self._client is None:
             self.enter_context(dask.config.set(SCHEDULER_LOG))
-            self._client = self.enter_context(open_client(self._sweep.cluster, TASKS))
-            link = dashboard_link(self._client, self._sweep.cluster)
+            block = self._problem.exploring.cluster
+            block = settle(block, choose_cluster_of(block, self._work()), self._hold, show=True)
+            self._client = self.enter_context(open_client(block, TASKS))
+            link = dashboard_link(self._client, block)
             if link:
                 logger.info(f"dashboard: {link}")
         return self._client
+
+    def _work(self) -> Work:
+        """Of all trials, each as long as a trajectory of the base on average."""
+        plan = make_plan(self._problem.exploring)
+        trial = work_of(plan, interrupted=self._interrupted)
+        trials = self._problem.study.trials
+        return replace(trial, seconds=trial.seconds / plan.estimate.rollouts * trials, tasks=min(TASKS, trials))
 
 
 @dataclass
