@@ -107,7 +107,7 @@ def test_nothing_left_to_do_is_found_without(store: str, tmp_path: Path) -> None
     file = tmp_path / "small.yaml"
     file.write_text(str(Store.open(store).attributes["config"]))  # JSON is YAML
     run = f"assert main(['run', {str(file)!r}]) == 0"
-    loads_nothing_heavy(f"from phasetwin import main; {run}", (*HEAVY, "dask", "xarray", "scipy"))
+    loads_nothing_heavy(f"from phasetwin import main; {run}", (*COMPUTING, *ARRAYS, *DRAWING))
 
 
 def test_a_sweep_in_its_own_process_loads_no_dashboard_that_nobody_looks_at(tmp_path: Path) -> None:
