@@ -7,8 +7,8 @@ from functools import cached_property
 
 import torch
 
+from solvers import grains
 from solvers.frames import Frames
-from solvers.grains.segmentation import boundary_threshold, label_grains
 from solvers.grids.grid import Grid
 from solvers.processes.base import Problem
 from solvers.processes.registry import process_named
@@ -56,7 +56,8 @@ class FrameAnalysis:
         """(batch, time, *shape) the solver's own numbers of the grains, else those found in phi."""
         if self.frames.grain_id is not None:
             return self.frames.grain_id
-        return label_grains(self.field, self.grid, boundary_threshold(self.problem.gamma))  # type: ignore[attr-defined]
+        threshold = grains.boundary_threshold(self.problem.gamma)  # type: ignore[attr-defined]
+        return grains.label_grains(self.field, self.grid, threshold)
 
     @cached_property
     def grain_areas(self) -> torch.Tensor:

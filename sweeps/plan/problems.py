@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from solvers import Problem
+from solvers import Problem, initial
 from solvers.errors import InputError
-from solvers.initial import from_file, noise, voronoi
 from solvers.initial.pfhub import pfhub_1a
 from solvers.processes.registry import process_named
 from sweeps.config.sweep import FileInitial, NoiseInitial, SweepConfig, VoronoiInitial
@@ -32,23 +31,23 @@ def build_start(config: SweepConfig, samples: Samples, realizations: torch.Tenso
     Raises:
         InputError: for a start file that does not fit.
     """
-    grid, initial = config.grid.build(), config.initial
+    grid, start = config.grid.build(), config.initial
     seeds = sample_seeds(config, samples, realizations.tolist())
-    if isinstance(initial, NoiseInitial):
-        return noise(grid, samples.get("composition", 0.0), initial.amplitude, seeds)
-    if isinstance(initial, VoronoiInitial):
-        return voronoi(grid, initial.grains, seeds)
-    if isinstance(initial, FileInitial):
-        return _from_file(config, initial, realizations)
+    if isinstance(start, NoiseInitial):
+        return initial.noise(grid, samples.get("composition", 0.0), start.amplitude, seeds)
+    if isinstance(start, VoronoiInitial):
+        return initial.voronoi(grid, start.grains, seeds)
+    if isinstance(start, FileInitial):
+        return _from_file(config, start, realizations)
     return pfhub_1a(grid).expand(len(seeds), *grid.shape).clone()
 
 
-def _from_file(config: SweepConfig, initial: FileInitial, realizations: torch.Tensor) -> torch.Tensor:
-    stored = from_file(initial.file, variable=initial.variable, grid=config.grid.build())
+def _from_file(config: SweepConfig, start: FileInitial, realizations: torch.Tensor) -> torch.Tensor:
+    stored = initial.from_file(start.file, variable=start.variable, grid=config.grid.build())
     stored = stored[None] if stored.ndim == 2 else stored
     count = config.realizations.count
     if stored.shape[0] not in (1, count):
         raise InputError(
-            f"initial.file: {initial.file} holds {stored.shape[0]} samples, expected 1 or realizations.count = {count}"
+            f"initial.file: {start.file} holds {stored.shape[0]} samples, expected 1 or realizations.count = {count}"
         )
     return stored[realizations if stored.shape[0] > 1 else torch.zeros_like(realizations)]
