@@ -5,6 +5,7 @@ Registered with ``sweeps.engines.registry`` by name, so that sweeps need not imp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,9 +21,13 @@ from surrogate.networks.registry import NETWORKS
 from sweeps.engines.registry import Device, EngineBlock, EngineKind, Tolerance
 from sweeps.engines.solver_kind import SolverBlock
 from sweeps.inputs.paths import content_hash
+from sweeps.plan.cost_estimate import FRAME_SECONDS
 
 if TYPE_CHECKING:
     from sweeps.config.sweep import SweepConfig
+
+#: Seconds of one core for 64 x 64 cells: up to where a network takes over, and at each frame for width^2 times blocks.
+START_SECONDS, NETWORK_SECONDS = 0.03, 2.1e-8
 
 
 def _outside_form(value: object) -> str:
@@ -126,6 +131,23 @@ def check_surrogate(config: SweepConfig) -> None:
         raise InputError(f"engine.model: {error}") from None
 
 
+def surrogate_seconds(config: SweepConfig, trajectories: int, frames: float) -> float:
+    """Guess of what a sweep takes, seconds of one core: the solver's start, the network at each frame, and the rest.
+
+    Measured with `ch-jump` and `gg-jump`; the multiplications of their networks grow as width^2 times blocks.
+    """
+    block = config.engine
+    assert isinstance(block, SurrogateBlock)
+    settings = read_about(folder_of(block.model))["settings"]
+    network = NETWORK_SECONDS * settings.get("width", 48) ** 2 * settings.get("blocks", 6)
+    return trajectories * START_SECONDS * math.prod(config.grid.shape) / 64**2 + frames * (network + FRAME_SECONDS)
+
+
+def emulator_seconds(config: SweepConfig, trajectories: int, frames: float) -> float:  # noqa: ARG001
+    """The same of an emulator."""
+    return frames * FRAME_SECONDS
+
+
 def surrogate_note(config: Mapping[str, Any]) -> str:
     """For reports: the quantities of a sweep that have no bands, as the model was not calibrated for them; empty for
     none, and where the model is not there any more.
@@ -164,6 +186,7 @@ ENGINES = (
         check=check_surrogate,
         has_bands=True,
         learned=True,
+        cost=surrogate_seconds,
         fingerprint="",
     ),
     EngineKind(
@@ -175,6 +198,7 @@ ENGINES = (
         makes_fields=False,
         has_bands=True,
         learned=True,
+        cost=emulator_seconds,
         fingerprint="",
     ),
     EngineKind("auto", block=AutoBlock, resolve="surrogate.auto_engine:choose", fingerprint=""),

@@ -67,7 +67,7 @@ class Sweep:
         return run_plan(self.plan(), client, progress, check)
 
     def verify(self, client: Client | None = None, progress: bool = True, count: int | None = None) -> RunResult:
-        """Solve a few points again to a twentieth of the tolerance and store how far off they were.
+        """Solve a few points again to a tighter tolerance and store how far off they were.
 
         ``client`` and ``progress`` are as in :meth:`run`; ``count`` is how many points, by default ``verify.count``.
 

@@ -71,7 +71,7 @@ PROCESS = Process(
         "structure_factor",
     ),
     cost=CostModel(
-        hundred=0.012,
+        hundred=0.024,
         growth=0.8,
         order=0.33,
         spacing=1.4,

@@ -62,7 +62,7 @@ PROCESS = Process(
         "grain_area_quantile",
     ),
     measures={"interface_density": "solvers.qois.analysis:grain_boundary_density"},
-    cost=CostModel(hundred=1.4, growth=0.7, order=0.4, spacing=1.0, samples=4, samples_min=1),
+    cost=CostModel(hundred=1.4, growth=0.7, order=0.15, spacing=1.0, samples=4, samples_min=1),
     finest="interface_density",
     fingerprint="",
 )

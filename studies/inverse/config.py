@@ -200,7 +200,7 @@ class StudyVerify(StrictModel):
         top: best candidates in a round; trials on the trajectory of the best one are solved along with it.
         random: trials picked at random in the first round, for the engine's error all over the box.
         rounds: most rounds.
-        tolerance: of the reference solver; null is that of the sweep's own spot checks.
+        tolerance: of the reference solver; null is a twentieth of the engine's tolerance.
         equivalents: points of a curve of equivalent optima that are solved.
     """
 

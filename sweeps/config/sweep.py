@@ -210,9 +210,14 @@ class BatchConfig(StrictModel):
 
 
 class VerifyConfig(StrictModel):
-    """How many points are solved again to a tighter tolerance, and how they are picked; 0 for none."""
+    """How many points are solved again to a tighter tolerance, and how they are picked; 0 for none.
+
+    ``share`` is how much time that may take, as a share of the estimated time of the sweep itself. It decides how many
+    trajectories are solved again: the points share them where they can, some of the realizations may be left out.
+    """
 
     count: Annotated[int, Field(ge=0)] = 8
+    share: Positive = 0.3
     policy: Annotated[tuple[Literal["random", "worst", "best"], ...], Field(strict=False, min_length=1)] = (
         "random",
         "worst",

@@ -39,7 +39,9 @@ class BatchTask:
         rollout: int64 (row,), equal where a trajectory is shared.
         compute: bool (row,), rows to compute; rows neither here nor in ``reuse`` stay as they are in the store.
         group: sub-group of the store to write to.
-        reference: compute with the reference solver instead of the configured engine.
+        reference: tolerance of the reference solver, to compute with it instead of the configured engine.
+        samples: bool (row, realization), the samples to compute of the rows, equal where they share a trajectory; None
+            for all.
         environment: what a worker must be like (:mod:`sweeps.execution.worker_environment`); empty for no check.
         extensions: see :func:`sweeps.execution.extensions.packed_extensions`; empty where nothing was registered.
     """
@@ -55,7 +57,8 @@ class BatchTask:
     compute: np.ndarray
     reuse: tuple[Reuse, ...] = ()
     group: str = ""
-    reference: bool = False
+    reference: float | None = None
+    samples: np.ndarray | None = None
     environment: tuple[tuple[str, str], ...] = ()
     extensions: bytes = b""
 

@@ -46,7 +46,8 @@ class RunResult:
         computed, reused: points computed, and copied from other stores, now.
         failed: samples that failed or diverged, a line each, over the whole store.
         diverged, verified: points with a diverged sample, and that passed the spot checks, over the whole store.
-        missed: points whose spot check found the tolerance missed or the bands wrong, a line each.
+        missed: points whose spot check found the tolerance missed or the bands wrong, a line each, and one for bands
+            that are too narrow over all that was checked.
         untrusted: points with a sample outside the domain of a learned engine, over the whole store.
         damaged: objects of the store that were found damaged, a line each.
         unchecked: spot checks that could not be solved, a line each; the next run tries again.
@@ -115,7 +116,8 @@ def _fill(prepared: Prepared, runner: TaskRunner) -> tuple[int, int]:
     total, left = len(prepared.pending), int(prepared.pending.sum())
     counts = np.zeros(2, dtype=int)
     name, results = prepared.plan.config.name, ResultLines(prepared, runner.show)
-    with point_progress(name, total, total - left, runner.show) as advance:
+    checks = prepared.plan.estimate.check_share
+    with point_progress(name, total, total - left, runner.show, checks) as advance:
 
         def record(outcome: BatchOutcome) -> None:
             prepared.store.table.record(outcome)

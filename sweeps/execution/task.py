@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,8 +61,9 @@ def probe_batch(task: BatchTask) -> None:
 
 def _empty(task: BatchTask) -> Filling:
     status = np.full((task.rows, task.layout.realizations), PENDING, dtype=np.int8)
-    build: Callable[..., Engine] = reference_engine if task.reference else build_engine
-    return Filling(task, build(task.config), empty_shard(task.layout, task.rows), status)
+    engine: Engine
+    engine = build_engine(task.config) if task.reference is None else reference_engine(task.config, task.reference)
+    return Filling(task, engine, empty_shard(task.layout, task.rows), status)
 
 
 def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +74,7 @@ def _copy_known_rows(batch: Filling) -> tuple[np.ndarray, np.ndarray]:
         copied[reuse.target] = _copied(batch, reuse)
         compute[reuse.target] |= ~copied[reuse.target]
     keep = ~(compute | copied)
-    if keep.any():
+    if keep.any() and not task.group:  # a group's batches are computed whole, or some of it was not to be computed
         try:
             there = Store.open(task.url).read_shard(batch.shard, task.start, task.stop)
         except UNREADABLE:

@@ -49,20 +49,22 @@ class Filling:
 
 def compute_rows(batch: Filling, compute: np.ndarray) -> None:
     """Everything at once; if that raises, point by point, so that one bad point does not spoil its batch."""
-    rows = np.flatnonzero(compute)
-    realizations = np.arange(batch.task.layout.realizations)
+    wanted = np.repeat(compute[:, None], batch.task.layout.realizations, axis=1)
+    if batch.task.samples is not None:
+        wanted &= batch.task.samples
     try:
-        _simulate(batch, rows, realizations)
+        _simulate(batch, wanted)
     except Exception:  # noqa: BLE001 whatever an engine raises belongs to a point; the point is found below
-        for row in rows:
-            for realization in realizations:
-                _compute_alone(batch, int(row), int(realization))
+        for row, realization in np.argwhere(wanted).tolist():
+            _compute_alone(batch, row, realization)
 
 
 def _compute_alone(batch: Filling, row: int, realization: int) -> None:
     batch.errors.pop((row, realization), None)
+    wanted = np.zeros_like(batch.status, dtype=bool)
+    wanted[row, realization] = True
     try:
-        _simulate(batch, np.array([row]), np.array([realization]))
+        _simulate(batch, wanted)
     except Exception as error:  # noqa: BLE001 recorded with the point, the sweep goes on
         batch.status[row, realization] = FAILED
         batch.errors[row, realization] = one_line(error)
@@ -89,12 +91,15 @@ class _Rollout:
 _Sample = tuple[_Rollout, int]
 
 
-def _simulate(batch: Filling, rows: np.ndarray, realizations: np.ndarray) -> None:
-    """Run the trajectories of some rows and fill in what they give."""
+def _simulate(batch: Filling, wanted: np.ndarray) -> None:
+    """Run the trajectories of some samples, bool (row, realization), and fill in what they give."""
     task = batch.task
-    rollouts = [_rollout(task, rows[task.rollout[rows] == number]) for number in np.unique(task.rollout[rows])]
-    samples = [(rollout, int(r)) for rollout in rollouts for r in realizations]
-    longest = max((len(rollout.times) for rollout in rollouts), default=0)
+    samples: list[_Sample] = []
+    for number in np.unique(task.rollout[wanted.any(axis=1)]):
+        here = wanted & (task.rollout == number)[:, None]
+        rollout = _rollout(task, np.flatnonzero(here.any(axis=1)))
+        samples += [(rollout, int(r)) for r in np.flatnonzero(here.any(axis=0))]
+    longest = max((len(rollout.times) for rollout, _ in samples), default=0)
     for part in _portions(task.layout, samples, longest, device_of(batch.engine)):
         _simulate_together(batch, part)
 

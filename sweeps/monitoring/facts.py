@@ -84,11 +84,15 @@ def _without_nan(values: np.ndarray) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in values]
 
 
-def time_left(points: int, finished: int, rate: float) -> float | None:
-    """Seconds until all points are done at this rate; None where it is unknown."""
-    if finished >= points:
+def time_left(points: int, finished: int, rate: float, checks: float = 0.0) -> float | None:
+    """Seconds until all points are done at this rate, and the spot checks; None where it is unknown.
+
+    ``checks`` is their time over that of all points.
+    """
+    left = points - finished + checks * points
+    if left <= 0:
         return 0.0
-    return round((points - finished) / rate, 1) if rate > 0 else None
+    return round(left / rate, 1) if rate > 0 else None
 
 
 def failure_facts(
@@ -122,7 +126,7 @@ def verification_facts(store: Store) -> Facts | None:
     # Stores of earlier versions have no flag for points as a whole.
     passed = group.read("passed") if "passed" in group else within.min(axis=1)
     return {
-        "points": int((within >= 0).all(axis=1).sum()),
+        "points": int((passed >= 0).sum()),
         "within": int((passed == 1).sum()),
         "inside": group.attributes.get("inside"),
         "judged_by": "tolerance" if found == "within_tolerance" else "bands",

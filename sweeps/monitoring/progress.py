@@ -45,10 +45,11 @@ def lines_on_stderr(show: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def point_progress(name: str, total: int, done: int, show: bool = True) -> Iterator[Advance]:
+def point_progress(name: str, total: int, done: int, show: bool = True, checks: float = 0.0) -> Iterator[Advance]:
     """Yields a function to call with the number of points just finished; ``done`` of ``total`` were so before.
 
-    The rate counts only what is finished now. Shows nothing without ``show``.
+    The rate counts only what is finished now; the time left includes the spot checks, which take ``checks`` times as
+    long as all points. Shows nothing without ``show``.
     """
     if not show:
         yield lambda points: None  # noqa: ARG005
@@ -56,54 +57,54 @@ def point_progress(name: str, total: int, done: int, show: bool = True) -> Itera
     from rich.console import Console
 
     console = Console(file=sys.stderr)
-    with _bar(console, name, total, done) if console.is_terminal else _lines(name, total, done) as advance:
+    counter = _Counter(total, done, checks)
+    with _bar(console, name, counter) if console.is_terminal else _lines(name, counter) as advance:
         yield advance
 
 
 @contextlib.contextmanager
-def _bar(console: Console, name: str, total: int, done: int) -> Iterator[Advance]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _bar(console: Console, name: str, counter: _Counter) -> Iterator[Advance]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("points  {task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
     )
-    counter = _Counter(total, done)
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(name, total=total, completed=done, rate="")
+        task = progress.add_task(name, total=counter.total, completed=counter.done, rate="", left="")
 
         def advance(points: int) -> None:
             counter.add(points)
-            progress.update(task, advance=points, rate=f"{counter.rate():.3g}/s")
+            left = f"{counter.left():.0f} s left"
+            progress.update(task, advance=points, rate=f"{counter.rate():.3g}/s", left=left)
 
         yield advance
 
 
 @contextlib.contextmanager
-def _lines(name: str, total: int, done: int) -> Iterator[Advance]:
-    counter = _Counter(total, done)
+def _lines(name: str, counter: _Counter) -> Iterator[Advance]:
     last = time.monotonic()
 
     def advance(points: int) -> None:
         nonlocal last
         counter.add(points)
         now = time.monotonic()
-        if now - last >= LINE_SECONDS or counter.done == total:
+        if now - last >= LINE_SECONDS or counter.done == counter.total:
             last = now
             logger.info(f"{name}: {counter.text()}")
 
-    logger.info(f"{name}: {done} of {total} points done")
+    logger.info(f"{name}: {counter.done} of {counter.total} points done")
     yield advance
 
 
 class _Counter:
-    """Points done, rate, time left."""
+    """Points done, rate, time left; ``checks`` as :func:`point_progress`'s."""
 
-    def __init__(self, total: int, done: int) -> None:
-        self.total, self.done = total, done
+    def __init__(self, total: int, done: int, checks: float) -> None:
+        self.total, self.done, self.checks = total, done, checks
         self._before, self._started = done, time.monotonic()
 
     def add(self, points: int) -> None:
@@ -113,7 +114,10 @@ class _Counter:
         """Points per second since the start of this run."""
         return (self.done - self._before) / max(1e-9, time.monotonic() - self._started)
 
+    def left(self) -> float:
+        """Seconds until all points are done and checked."""
+        return (self.total - self.done + self.checks * self.total) / max(1e-9, self.rate())
+
     def text(self) -> str:
-        left = (self.total - self.done) / max(1e-9, self.rate())
         share = f"{self.done} of {self.total} points done ({100 * self.done / self.total:.0f} %)"
-        return f"{share}, {self.rate():.3g} points/s, {left:.0f} s left"
+        return f"{share}, {self.rate():.3g} points/s, {self.left():.0f} s left"

@@ -81,10 +81,11 @@ class Watcher:
         """What others see of the run without its dashboard."""
         finished = len(state) - count_states(state)["pending"]
         rate = max(0, finished - self._before) / max(1e-9, time.time() - self._started)
+        checks = self._prepared.plan.estimate.check_share
         return {
             "phase": self.phase,
             "rate_points_per_s": round(rate, 4),
-            "seconds_left": time_left(len(state), finished, rate) if self.phase == "computing" else None,
+            "seconds_left": time_left(len(state), finished, rate, checks) if self.phase == "computing" else None,
             "updated": time.time(),
         }
 

@@ -7,6 +7,7 @@ a shared x86-64 machine; expect them to be right within a factor of about three.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,10 @@ from solvers.qois.registry import qois_of
 from solvers.registries import resolve
 from sweeps.config.sweep import SweepConfig
 from sweeps.engines.registry import engine_kind
+from sweeps.plan.check_budget import CheckBudget, check_budget
 
 #: Seconds of one core for the QoIs and the writing of one 64x64 frame.
-FRAME_SECONDS = 2e-4
+FRAME_SECONDS = 5e-5
 FLOAT32 = 0.6
 QOI_BYTES = 8
 
@@ -32,7 +34,8 @@ class Estimate:
         trajectories: rollouts times realizations, what is integrated.
         batches: tasks, and shards.
         bytes: of the store before compression.
-        seconds: of one core; a guess.
+        seconds: of one core; a guess. Without the spot checks.
+        checks: what the spot checks may take, and what they solve for it.
     """
 
     points: int
@@ -41,6 +44,17 @@ class Estimate:
     batches: int
     bytes: int
     seconds: float
+    checks: CheckBudget
+
+    @property
+    def check_seconds(self) -> float:
+        """Seconds of one core for the spot checks; a guess."""
+        return self.checks.seconds
+
+    @property
+    def check_share(self) -> float:
+        """The same over the seconds of the sweep itself."""
+        return self.checks.seconds / max(self.seconds, 1e-9)
 
 
 def point_bytes(config: SweepConfig) -> int:
@@ -54,18 +68,18 @@ def point_bytes(config: SweepConfig) -> int:
     return config.realizations.count * (config.field_time_indices().size * frame + qois)
 
 
-def _trajectory_seconds(config: SweepConfig, parameters: dict[str, np.ndarray], scaled_time: np.ndarray) -> np.ndarray:
-    """Guess for each rollout, float64 (rollout,), seconds of one core."""
+def solver_seconds(
+    config: SweepConfig, parameters: dict[str, np.ndarray], scaled_time: np.ndarray, tolerance: float, dtype: str
+) -> np.ndarray:
+    """Guess of what the solver takes for each trajectory, float64 (trajectory,), seconds of one core."""
     process = process_named(config.process)
     cost, height = process.cost, process.scale(config.options)
-    tolerance = getattr(config.engine, "tolerance", 1e-2)
     interface = np.sqrt(parameters.get("kappa", np.ones_like(scaled_time)) / height)
     refine = np.maximum(1.0, config.grid.spacing / (cost.spacing * interface))
     cells = math.prod(config.grid.shape) * refine**2 / 64**2
     if config.grid.boundary == "no_flux":
         cells = cells * 2
-    precision = FLOAT32 if getattr(config.engine, "dtype", "float64") == "float32" else 1.0
-    speed = (1e-2 / tolerance) ** cost.order * precision
+    speed = (1e-2 / tolerance) ** cost.order * (FLOAT32 if dtype == "float32" else 1.0)
     seconds = cost.hundred * (height * scaled_time / 100) ** cost.growth * cells * speed
     for name, factor in cost.factors.items():
         if name in parameters:
@@ -78,18 +92,15 @@ def estimate(
 ) -> Estimate:
     """Size and cost of a planned sweep (arguments as the fields of a plan)."""
     points, rollouts = rollout.size, int(rollout[-1]) + 1
-    first = np.searchsorted(rollout, np.arange(rollouts))
-    scale = process_named(config.process).time_scale
-    fastest = np.maximum.reduceat(parameters[scale], first) if scale else np.ones(rollouts)
     times, realizations = config.time_values(), config.realizations.count
     frames = points * times.size * math.prod(config.grid.shape) / 64**2
     cost = engine_kind(config).cost
     if cost is not None:
         seconds = float(resolve(cost)(config, rollouts * realizations, frames * realizations))
     else:
-        own = {name: values[first] for name, values in parameters.items()}
-        solving = _trajectory_seconds(config, own, fastest * times[-1])
-        seconds = float(realizations * (solving.sum() + frames * FRAME_SECONDS))
+        own = getattr(config.engine, "tolerance", 1e-2), getattr(config.engine, "dtype", "float64")
+        solving = _solver_of_rollouts(config, parameters, rollout)(*own).sum()
+        seconds = float(realizations * (solving + frames * FRAME_SECONDS))
     return Estimate(
         points=points,
         rollouts=rollouts,
@@ -97,4 +108,38 @@ def estimate(
         batches=len(batches),
         bytes=points * point_bytes(config),
         seconds=seconds,
+        checks=checks_of(config, parameters, rollout, seconds),
     )
+
+
+def checks_of(
+    config: SweepConfig,
+    parameters: dict[str, np.ndarray],
+    rollout: np.ndarray,
+    computing: float,
+    count: int | None = None,
+) -> CheckBudget:
+    """What the spot checks of a sweep may solve, which is estimated to take ``computing`` seconds.
+
+    Further arguments are as the fields of a plan; ``count`` of points is ``verify.count`` where it is None.
+    """
+    solving = _solver_of_rollouts(config, parameters, rollout)
+    return check_budget(
+        config,
+        points=rollout.size,
+        rollouts=int(rollout[-1]) + 1,
+        computing=computing,
+        solving=lambda tolerance, dtype: float(solving(tolerance, dtype).mean()),
+        count=count,
+    )
+
+
+def _solver_of_rollouts(
+    config: SweepConfig, parameters: dict[str, np.ndarray], rollout: np.ndarray
+) -> Callable[[float, str], np.ndarray]:
+    """(tolerance, dtype) -> seconds of the solver for one realization of each rollout."""
+    first = np.searchsorted(rollout, np.arange(int(rollout[-1]) + 1))
+    scale = process_named(config.process).time_scale
+    fastest = np.maximum.reduceat(parameters[scale], first) if scale else np.ones(len(first))
+    own = {name: values[first] for name, values in parameters.items()}
+    return lambda tolerance, dtype: solver_seconds(config, own, fastest * config.time_values()[-1], tolerance, dtype)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import ByteSize
 
 from sweeps.config.sweep import SamplerDesign, TableDesign
+from sweeps.plan.check_budget import CheckBudget
 from sweeps.plan.designs import grid_axes
 from sweeps.plan.plan import Plan
 from sweeps.plan.remaining_work import choose_cluster_of, work_of
@@ -34,6 +36,8 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
         "core_seconds": estimate.seconds,
         "cluster": config.cluster.model_dump(mode="json"),
         "cluster_choice": where.as_dict() if where else None,
+        "check_core_seconds": estimate.check_seconds,
+        "checks": asdict(estimate.checks),
         "parameters": {n: [float(v.min()), float(v.max())] for n, v in plan.parameters.items()},
     }
 
@@ -55,13 +59,22 @@ def describe_plan(plan: Plan) -> str:
         "batches": f"{estimate.batches}, of {many(batch, 'point')}",
         "engine": f"{config.engine.kind} ({engine})",
         "store": f"{config.output.path}, {_retained(plan)}, {size} before compression",
-        "estimate": f"{duration(estimate.seconds)} of one core (a guess, good to a factor of three)",
         "cluster": f"{config.cluster.kind}{f', {where.reason}' if where else ''}",
+        "checks": _checks(estimate.checks),
+        "estimate": f"{duration(estimate.seconds)} of one core, and {duration(estimate.check_seconds)} for the checks "
+        "(a guess, good to a factor of three)",
     }
     if plan.choice:
         rows["auto"] = plan.choice.reason
     lines = [f"{name:<9} {text}" for name, text in rows.items()]
     return "\n".join([config.name, *(f"  {line}" for line in lines)])
+
+
+def _checks(checks: CheckBudget) -> str:
+    if not checks.points:
+        return "none"
+    trajectories = many(checks.rollouts * checks.realizations, "trajectory", "trajectories")
+    return f"{many(checks.points, 'point')} on {trajectories}, solved again to about {checks.tolerance:.2g}"
 
 
 def _work(plan: Plan) -> str:

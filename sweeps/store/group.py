@@ -54,9 +54,12 @@ class PointGroup:
             raise KeyError(name)
         return found
 
-    def read(self, name: str, rows: slice | int = slice(None)) -> np.ndarray:
-        """A variable, or some rows of it."""
-        return np.asarray(self.array(name)[rows])
+    def read(self, name: str, rows: slice | int | np.ndarray = slice(None)) -> np.ndarray:
+        """A variable, or some rows of it: a range, one, or those numbered."""
+        array = self.array(name)
+        if isinstance(rows, np.ndarray):  # one by one: of fields, 30 times faster than Zarr's `oindex`
+            return np.stack([np.asarray(array[row]) for row in rows.tolist()])
+        return np.asarray(array[rows])
 
     def read_shard(self, names: Iterable[str], start: int, stop: int) -> Shard:
         """Rows [start, stop) of the named variables."""

@@ -13,13 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import phasetwin
+import sweeps
 from solvers.errors import InputError
 from solvers.processes.registry import process_named
 from sweeps.config.sweep import SweepConfig
+from sweeps.inputs.yaml_source import load_yaml
 from sweeps.plan.description import describe_plan
 from sweeps.plan.plan import Plan, make_plan, storage_order
 from sweeps.plan.point_keys import realization_seeds
 
+EXAMPLES = Path(sweeps.__file__).parent / "examples"
 BASE: dict[str, Any] = {
     "schema_version": 1,
     "name": "small",
@@ -227,3 +230,25 @@ def test_a_refused_engine_names_file_and_line(tmp_path: Path, capsys: pytest.Cap
     assert err.count("\n") == 1
     assert err.startswith(f"{path}:{line}: engine.model: ")
     assert phasetwin.main(["lint", str(path)]) == 0
+
+
+def test_checks_fit_into_their_share_and_keep_the_count_asked_for() -> None:
+    solver = {"engine": {"kind": "solver", "tolerance": 1e-2}, "realizations": {"count": 4}}
+    made = plan(**solver, verify={"count": 12}).estimate
+    assert made.checks.points == 12
+    assert 1 < made.checks.rollouts < 6
+    assert 0 < made.check_seconds <= 0.3 * made.seconds
+    more = plan(**solver, verify={"count": 12, "share": 1.0}).estimate
+    assert 0.3 * made.seconds < more.check_seconds <= made.seconds
+    # Where points share no trajectory those asked for are checked whatever it costs, others as far as it goes.
+    lone = {**solver, "parameters": {"kappa": {"linspace": [0.5, 2, 6]}}}
+    assert plan(**lone, verify={"count": 6}).estimate.checks.rollouts == 6
+    assert plan(**lone, verify={}).estimate.checks.points < 6
+    assert plan(**lone, verify={"count": 0}).estimate.check_seconds == 0.0
+
+
+@pytest.mark.parametrize("name", ["spinodal", "grain-growth"])
+def test_spot_checks_of_the_examples_take_at_most_their_share(name: str) -> None:
+    made = make_plan(load_yaml(EXAMPLES / f"{name}.yaml", SweepConfig))
+    assert 0 < made.estimate.check_seconds <= made.config.verify.share * made.estimate.seconds
+    assert made.estimate.checks.points == made.config.verify.count

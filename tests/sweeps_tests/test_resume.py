@@ -57,7 +57,7 @@ elif moment == "half the table":
 elif moment == "verify":
     def torn(url, start, shard, group="", whole=store.write_shard):
         whole(url, start, shard, group)
-        if group and start == 1:
+        if group and start > 0:
             os.killpg(os.getpgid(0), signal.SIGKILL)
     tasks.write_shard = torn
 
