@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 USABLE := $(VENV)/.ready-user
 READY := $(VENV)/.ready
 # What a sweep, its dashboard and its report import.
-USED := bokeh.server.server, phasetwin, studies.inverse.cli, studies.twin.cli, surrogate.cli, surrogate.engine, \
-	sweeps.cluster.local, sweeps.execution.run, sweeps.execution.task, sweeps.monitoring.dashboard_page, \
-	sweeps.monitoring.scheduler_plugin, sweeps.monitoring.status, sweeps.report.overview
+USED := bokeh.server.server, distributed, phasetwin, solvers.kernel_cache, studies.inverse.cli, studies.twin.cli, \
+	surrogate.cli, surrogate.engine, sweeps.cluster.local, sweeps.execution.run, sweeps.execution.task, \
+	sweeps.monitoring.dashboard_page, sweeps.monitoring.scheduler_plugin, sweeps.monitoring.status, \
+	sweeps.report.overview, torch, xarray, zarr
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test types tests lint clean training-data calibration-data
