@@ -68,7 +68,8 @@ def run_batches(
     slots = _Slots(client)
 
     def fill() -> None:
-        while len(flying) < slots.count():
+        # Dask suspects all tasks that a worker holds when it dies: what is tried alone shares it with none.
+        while len(flying) < slots.count(alone=bool(extra) or any(job.case for job in flying.values())):
             job = extra.popleft() if extra else next(waiting, None)
             if job is None:
                 return
@@ -199,18 +200,18 @@ def task_key(name: str, task: BatchTask, run: str) -> str:
 
 
 class _Slots:
-    """How many tasks may be in flight: follows the number of worker threads."""
+    """How many tasks may be in flight: follows the number of worker threads, one to each or a few."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._threads = 0
         self._looked = -np.inf
 
-    def count(self) -> int:
+    def count(self, alone: bool) -> int:
         if time.monotonic() - self._looked > THREADS_SECONDS:
             self._threads = sum(self._client.nthreads().values())
             self._looked = time.monotonic()
-        return IN_FLIGHT_PER_THREAD * max(1, self._threads)
+        return (1 if alone else IN_FLIGHT_PER_THREAD) * max(1, self._threads)
 
 
 def _outcome(future: Future, task: BatchTask) -> BatchOutcome:
