@@ -20,7 +20,7 @@ FRAME_BYTES = 384 * 2**20
 
 
 def work_of(plan: Plan, pending: np.ndarray | None = None, interrupted: bool = False) -> Work:
-    """What is left to compute.
+    """What is left to compute, spot checks included.
 
     Args:
         pending: bool (point,), storage order; all points by default.
@@ -28,7 +28,8 @@ def work_of(plan: Plan, pending: np.ndarray | None = None, interrupted: bool = F
     """
     left = np.ones(len(plan.keys), dtype=bool) if pending is None else pending
     tasks = int(np.logical_or.reduceat(left, plan.batches[:, 0]).sum())
-    return Work(plan.estimate.seconds * float(left.mean()), tasks, _batch_bytes(plan), interrupted)
+    seconds = plan.estimate.seconds * float(left.mean()) + plan.estimate.check_seconds
+    return Work(seconds, tasks, _batch_bytes(plan), interrupted)
 
 
 def _batch_bytes(plan: Plan) -> int:
