@@ -104,11 +104,13 @@ def verify_points(prepared: Prepared, run_tasks: RunTasks, count: int | None = N
 
 
 def _passed_before(prepared: Prepared, rows: np.ndarray) -> bool:
-    """Whether the store says that these points passed, and nothing of them has been computed since."""
+    """Whether the store says of these points, none of them computed since, that nothing was wrong."""
     group = prepared.store.subgroup(VERIFICATION)
     if group is None or "passed" not in group or not np.array_equal(group.keys, prepared.plan.keys[rows]):
         return False
-    return bool((group.read("passed") == 1).all() and (prepared.store.table.status[rows] == VERIFIED).all())
+    flags = [group.read(name) for name in ("passed", "within_tolerance", "inside_band") if name in group]
+    wrong = group.attributes.get("missed") or any((values == 0).any() for values in flags)
+    return bool(not wrong and (prepared.store.table.status[rows] == VERIFIED).all())
 
 
 def _tasks(prepared: Prepared, chosen: _Chosen, done: np.ndarray) -> list[BatchTask]:
