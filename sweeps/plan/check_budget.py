@@ -67,7 +67,7 @@ def check_budget(
     # The most accurate of which one trajectory fits.
     options = [(tolerance, solving(tolerance, dtype)) for tolerance in assumed_tolerances(config)]
     tolerance, each = next((option for option in options if option[1] <= seconds), options[-1])
-    affordable = max(1, int(seconds / each))
+    affordable = max(1, int(seconds / each)) if each else wanted
     distinct = min(wanted, rollouts, affordable)
     together = -(-points // rollouts)
     if asked:
