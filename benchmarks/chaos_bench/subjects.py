@@ -62,6 +62,12 @@ SWEEP = sweep_blocks(
     verify={"count": 2},
     output={},
 )
+#: Computes for several seconds, so that kills fall while it computes; few enough that `auto` starts without workers.
+SLOW: dict[str, Any] = {
+    "grid": {"shape": [64, 64]},
+    "times": {"stop": 200, "count": 5},
+    "engine": {"kind": "solver", "tolerance": 1e-3},
+}
 GRAINS: dict[str, Any] = {
     "process": "grain_growth",
     "grid": {"shape": [32, 32]},
@@ -109,8 +115,9 @@ def subjects(folder: Path) -> dict[str, Subject]:
     emulator = {"engine": {"kind": "emulator", "model": str(folder / "emulator")}, "output": {"retain": "qoi"}}
     return {
         "solver": sweep(),
-        "in_process": sweep("Cahn-Hilliard, solver, in_process", cluster=IN_PROCESS),
-        "auto": sweep("Cahn-Hilliard, solver, cluster auto", cluster=AUTO),
+        "slow": sweep("Cahn-Hilliard, solver, 64 x 64", **SLOW),
+        "in_process": sweep("Cahn-Hilliard, solver, in_process", **SLOW, cluster=IN_PROCESS),
+        "auto": sweep("Cahn-Hilliard, solver, cluster auto", **SLOW, cluster=AUTO),
         "grains": sweep("grains, solver", **GRAINS),
         "surrogate": sweep("Cahn-Hilliard, ch-jump", **JUMP),
         "emulator": sweep("Cahn-Hilliard, emulator", **emulator),

@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 from solvers.errors import InputError
 from solvers.registries import resolve
 from sweeps.cluster.hung_workers import replacing_hung_workers
-from sweeps.cluster.security import exposure
+from sweeps.cluster.security import exposure, is_loopback
 from sweeps.config.cluster import LOOPBACK, ClusterBlock
 from sweeps.config.cluster_kinds import CLUSTERS
 
@@ -113,9 +113,10 @@ def dashboard_link(client: Client, block: ClusterBlock) -> str:
     if address is None:
         return ""
     link = client.dashboard_link or ""
-    if getattr(client.cluster, "scheduler_address", "").startswith("inproc://") and not address.rpartition(":")[0]:
+    host = address.rpartition(":")[0] or LOOPBACK
+    if getattr(client.cluster, "scheduler_address", "").startswith("inproc://") and is_loopback(host):
         # Dask names the machine, while its web server listens where this machine alone reaches it.
-        return link.replace(urlsplit(link).hostname or "", LOOPBACK)
+        return link.replace(urlsplit(link).hostname or "", host)
     return link
 
 

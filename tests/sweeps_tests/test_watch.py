@@ -25,13 +25,13 @@ def halfway(tiny, client, monkeypatch):
     go, seen = threading.Event(), threading.Event()
     real = rollouts._simulate
 
-    def slow(batch, rows, realizations):
+    def slow(batch, wanted):
         if batch.task.start >= 6:
             seen.set()
             assert go.wait(60)
         if batch.task.start == 3:
             raise FloatingPointError("<b>no luck</b>")
-        real(batch, rows, realizations)
+        real(batch, wanted)
 
     monkeypatch.setattr(rollouts, "_simulate", slow)
     monkeypatch.setattr("sweeps.monitoring.watcher.REPORT_SECONDS", 0.0)
