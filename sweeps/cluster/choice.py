@@ -18,7 +18,7 @@ from sweeps.config.cluster import AutoCluster, ClusterBlock, InProcessCluster, L
 
 #: Seconds from the start of worker processes until they compute, and those that this process takes to load what it
 #: needs to compute by itself, which it need not where others compute.
-START_SECONDS, HERE_SECONDS = 4.0, 2.0
+START_SECONDS, HERE_SECONDS = 7.0, 2.0
 #: Fewer workers are preferred to an end that is sooner by no more than this share.
 PAYS = 0.1
 #: A batch computed in this process takes no more of the free memory than this: nobody ends a process that takes more.
