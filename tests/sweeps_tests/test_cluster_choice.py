@@ -41,7 +41,7 @@ def machine(monkeypatch):
         (1, 1e4, 16, 0),  # one core computes no faster for a second process
         (64, 2.0, 16, 0),
         (64, 20.0, 16, 16),
-        (64, 20.0, 160, 27),  # ends within a tenth of the end of 64
+        (64, 20.0, 160, 20),  # ends within a tenth of the end of 64
         (64, 1e5, 4096, 59),
         (64, 1e5, 4, 4),
     ],
