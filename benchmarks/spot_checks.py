@@ -28,10 +28,8 @@ from sweeps.execution.task import BatchOutcome, BatchTask, compute_batch
 from sweeps.files import write_text
 
 PAGE, RECORDS = PAGES / "spot_checks.md", PAGES / "spot_checks.json"
-#: The same two examples at the commit before, by the same clock, beside the new figures: every realization of each
-#: point by itself, to 5e-4 in float64 refined once more.
 EXAMPLES = ("spinodal", "grain-growth")
-FIRST_SEED = 500
+FIRST_SEED = 900
 #: As many trajectories as the main job checks, however small the sweep.
 TRAJECTORIES, ENOUGH = 8, 1000.0
 
@@ -136,6 +134,8 @@ def detect(seed: int, engine: dict[str, Any], grains: bool, faults: Sequence[Fau
         names = [name for name in prepared.store.array_names if prepared.store.array(name).ndim >= 3]
         sound = {name: prepared.store.read(name) for name in names}
         found["sound"] = _said(verify_points(prepared, compute))
+        if found["sound"] and engine["kind"] == "solver":
+            found["error"] = true_error(prepared, seed, folder, grains)
         for fault in faults:
             fault(prepared)
             del prepared.store.group["verification"]  # or what passed once would not be judged again
@@ -145,6 +145,14 @@ def detect(seed: int, engine: dict[str, Any], grains: bool, faults: Sequence[Fau
         reference = prepared.store.subgroup("reference")
         found["tolerance"] = reference.attributes["tolerance"] if reference else None
     return found
+
+
+def true_error(prepared: Prepared, seed: int, folder: str, grains: bool) -> float:
+    """The largest relative error of a field of the sweep, against the solver at a tolerance of 1e-6."""
+    true = computed(sweep_of(seed, f"{folder}/true.zarr", {**SOLVER, "tolerance": 1e-6}, grains))
+    found, wanted = (store.read("field").astype(np.float64) for store in (prepared.store, true.store))
+    off = np.linalg.norm(found - wanted, axis=(-2, -1)) / np.linalg.norm(wanted, axis=(-2, -1))
+    return float(off.max())
 
 
 def _said(checks: Checks) -> list[str]:
@@ -211,17 +219,19 @@ def detect_emulator(seed: int, folder: Path) -> dict[str, Any]:
 def page(records: Records) -> str:
     """The tables."""
     costs = [_cost_row(name, records) for name in EXAMPLES if records.get(f"cost {name}")]
-    rows, caught, faulty, missed, sound = [], 0, 0, 0, 0
+    rows, caught, faulty, missed, sound, right = [], 0, 0, 0, 0, 0
     for name in [*(case[0] for case in CASES), "emulator"]:
         found = records.under(f"{name} ")
         faults = [k for k in (f.__name__ for f in OF_TOLERANCE + OF_BANDS) if found and k in found[0]]
         of_each = [sum(bool(record[fault]) for record in found) for fault in faults]
         wrong = sum(bool(record["sound"]) for record in found)
         words = ", ".join(f"{f.replace('_', ' ')} {n} of {len(found)}" for f, n in zip(faults, of_each, strict=True))
-        rows.append([name, f"{wrong} of {len(found)}", words])
+        tolerance = next((case[1].get("tolerance", 0.0) for case in CASES if case[0] == name), 0.0)
+        true = sum(record.get("error", 0.0) > tolerance for record in found if "error" in record)
+        rows.append([name, f"{wrong} of {len(found)}", str(true), words])
         caught, faulty = caught + sum(of_each), faulty + len(found) * len(faults)
-        missed, sound = missed + wrong, sound + len(found)
-    rows.append(["all", f"{missed} of {sound}", f"{caught} of {faulty}"])
+        missed, sound, right = missed + wrong, sound + len(found), right + true
+    rows.append(["all", f"{missed} of {sound}", str(right), f"{caught} of {faulty}"])
     return "\n".join(
         [
             "# Spot checks",
@@ -230,25 +240,25 @@ def page(records: Records) -> str:
             "",
             "Processor seconds of computing an example and of its spot checks:",
             "",
-            *markdown_table(["example", "computing, s", "checks, s", "share", "planned", "share before"], costs),
+            *markdown_table(["example", "computing, s", "checks, s", "share", "planned"], costs),
             "",
             f"Sweeps of {TRAJECTORIES} trajectories, each checked: sound ones that are said to miss, and faults found "
-            f"({sound} of {sum(case[-1] for case in CASES) + EMULATORS} planned sweeps measured so far).",
+            f"({sound} of {sum(case[-1] for case in CASES) + EMULATORS} planned sweeps measured so far). "
+            "Solved again to 1e-6, sweeps of the solver that are said to miss turn out to miss or not.",
             "",
-            *markdown_table(["engine", "sound, said to miss", "faults found"], rows),
+            *markdown_table(["engine", "said to miss", "of these right", "faults found"], rows),
             "",
         ]
     )
 
 
 def _cost_row(name: str, records: Records) -> list[str]:
-    found, before = records.get(f"cost {name}"), records.get(f"before {name}")
+    found = records.get(f"cost {name}")
 
     def percent(share: float) -> str:
         return f"{100 * share:.0f} %"
 
     shares = [percent(found["checks"] / found["computing"]), percent(found["planned"])]
-    shares.append(percent(before["checks"] / before["computing"]) if before else "")
     return [name, f"{found['computing']:.1f}", f"{found['checks']:.2f}", *shares]
 
 
