@@ -64,7 +64,7 @@ class JumpSurrogate:
         rate = self._known.age_rate(problem, len(frames))
         start = float(np.asarray(frame_times)[-1]) * rate
         ages = np.asarray(times, dtype=np.float64)[None] * rate[:, None]
-        found = self._advance(problem, self._known.to_network(problem, frames[:, -1]), start, ages)
+        found, _ = self._advance(problem, self._known.to_network(problem, frames[:, -1]), start, ages)
         return self._known.from_network(problem, found)
 
     def rollout(self, problem: Problem, initial: torch.Tensor, times: torch.Tensor) -> Prediction:
@@ -92,11 +92,13 @@ class JumpSurrogate:
             guard = known.guard(part, len(rows))
             # Earlier frames are asked for at the start's age, and thrown away.
             asked = np.maximum(ages[rows], start.ages[rows, None])
-            found = self._advance(part, start.fields[index], start.ages[rows], asked, guard)
+            found, energies = self._advance(part, start.fields[index], start.ages[rows], asked, guard)
             taken = torch.from_numpy(later[rows])
             frames = known.from_network(part, found)
             field[index] = torch.where(taken[:, :, None, None], frames.to(field), field[index])
-            energy[index] = torch.where(taken, known.energy(part, frames), energy[index])
+            if bool(energies[taken].isnan().any()):
+                energies = known.energy(part, frames)
+            energy[index] = torch.where(taken, energies, energy[index])
             guarded[rows] = guard.replaced if guard is not None else 0
         labels = known.labels(problem, field)
         if labels is not None and start.labels is not None:
@@ -143,14 +145,18 @@ class JumpSurrogate:
 
     def _advance(
         self, problem: Problem, fields: torch.Tensor, start: np.ndarray, ages: np.ndarray, guard: Guard | None = None
-    ) -> torch.Tensor:
-        """Network fields (batch, y, x) at scaled ages ``start`` (batch,) to (batch, time, y, x) at ``ages``."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Network fields (batch, y, x) at scaled ages ``start`` (batch,) to (batch, time, y, x) at ``ages``.
+
+        And their free energies (batch, time), NaN where no guard has looked at them.
+        """
         whole = extend(fields.float(), problem.grid)
         groups = self._known.group_inputs(self._known.problem_groups(problem, fields)).to(self.device)
-        out = torch.full((*ages.shape, *fields.shape[1:]), torch.nan)
+        out, energies = torch.full((*ages.shape, *fields.shape[1:]), torch.nan), np.full(ages.shape, np.nan)
         for reached in jump_rollout(self.net, whole.to(self.device), start, ages, groups, self.schedule, guard):
             out[reached.samples, reached.times] = reached.fields[own_cells(problem.grid)].cpu()
-        return out
+            energies[reached.samples, reached.times] = reached.energies
+        return out, torch.from_numpy(energies)
 
     def _prediction(
         self, problem: Problem, frames: Frames, start: FirstFrames, guarded: np.ndarray, ages: np.ndarray

@@ -283,7 +283,7 @@ class EnergyGuard:
         owners: np.ndarray,
         lengths: np.ndarray,
         frames: torch.Tensor,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, np.ndarray]:
         known = self._energy(samples, before)
         found = self._energy(samples[owners], frames)
         order = np.lexsort((lengths, owners))  # each sample's frames one after the other
@@ -299,7 +299,8 @@ class EnergyGuard:
             start = PROCESS.from_network(problem, before[position : position + 1])
             solved = solve(problem, start, times[None], _GUARD_TOLERANCE, dtype=torch.float32).states[0]
             frames[torch.from_numpy(rows)] = PROCESS.to_network(problem, solved).to(frames)
-        return frames
+            found[rows] = self._energy(samples[owners[rows]], frames[torch.from_numpy(rows)])
+        return frames, found
 
     def _energy(self, samples: np.ndarray, fields: torch.Tensor) -> np.ndarray:
         problem = self.problem.take(torch.from_numpy(samples))

@@ -211,7 +211,7 @@ class BoundaryGuard:
         owners: np.ndarray,
         lengths: np.ndarray,
         frames: torch.Tensor,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, np.ndarray]:
         known, found = boundary_excess(before).cpu().numpy(), boundary_excess(frames).cpu().numpy()
         allowed = found.copy()
         for position in range(len(samples)):
@@ -227,4 +227,4 @@ class BoundaryGuard:
         factor = torch.from_numpy(share[changed]).to(frames)[:, None, None]
         index = torch.from_numpy(changed)
         frames[index] = 1.0 - (1.0 - frames[index]) * factor
-        return frames
+        return frames, np.full(len(frames), np.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,11 +28,15 @@ class StepSchedule:
 
 @dataclass(frozen=True)
 class Reached:
-    """Frames ``fields`` (m, y, x), each of one sample at one of its row of requested ages; indices (m,) each."""
+    """Frames ``fields`` (m, y, x), each of one sample at one of its row of requested ages; indices (m,) each.
+
+    ``energies`` (m,) are known where a guard has looked at the frames, else NaN.
+    """
 
     samples: np.ndarray
     times: np.ndarray
     fields: torch.Tensor
+    energies: np.ndarray
 
 
 class Stepper(Protocol):
@@ -57,9 +61,9 @@ class Guard(Protocol):
         owners: np.ndarray,
         lengths: np.ndarray,
         frames: torch.Tensor,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, np.ndarray]:
         """The frames (m, y, x) to go on with, after a step that ``samples`` (k,) of the batch make from ``before`` (k,
-        y, x).
+        y, x), and their free energies (m,), NaN where it did not compute them.
 
         Each frame has the position of its sample in ``samples`` in ``owners`` (m,), and its scaled age from there in
         ``lengths`` (m,).
@@ -87,7 +91,7 @@ def jump_rollout(
     for low in range(0, len(fields), size):
         part = slice(low, low + size)
         for reached in _rollout(net, fields[part], start[part], ages[part], groups[part], schedule, guard, low):
-            yield Reached(reached.samples + low, reached.times, reached.fields)
+            yield replace(reached, samples=reached.samples + low)
 
 
 def _rollout(
@@ -104,7 +108,7 @@ def _rollout(
     at_start = ages <= age[:, None]
     if at_start.any():
         samples, times = np.nonzero(at_start)
-        yield Reached(samples, times, fields[torch.from_numpy(samples)])
+        yield Reached(samples, times, fields[torch.from_numpy(samples)], np.full(len(samples), np.nan))
     while True:
         going = age < ages[active, -1]
         if not going.any():
@@ -121,10 +125,11 @@ def _rollout(
         owners = np.concatenate([rows, onward])
         steps = np.concatenate([lengths, length[onward]])
         frames = _advanced(net, fields, features, owners, torch.from_numpy(steps).to(fields))
+        energies = np.full(len(owners), np.nan)
         if guard is not None:
-            frames = guard(active + offset, fields, owners, steps, frames)
+            frames, energies = guard(active + offset, fields, owners, steps, frames)
         if len(rows):
-            yield Reached(active[rows], times, frames[: len(rows)])
+            yield Reached(active[rows], times, frames[: len(rows)], energies[: len(rows)])
         fields = fields.clone()
         fields[torch.from_numpy(onward)] = frames[len(rows) :]
         age = age + length

@@ -33,7 +33,7 @@ def frames_with(*excess: float) -> torch.Tensor:
 def guarded(lengths: list[float], found: list[float], before: float = 0.2) -> tuple[list[float], int]:
     guard = BoundaryGuard(3)
     owners = np.zeros(len(found), dtype=np.int64)
-    frames = guard(np.array([1]), frames_with(before), owners, np.array(lengths), frames_with(*found))
+    frames, _ = guard(np.array([1]), frames_with(before), owners, np.array(lengths), frames_with(*found))
     assert guard.replaced[[0, 2]].tolist() == [0, 0]
     return [round(v, 6) for v in boundary_excess(frames).tolist()], int(guard.replaced[1])
 
@@ -70,10 +70,11 @@ def test_a_rise_between_two_frames_of_a_step_goes_to_the_solver() -> None:
     sizes = torch.tensor([0.12, 0.14, 0.14, 0.12])
     frames, owners, lengths = sizes[:, None, None] * pattern, np.array([0, 0, 1, 1]), np.array([1.0, 2.0, 1.0, 2.0])
     guard = EnergyGuard(problem, 2)
-    found = guard(np.array([0, 1]), before, owners, lengths, frames.clone())
+    found, known = guard(np.array([0, 1]), before, owners, lengths, frames.clone())
     assert guard.replaced.tolist() == [0, 1]
     assert torch.equal(found[:2], frames[:2])
     energy = learned_process("cahn_hilliard").energy
     energies = energy(problem.take(torch.tensor([1])), found[2:][None])[0]
     assert not torch.equal(found[2:], frames[2:])
+    np.testing.assert_allclose(known[2:], energies, rtol=1e-6)
     assert energies[1] <= energies[0] <= energy(problem.take(torch.tensor([1])), before[1:])[0]

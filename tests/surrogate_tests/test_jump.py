@@ -149,7 +149,7 @@ def test_the_guard_may_replace_steps():
         """Keeps every sample as it was, but for the frames shorter than a step."""
         seen.extend(zip(samples[owners].tolist(), lengths.tolist(), strict=True))
         full = torch.from_numpy(lengths == 10.0)[:, None, None]
-        return torch.where(full, before[torch.from_numpy(owners)], frames)
+        return torch.where(full, before[torch.from_numpy(owners)], frames), np.full(len(frames), np.nan)
 
     ends = np.array([[58.0], [58.0]])
     frames = list(jump_rollout(net, field, np.array([30.0, 45.0]), ends, groups, SCHEDULE, guard))
