@@ -133,7 +133,7 @@ def _solve_group(
     basis = basis_for(grid, initial.dtype, initial.device, shape)
     gradient_weights = basis.weights * basis.k2 * problem.field_scale**2
     components = initial.shape[1] if initial.ndim > 1 + grid.ndim else 1
-    for part in chunks(len(members), components, basis.size, initial.element_size()):
+    for part in chunks(len(members), components, basis.size, initial):
         index = members[part]
         chosen = torch.from_numpy(index)
         material = problem.take(chosen)

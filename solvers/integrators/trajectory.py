@@ -14,6 +14,8 @@ from solvers.integrators import AdaptiveMultistep, Equation
 # History of one chunk, in bytes: beyond this it leaves the cache and every transform costs several times more.
 _CHUNK_BYTES = 6 * 2**20
 _ROWS = 12
+# Share of a GPU's free memory for histories; about as much again is used around them.
+_GPU_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,16 @@ class States:
     coefficients: torch.Tensor
 
 
-def chunks(batch: int, components: int, size: int, itemsize: int) -> Iterator[slice]:
-    """Slices of the batch whose working set stays in cache."""
-    per_sample = _ROWS * components * size * itemsize
-    length = max(1, _CHUNK_BYTES // per_sample)
+def chunks(batch: int, components: int, size: int, like: torch.Tensor) -> Iterator[slice]:
+    """Slices of a batch with ``size`` coefficients a component, in the precision and place of ``like``.
+
+    On a CPU their working set stays in cache; a GPU takes as many as its free memory holds.
+    """
+    per_sample = _ROWS * components * size * like.element_size()
+    space = _CHUNK_BYTES
+    if like.device.type == "cuda":
+        space = max(space, int(_GPU_SHARE * torch.cuda.mem_get_info(like.device)[0]))
+    length = max(1, space // per_sample)
     for start in range(0, batch, length):
         yield slice(start, min(batch, start + length))
 
