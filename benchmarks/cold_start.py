@@ -21,10 +21,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from common import PAGES, ROOT
 from common.runs import Clock, markdown_table, parser, say
+
+if TYPE_CHECKING:
+    from surrogate.models.protocol import RolloutSurrogate
 
 PAGE = PAGES / "cold_start.md"
 MAIN_JOB = ROOT / "sweeps" / "examples" / "spinodal.yaml"
@@ -91,7 +94,7 @@ def kernel_times() -> dict[str, Any]:
             times.setdefault(name, []).append(time.process_time() - start)
         return result
 
-    kernel_cache.Kernel.compile = timed  # type: ignore[method-assign]
+    kernel_cache.Kernel.compile = timed  # type: ignore[method-assign, assignment]
     for run in runs():
         run()
     return times
@@ -114,7 +117,8 @@ def runs() -> list[Any]:
 
     def network() -> None:
         times = torch.tensor([[0.0, 40.0, 80.0]], dtype=torch.float64)
-        load_surrogate("ch-jump").rollout(CahnHilliard(grid=grid), field.float(), times)
+        model = cast("RolloutSurrogate", load_surrogate("ch-jump"))
+        model.rollout(CahnHilliard(grid=grid), field.float(), times)
 
     types = (torch.float32, torch.float64)
     solved = [solve(p(grid=grid), s, t) for p, s in ((CahnHilliard, field), (GrainGrowth, grains)) for t in types]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from common import PAGES
@@ -18,6 +19,7 @@ from solvers import CahnHilliard, Grid
 from solvers.initial import noise
 from solvers.simulation import solve
 from surrogate import load_surrogate
+from surrogate.models.protocol import RolloutSurrogate
 from sweeps.files import write_text
 
 PAGE = PAGES / "gpu.md"
@@ -54,7 +56,7 @@ def surrogate(cells: int, batch: int, device: str) -> Callable[[], torch.Tensor]
     grid = Grid((cells, cells))
     start = noise(grid, 0.0, 0.05, seeds=range(batch)).float()
     problem = CahnHilliard(grid, mobility=1.0, kappa=torch.linspace(0.5, 2.0, batch, dtype=torch.float64))
-    model = load_surrogate("ch-jump", device=device)
+    model = cast("RolloutSurrogate", load_surrogate("ch-jump", device=device))
     times = torch.linspace(50.0, 500.0, 10, dtype=torch.float64).expand(batch, -1)
     return lambda: model.rollout(problem, start, times).frames.field
 

@@ -45,7 +45,8 @@ print(names.count("combine"))
 HOLD = """
 import sys, time
 from filelock import FileLock
-FileLock(sys.argv[1]).acquire()
+lock = FileLock(sys.argv[1])  # let go of, it would be released
+lock.acquire()
 print("held", flush=True)
 time.sleep(600)
 """
