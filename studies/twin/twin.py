@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time as clock
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import torch
 
 from solvers.errors import InputError
 from solvers.grids.spectral_basis import basis_for
+from solvers.torch_threads import torch_threads
 from studies.twin.config import TwinConfig
 from studies.twin.diagnostics.identifiability import Determined, identifiability
 from studies.twin.diagnostics.model_check import ModelCheck, check_model
@@ -118,7 +119,9 @@ class Twin:
         problem = self.problem_for(frames)
         before = self.estimate if self._continues(frames, problem) else None
         settings = self.config.assimilation
-        with one_thread():
+        # Several are slower for arrays this small, and sums, and with them a restarted twin's posterior, would depend
+        # on the number of cores.
+        with torch_threads(1):
             found = estimate(
                 problem, frames, settings.members, settings.steps, settings.iterations, settings.seed, before
             )
@@ -199,7 +202,7 @@ class Twin:
         _, problem, found = self.current()
         when = self.forecast_times() if times is None else np.asarray(times, dtype=np.float64)
         members = self.members(self.config.forecast.members)
-        with self._client(client, len(members.states)) as running, one_thread():
+        with self._client(client, len(members.states)) as running, torch_threads(1):
             made = forecast_members(members, when, self.config.engine, running)
         values = problem.values(torch.from_numpy(found.posterior.z[: len(made.field)]))
         grey = problem.to_grey(problem.camera.view(torch.from_numpy(made.field)), values).numpy()
@@ -217,16 +220,3 @@ class Twin:
             kind.in_process or kind.choose is not None or (isinstance(cluster, LocalCluster) and cluster.workers == 1)
         )
         return contextlib.nullcontext(client) if client is not None or here else open_client(cluster, tasks)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread inside: for arrays this small several are slower on a busy machine, and sums, and with them a
-    restarted twin's posterior, would depend on the number of cores.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

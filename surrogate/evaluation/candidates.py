@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -102,16 +101,6 @@ _NO_FRAMES = Frames(torch.empty(0), torch.empty(0))
 
 def without_frames(prediction: Prediction) -> Prediction:
     return replace(prediction, frames=_NO_FRAMES)
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def timed(run: Callable[[], T], rounds: int = 1) -> tuple[T, float]:

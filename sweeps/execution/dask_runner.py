@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from distributed import Client, performance_report
 
+from solvers.registries import resolve
 from sweeps.cluster.client import dashboard_link, starting_client
 from sweeps.config.cluster_kinds import CLUSTERS
 from sweeps.execution.batch_task import BatchOutcome, BatchTask
@@ -48,7 +49,8 @@ class DaskRunner(contextlib.ExitStack):
         if self._ready is None:
             wanted = max(tasks, self._config.verify.count)
             if CLUSTERS.get(self._cluster.kind).in_process:
-                self.enter_context(_one_torch_thread())
+                # Tasks set torch to one thread, which holds for all of the process; torch is loaded here alone.
+                self.enter_context(resolve("solvers.torch_threads:torch_threads")(1))
             self._ready = self.enter_context(starting_client(self._cluster, wanted))
 
     def run(self, tasks: Sequence[BatchTask], record: Callable[[BatchOutcome], None], watcher: Watcher | None) -> None:
@@ -74,19 +76,6 @@ class DaskRunner(contextlib.ExitStack):
         if self._config.output.performance:
             self.enter_context(_performance(client, self._config.output.path))
         return tuple(environment(self._config.engine).items())
-
-
-@contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Tasks set torch to one thread, which holds for all of the process: set back at the end."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,9 @@ import torch
 from solvers.errors import InputError
 from solvers.frames import Frames
 from solvers.processes.base import Problem
+from solvers.torch_threads import torch_threads
 from surrogate.evaluation import statistics
-from surrogate.evaluation.candidates import timed, torch_threads
+from surrogate.evaluation.candidates import timed
 from surrogate.evaluation.cases import ReferenceCase
 from surrogate.evaluation.frontier.candidates import (
     DOUBLE_TOLERANCES,
