@@ -1,4 +1,7 @@
-"""Error against cost of public peers and of this project's schemes on one Cahn-Hilliard problem, side by side.
+"""Error against cost of public peers and of this project's solver on Cahn-Hilliard problems, side by side.
+
+``simulate`` is asked for a tolerance, as a user does; peers are tried at many settings, of which the cheapest that
+reaches that error counts. All peers solve one problem, the fastest of them two more.
 
 python benchmarks/peers.py --make-env    makes benchmarks/.envs/peers (once)
 python benchmarks/peers.py               the full run; writes docs/benchmarks/peers.{csv,md,png}
@@ -14,8 +17,8 @@ from pathlib import Path
 from common import PAGES, cache_folder
 from common.runs import parser, say
 from peers_bench.contender import MODULES, OURS, contenders_of
-from peers_bench.measure import Point, interleave, scanned, time_round
-from peers_bench.problem import TRAJECTORIES, reference_file
+from peers_bench.measure import Clients, Point, interleave, scanned, time_round
+from peers_bench.problem import PROBLEMS, TRAJECTORIES, reference_file
 from peers_bench.report import Run, plot, write_csv, write_markdown
 from peers_bench.worker import Client, WorkerFailedError, make_environment, python_of_peers, versions
 
@@ -27,6 +30,7 @@ def _arguments() -> argparse.Namespace:
     given.add_argument("--rounds", type=int, help="interleaved timing rounds (default 5, quick 1); 0 only scans")
     given.add_argument("--fresh", action="store_true", help="scan the peers' settings again (kept in .cache otherwise)")
     given.add_argument("--only", nargs="+", metavar="MODULE", choices=MODULES, help=f"of {', '.join(MODULES)}")
+    given.add_argument("--problems", nargs="+", choices=tuple(PROBLEMS), default=tuple(PROBLEMS), metavar="PROBLEM")
     last = (os.cpu_count() or 1) - 1
     given.add_argument("--core", type=int, default=last, help="core to run on (default: the last)")
     given.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what tables and plot show")
@@ -37,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _measure(clients: dict[str, Client], arguments: argparse.Namespace) -> list[Point]:
+def _measure(clients: Clients, arguments: argparse.Namespace) -> list[Point]:
     """Scan or recall, then time; returns timed points first, then those only scanned."""
     quick = arguments.quick
     trajectories = 4 if quick else TRAJECTORIES
@@ -54,12 +58,15 @@ def _measure(clients: dict[str, Client], arguments: argparse.Namespace) -> list[
     return [point for group in groups for point in group] + others
 
 
-def _start(arguments: argparse.Namespace) -> dict[str, Client]:
-    reference = reference_file(4 if arguments.quick else TRAJECTORIES)
-    clients: dict[str, Client] = {}
-    for module in arguments.only or MODULES:
-        for contender in contenders_of(module):
-            clients[contender.name] = Client(module, contender, reference, arguments.core)
+def _start(arguments: argparse.Namespace) -> Clients:
+    clients: Clients = {}
+    for name in arguments.problems:
+        problem = PROBLEMS[name]
+        reference = reference_file(problem, min(problem.judged, 4 if arguments.quick else TRAJECTORIES))
+        for module in arguments.only or MODULES:
+            for contender in contenders_of(module):
+                if contender.indices(name):
+                    clients[contender.name, name] = Client(module, contender, problem, reference, arguments.core)
     return clients
 
 
@@ -85,8 +92,8 @@ def main() -> int:
             client.close()
     if not arguments.rounds:
         return 0
-    contenders = [client.contender for client in clients.values()]
-    ours = [client.contender.name for client in clients.values() if client.module == OURS]
+    contenders = list({name: client.contender for (name, _), client in clients.items()}.values())
+    ours = list(dict.fromkeys(name for (name, _), client in clients.items() if client.module == OURS))
     run = Run(points, contenders, arguments.clock, versions())
     write_csv(run, out / "peers.csv")
     write_markdown(run, ours[0] if ours else "", out / "peers.md", "peers.png")

@@ -9,6 +9,8 @@ from typing import Literal
 
 from common.spectral import Array
 
+from peers_bench.problem import FIRST
+
 OURS = "ours"
 MODULES = (
     OURS,
@@ -22,7 +24,7 @@ MODULES = (
 
 Setting = dict[str, str | int | float]
 Solver = Callable[[Array], Array]
-"""User fields (batch, 64, 64) at t = 0, float64 numpy -> the same at t = 100. The batch size may be any."""
+"""User fields (batch, n, n) at t = 0, float64 numpy -> the same at the end. The batch size may be any."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Contender:
         chunks: how many trajectories one solver call may take in batch mode; the best is reported. A library without
             a batched form has ``(1,)``.
         trajectories: on how many trajectories the error is judged (fewer for solvers that need seconds each).
+        asked: whether its settings are what a user asks for rather than trials: all are timed, batches are of 64.
         note: one line for the report: variant, precision, what was written for it.
     """
 
@@ -47,13 +50,20 @@ class Contender:
     environment: Literal["peers", "project"] = "peers"
     chunks: tuple[int, ...] = (1, 8, 64)
     trajectories: int = 64
+    asked: bool = False
     note: str = ""
+
+    def indices(self, problem: str) -> list[int]:
+        """Which of the settings are for a problem: all of the first, unless they name another."""
+        return [i for i, setting in enumerate(self.settings) if setting.get("problem", FIRST.name) == problem]
 
 
 def describe(setting: Setting) -> str:
     """A setting on one line: ``order=2 cells=72 steps=250``."""
     return " ".join(
-        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in setting.items()
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in setting.items()
+        if key != "problem"
     )
 
 

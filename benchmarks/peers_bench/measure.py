@@ -23,9 +23,11 @@ from peers_bench.curves import near_front, summarise
 from peers_bench.worker import REQUIREMENTS, Client, WorkerFailedError
 
 Mode = Literal["alone", "batch"]
+#: By contender and problem.
+Clients = dict[tuple[str, str], Client]
 
 _SLACKS = (1.3, 1.15, 1.05, 1.0)
-_MOST_TIMED = 12
+_MOST_TIMED = 8
 _BATCH_BUDGET = 5.0  # times the budget of a single-trajectory timing
 _ERRORS_OF_INTEREST = (5e-5, 0.2)
 _SCAN_TRAJECTORIES = 8
@@ -33,7 +35,7 @@ _SCAN_TRAJECTORIES = 8
 
 @dataclass
 class Point:
-    """One setting of one contender in one mode.
+    """One setting of one contender on one problem in one mode.
 
     Attributes:
         chunk: trajectories per solver call.
@@ -43,6 +45,7 @@ class Point:
     """
 
     contender: str
+    problem: str
     index: int
     setting: str
     mode: Mode
@@ -60,19 +63,17 @@ class Point:
 
 def scan(client: Client, trajectories: int, every: int = 1) -> list[Point]:
     """A first pass over the settings, one trajectory at a time; settings that fail are reported and left out."""
-    contender = client.contender
+    contender, problem = client.contender, client.problem.name
     count = min(trajectories, contender.trajectories)
     points = []
-    for index, setting in enumerate(contender.settings):
-        if index % every:
-            continue
-        text = describe(setting)
+    for index in contender.indices(problem)[:: 1 if contender.asked else every]:
+        text = describe(contender.settings[index])
         try:
             answer = client.ask("run", index=index, chunk=1, trajectories=count)
         except WorkerFailedError as failure:
             say(f"  {text}: failed, {failure}")
             continue
-        points.append(Point(contender.name, index, text, "alone", 1, answer["errors"], answer["seconds"]))
+        points.append(Point(contender.name, problem, index, text, "alone", 1, answer["errors"], answer["seconds"]))
         say(f"  {text}: error {points[-1].error['median']:.2e}, {1e3 * answer['seconds']:.1f} ms")
     return points
 
@@ -99,12 +100,12 @@ def confirm(client: Client, chosen: Sequence[Point], trajectories: int) -> list[
     count = min(trajectories, client.contender.trajectories)
     points: list[Point] = []
     for point in chosen:
-        alone = client.ask("run", index=point.index, chunk=1, trajectories=count)
+        alone = client.ask("run", index=point.index, chunk=1, trajectories=min(count, client.problem.judged))
         trials = {1: alone}
         for chunk in client.contender.chunks:
             if 1 < chunk <= count:
                 trials[chunk] = client.ask("run", index=point.index, chunk=chunk, trajectories=count)
-        best = min(trials, key=lambda chunk: trials[chunk]["seconds"])
+        best = max(trials) if client.contender.asked else min(trials, key=lambda chunk: trials[chunk]["seconds"])
         kept: tuple[tuple[Mode, int], ...] = (("alone", 1), ("batch", best))
         for mode, chunk in kept:
             errors, scanned = trials[chunk]["errors"], trials[chunk]["seconds"]
@@ -128,9 +129,9 @@ def scanned(client: Client, trajectories: int, every: int, fresh: bool) -> tuple
         stored = json.loads(path.read_text())
         chosen, rest = ([Point(**row) for row in stored[part]] for part in ("chosen", "rest"))
         return chosen, rest
-    say(f"{client.contender.name}: {len(client.contender.settings)} settings")
+    say(f"{client.problem.name}, {client.contender.name}")
     found = scan(client, min(trajectories, _SCAN_TRAJECTORIES), every)
-    kept = choose(found)
+    kept = found if client.contender.asked else choose(found)
     chosen = confirm(client, kept, trajectories)
     indices = {point.index for point in kept}
     rest = [point for point in found if point.index not in indices]
@@ -143,7 +144,8 @@ def scanned(client: Client, trajectories: int, every: int, fresh: bool) -> tuple
 def _scan_file(client: Client, trajectories: int, every: int) -> Path:
     source = Path(__file__).parent / "contenders" / f"{client.module}.py"
     key = hashlib.sha256()
-    for part in (source.read_bytes(), REQUIREMENTS.read_bytes(), f"{trajectories} {every}".encode()):
+    text = f"{trajectories} {every} {client.problem}"
+    for part in (source.read_bytes(), REQUIREMENTS.read_bytes(), text.encode()):
         key.update(part)
     name = "".join(letter if letter.isalnum() else "-" for letter in client.contender.name)
     return cache_folder() / f"peers-scan-{name}-{key.hexdigest()[:16]}.json"
@@ -154,12 +156,12 @@ def interleave(groups: Iterable[Sequence[Point]]) -> list[Point]:
     return [point for point in chain.from_iterable(zip_longest(*groups)) if point is not None]
 
 
-def time_round(clients: dict[str, Client], points: Sequence[Point], budget: float) -> None:
+def time_round(clients: Clients, points: Sequence[Point], budget: float) -> None:
     """Time every point once more; a contender without a batched form has its single-trajectory time in batch mode."""
-    alone: dict[tuple[str, int], dict[str, float]] = {}
+    alone: dict[tuple[str, str, int], dict[str, float]] = {}
     for point in sorted(points, key=lambda point: point.mode == "batch"):
-        client = clients[point.contender]
-        key = (point.contender, point.index)
+        client = clients[point.contender, point.problem]
+        key = (point.contender, point.problem, point.index)
         if point.mode == "alone":
             answer = alone[key] = client.ask("time_single", index=point.index, budget=budget)
         elif client.contender.chunks == (1,):

@@ -20,10 +20,13 @@ from common.runs import markdown_table
 from peers_bench.contender import Contender
 from peers_bench.curves import first_reaching, front, interpolated_cost
 from peers_bench.measure import Mode, Point
+from peers_bench.problem import FIRST, PROBLEMS
 
 Clock = Literal["wall", "cpu"]
 
 TARGETS = (1e-2, 1e-3)
+ASKED = (1e-2, 1e-3, 1e-4)
+RIVAL = "exponax"  # the fastest of the peers, which solves all problems
 MODES: tuple[Mode, ...] = ("alone", "batch")
 _MODE_TITLES = {"alone": "one trajectory at a time", "batch": "batch of 64"}
 _STATISTICS = {
@@ -41,9 +44,9 @@ class Run:
     clock: Clock
     versions: dict[str, str]
 
-    def select(self, name: str, mode: Mode) -> list[Point]:
-        """The timed points of a contender in a mode."""
-        return [p for p in self.points if p.contender == name and p.mode == mode and p.wall]
+    def select(self, name: str, mode: Mode, problem: str = FIRST.name) -> list[Point]:
+        """The timed points of a contender in a mode on a problem."""
+        return [p for p in self.points if (p.contender, p.mode, p.problem) == (name, mode, problem) and p.wall]
 
     def costs(self, points: Sequence[Point], round_index: int | None = None) -> list[float]:
         """Milliseconds per trajectory: of one round, or the median over rounds."""
@@ -87,7 +90,17 @@ def _row(run: Run, name: str, ours: str, mode: Mode, statistic: str, target: flo
 
 def write_csv(run: Run, path: Path) -> None:
     """Every point, timed or only scanned, one row each; times in milliseconds per trajectory."""
-    header = ["contender", "setting", "mode", "chunk", "trajectories", "error_median", "error_rms", "error_worst"]
+    header = [
+        "contender",
+        "problem",
+        "setting",
+        "mode",
+        "chunk",
+        "trajectories",
+        "error_median",
+        "error_rms",
+        "error_worst",
+    ]
     header += ["ms_scan", "ms_wall_median", "ms_wall_min", "ms_cpu_median"]
     header += [f"ms_wall_round_{index + 1}" for index in range(run.rounds)]
     with path.open("w", newline="") as stream:
@@ -95,7 +108,7 @@ def write_csv(run: Run, path: Path) -> None:
         writer.writerow(header)
         for point in run.points:
             mode = point.mode if point.wall else "scan"
-            row: list[object] = [point.contender, point.setting, mode, point.chunk, len(point.errors)]
+            row: list[object] = [point.contender, point.problem, point.setting, mode, point.chunk, len(point.errors)]
             row += [f"{value:.4g}" for value in point.error.values()]
             times = [point.scanned]
             if point.wall:
@@ -109,6 +122,69 @@ def table(run: Run, ours: str, mode: Mode, statistic: str, target: float) -> str
     rows = sorted((_row(run, name, ours, mode, statistic, target) for name in timed), key=lambda row: row[0])
     columns = ("", "ms", "times ours", "interpolated ms", "setting")
     return "\n".join(markdown_table(columns, [cells for _, cells in rows]))
+
+
+def _asked_row(run: Run, ours: str, problem: str, tolerance: float, dtype: str) -> tuple[str, ...] | None:
+    """What ``simulate`` did when asked for a tolerance, and how its time compares with the rival's in each round."""
+    setting = f"tolerance={tolerance:g} dtype={dtype}"
+    found = {mode: [p for p in run.select(ours, mode, problem) if p.setting == setting] for mode in MODES}
+    if not all(found.values()):
+        return None
+    cells = []
+    for mode in MODES:
+        points = found[mode]
+        rival = _reaching_per_round(run, run.select(RIVAL, mode, problem), "median", tolerance)
+        rounds = [run.costs(points, index)[0] for index in range(run.rounds)]
+        ratios = [a / b for a, b in zip(rounds, rival, strict=True) if b is not None]
+        cells.append(f"{run.costs(points)[0]:.3g}" + (f" ({statistics.median(ratios):.2f})" if ratios else ""))
+    error = found["alone"][0].error
+    return (f"{tolerance:g}", f"simulate, {dtype}", f"{error['median']:.1e}", f"{error['worst']:.1e}", *cells, "")
+
+
+def _rival_row(run: Run, problem: str, tolerance: float) -> tuple[str, ...]:
+    """The rival's cheapest settings whose median error is at most the tolerance."""
+    best = {}
+    for mode in MODES:
+        points = run.select(RIVAL, mode, problem)
+        index = first_reaching([point.error["median"] for point in points], run.costs(points), tolerance)
+        best[mode] = None if index is None else points[index]
+    alone, batch = best["alone"], best["batch"]
+    if alone is None or batch is None:
+        return (f"{tolerance:g}", RIVAL, "not reached", "", "", "", "")
+    times = [f"{run.costs([point])[0]:.3g}" for point in (alone, batch)]
+    setting = alone.setting
+    setting += f"; chunk={batch.chunk}" + (f" {batch.setting}" if batch.setting != alone.setting else "")
+    errors = (f"{alone.error['median']:.1e}", f"{alone.error['worst']:.1e}")
+    return (f"{tolerance:g}", f"{RIVAL}, hand-tuned", *errors, *times, setting)
+
+
+def asked_table(run: Run, ours: str, problem: str) -> list[str]:
+    """Rows by the tolerance asked."""
+    columns = ("asked", "", "median error", "largest", "ms alone", "ms in a batch of 64", "setting")
+    rows = []
+    for tolerance in ASKED:
+        for dtype in ("float32", "float64"):
+            row = _asked_row(run, ours, problem, tolerance, dtype)
+            rows += [] if row is None else [row]
+        rows.append(_rival_row(run, problem, tolerance))
+    return markdown_table(columns, rows)
+
+
+def _by_tolerance(run: Run, ours: str) -> list[str]:
+    """The section by the tolerance asked, of all problems that were timed."""
+    timed = {point.problem for point in run.points if point.wall and point.contender == ours}
+    lines = [
+        "## By the tolerance asked",
+        "",
+        "`simulate` is asked for a tolerance and chooses everything itself. exponax's row is the cheapest of the",
+        "settings tried, with the answer known, whose median error is at most that. In brackets: time over exponax's,",
+        "median over rounds.",
+        "",
+    ]
+    for name in PROBLEMS:
+        if name in timed:
+            lines += [f"{PROBLEMS[name].title}:", "", *asked_table(run, ours, name), ""]
+    return lines
 
 
 def _machine() -> str:
@@ -131,14 +207,12 @@ def write_markdown(run: Run, ours: str, path: Path, image: str) -> None:
     lines = [
         "# Against public solvers: error and cost",
         "",
-        "Cahn-Hilliard, c_t = M lap(c^3 - c - kappa lap c), M = kappa = 1, periodic 64 x 64 box, from a smooth",
-        "random field (standard deviation 0.1) to t = 100, given and returned on 64 x 64 points. The error is",
-        "everything, of space and of time: relative L2 distance to the converged PDE (ETDRK4, 128 x 128, step 0.02,",
-        "float64) at t = 100. Each contender chooses its own grid and steps; the cheapest setting that reaches the",
-        "error counts. Times are milliseconds per trajectory, warm and compiled, from a numpy array to a numpy array,",
-        "one thread, all contenders in turn on the same core in",
+        "Cahn-Hilliard, c_t = M lap(c^3 - c - kappa lap c), in periodic boxes, given and returned on the points of a",
+        "grid of spacing 1. The error is everything, of space and of time: relative L2 distance at the end to the",
+        "converged PDE (ETDRK4 in float64 on 1.5 to 2 times as many points with several thousand steps). Each peer is",
+        "tried at many grids and steps. Times are milliseconds per trajectory, warm and compiled, from a numpy array",
+        "to a numpy array, one thread, all contenders in turn on the same core in",
         f"{run.rounds} interleaved rounds: medians, ratios taken within each round.",
-        "The interpolated column is read off the front of measured points; across a stability limit it flatters.",
         "",
         f"Machine: {_machine()}; spread between rounds {100 * _noise(run):.0f} % (median over settings, largest less",
         f"smallest). Clock: {'wall' if run.clock == 'wall' else 'processor time of the one thread'}.",
@@ -146,11 +220,17 @@ def write_markdown(run: Run, ours: str, path: Path, image: str) -> None:
         "Reproduce: `python benchmarks/peers.py --make-env`, then `python benchmarks/peers.py`.",
         "All settings and rounds: `peers.csv`.",
         "",
+        *_by_tolerance(run, ours),
+        "## All peers on the first problem",
+        "",
+        f"{FIRST.title}. The cheapest setting that reaches an error counts. The interpolated",
+        "column is read off the front of measured points; across a stability limit it flatters.",
+        "",
         f"![error against cost]({image})",
         "",
     ]
     for statistic, title in _STATISTICS.items():
-        lines += [f"## Error of {title}", ""]
+        lines += [f"### Error of {title}", ""]
         for target in TARGETS:
             for mode in MODES:
                 lines += [f"Error {target:g}, {_MODE_TITLES[mode]}:", "", table(run, ours, mode, statistic, target), ""]

@@ -21,7 +21,7 @@ from common import BENCHMARKS, ROOT
 from common.spectral import Array
 
 from peers_bench.contender import Contender, Solver, contenders_of
-from peers_bench.problem import initial_fields, relative_errors
+from peers_bench.problem import PROBLEMS, TRAJECTORIES, Problem, relative_errors
 
 PEERS_ENVIRONMENT = BENCHMARKS / ".envs" / "peers"
 REQUIREMENTS = BENCHMARKS / "peers-requirements.txt"
@@ -68,15 +68,16 @@ class Client:
     Args:
         module: module of ``peers_bench.contenders``.
         contender: the contender of that module it runs.
+        problem: what it solves.
         reference_file: ``.npy`` of the reference fields.
         core: processor core it is pinned to; the same for all, so that they meet the same conditions.
     """
 
-    def __init__(self, module: str, contender: Contender, reference_file: Path, core: int) -> None:
-        self.module, self.contender = module, contender
+    def __init__(self, module: str, contender: Contender, problem: Problem, reference_file: Path, core: int) -> None:
+        self.module, self.contender, self.problem = module, contender, problem
         python = python_of_peers() if contender.environment == "peers" else Path(sys.executable)
         path = os.pathsep.join([str(BENCHMARKS), str(ROOT)])
-        arguments = [module, contender.name, str(reference_file), str(core)]
+        arguments = [module, contender.name, problem.name, str(reference_file), str(core)]
         self._process = subprocess.Popen(
             [str(python), "-m", "peers_bench.worker", *arguments],
             stdin=subprocess.PIPE,
@@ -115,18 +116,19 @@ class Client:
 class Worker:
     """Answers requests for one contender; solvers stay built, so later calls are warm."""
 
-    def __init__(self, contender: Contender, reference: Array) -> None:
+    def __init__(self, contender: Contender, problem: Problem, reference: Array) -> None:
         self._contender = contender
         self._reference = reference
-        self._initial = initial_fields(len(reference))
+        self._initial = problem.initial_fields(TRAJECTORIES)
         self._solvers: dict[int, Solver] = {}
 
     def run(self, index: int, chunk: int, trajectories: int) -> dict[str, Any]:
         """Errors of ``trajectories`` runs in calls of ``chunk``, and a first idea of the cost.
 
         Returns:
-            ``errors`` (list, relative L2 of each trajectory), ``seconds`` of processor time per trajectory after one
-            warm-up call (less disturbed by others on the machine than the wall clock; only for choosing settings).
+            ``errors`` (list, relative L2 of each trajectory that has a reference), ``seconds`` of processor time per
+            trajectory after one warm-up call (less disturbed by others on the machine than the wall clock; only for
+            choosing settings).
         """
         solver = self._solver(index)
         fields = self._initial[:trajectories]
@@ -134,7 +136,8 @@ class Worker:
         start = time.process_time()
         answers = np.concatenate([solver(part) for part in _parts(fields, chunk)])
         seconds = (time.process_time() - start) / len(fields)
-        errors = relative_errors(answers, self._reference[:trajectories])
+        judged = min(trajectories, len(self._reference))
+        errors = relative_errors(answers[:judged], self._reference[:judged])
         return {"errors": errors.tolist(), "seconds": seconds}
 
     def time_single(self, index: int, budget: float) -> dict[str, float]:
@@ -193,14 +196,14 @@ def _timed(solver: Solver, fields: Array) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Serve requests until standard input closes. Arguments: module, contender name, reference file, core."""
-    module, name, reference_file, core = sys.argv[1:]
+    """Serve requests until standard input closes. Arguments: module, contender, problem, reference, core."""
+    module, name, problem, reference_file, core = sys.argv[1:]
     os.sched_setaffinity(0, {int(core)})
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the libraries' own prints must not mix with the answers
     warnings.simplefilter("ignore")  # this process only runs a benchmark
     contender = next(c for c in contenders_of(module) if c.name == name)
-    worker = Worker(contender, np.load(Path(reference_file)))
+    worker = Worker(contender, PROBLEMS[problem], np.load(Path(reference_file)))
     for line in sys.stdin:
         request = json.loads(line)
         method = getattr(worker, request.pop("do"))

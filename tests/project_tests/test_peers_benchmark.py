@@ -16,9 +16,8 @@ from peers_bench.contender import MODULES, contenders_of
 from peers_bench.curves import first_reaching, front, interpolated_cost, near_front, summarise
 from peers_bench.problem import (
     BOX,
+    FIRST,
     NumpyEtdrk,
-    initial_field,
-    initial_fields,
     relative_errors,
     resample,
 )
@@ -73,15 +72,15 @@ def test_nyquist_mode_stays_a_cosine() -> None:
 
 @pytest.mark.parametrize("cells", [64, 72, 128])
 def test_resampling_up_and_down_returns_the_field(cells: int) -> None:
-    fields = initial_fields(2)
+    fields = FIRST.initial_fields(2)
     np.testing.assert_allclose(resample(resample(fields, cells), 64), fields, atol=1e-13)
 
 
 def test_initial_fields_are_smooth_and_reproducible() -> None:
-    field = initial_field(3)
+    field = FIRST.initial_field(3)
     assert field.mean() == pytest.approx(0.0, abs=1e-15)
     assert field.std() == pytest.approx(0.1)
-    np.testing.assert_array_equal(field, initial_fields(4)[3])
+    np.testing.assert_array_equal(field, FIRST.initial_fields(4)[3])
     spectrum = np.abs(np.fft.rfft2(field))
     assert spectrum[32].max() < 1e-7 * spectrum.max()  # exp(-pi^2 / (2 * 0.5^2)) = 3e-9 of the low modes
 
@@ -95,7 +94,7 @@ def test_relative_errors_are_infinite_where_not_finite() -> None:
 @pytest.mark.parametrize(("order", "observed"), [(2, 1.9), (4, 3.6)])
 def test_numpy_etdrk_converges_at_its_order(order: int, observed: float) -> None:
     """Steps of 1/32 to 1/128: larger ones show the order reduction of stiff modes (3.0 for order 4 at 1/4 to 1/16)."""
-    initial = initial_fields(1)
+    initial = FIRST.initial_fields(1)
     coarse, middle, fine = (NumpyEtdrk(64, steps, order, t_end=2.0)(initial) for steps in (64, 128, 256))
     rate = np.log2(np.abs(coarse - middle).max() / np.abs(middle - fine).max())
     assert rate > observed
