@@ -109,7 +109,7 @@ def confirm(client: Client, chosen: Sequence[Point], trajectories: int) -> list[
         kept: tuple[tuple[Mode, int], ...] = (("alone", 1), ("batch", best))
         for mode, chunk in kept:
             errors, scanned = trials[chunk]["errors"], trials[chunk]["seconds"]
-            points.append(replace(point, mode=mode, chunk=chunk, errors=errors, scanned=scanned))
+            points.append(replace(point, mode=mode, chunk=chunk, errors=errors, scanned=scanned, wall=[], cpu=[]))
         costs = ", ".join(f"chunk {chunk} {1e3 * trial['seconds']:.1f} ms" for chunk, trial in trials.items())
         say(f"  {point.contender}: {point.setting}: {costs}")
     return points

@@ -166,7 +166,8 @@ def asked_table(run: Run, ours: str, problem: str) -> list[str]:
         for dtype in ("float32", "float64"):
             row = _asked_row(run, ours, problem, tolerance, dtype)
             rows += [] if row is None else [row]
-        rows.append(_rival_row(run, problem, tolerance))
+        if run.select(RIVAL, "alone", problem):
+            rows.append(_rival_row(run, problem, tolerance))
     return markdown_table(columns, rows)
 
 
@@ -223,8 +224,9 @@ def write_markdown(run: Run, ours: str, path: Path, image: str) -> None:
         *_by_tolerance(run, ours),
         "## All peers on the first problem",
         "",
-        f"{FIRST.title}. The cheapest setting that reaches an error counts. The interpolated",
-        "column is read off the front of measured points; across a stability limit it flatters.",
+        f"{FIRST.title}.",
+        "The cheapest setting that reaches an error counts. The interpolated column is read off the front of measured",
+        "points; across a stability limit it flatters.",
         "",
         f"![error against cost]({image})",
         "",
