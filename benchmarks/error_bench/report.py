@@ -125,8 +125,8 @@ def page(
         "## The converged solutions",
         "",
         "By the solver of commit e38dfe2, which shares steps and spectral basis with today's and no error control, at "
-        "tolerances of 2e-6 (Cahn-Hilliard), 5e-7 (Voronoi grains) and 1e-7 (circles, without the tracker). With a "
-        f"tolerance seven to ten times smaller these change by, at most: {own or 'not measured'}.",
+        "tolerances of 2e-6 (Cahn-Hilliard), 5e-7 (Voronoi grains) and 3e-7 (circles, without the tracker). With a "
+        f"tolerance 2.5 to 10 times smaller these change by, at most: {own or 'not measured'}.",
         "",
         "## Case by case",
         "",
