@@ -18,12 +18,15 @@ class Frames:
         field: (batch, time, *shape) composition, or phi = sum_i eta_i^2 for grain growth.
         free_energy: (batch, time) total free energy over the box, taken on the solver's own finer grid (energy).
         grain_id: (batch, time, *shape) int32 label of the grain that dominates each cell; None for Cahn-Hilliard.
+        error_estimate: (batch, time) measured relative L2 error against the converged solution of the PDE, NaN where it
+            was not measured; None where nothing measures it.
         others: further fields of a process, name -> (batch, time, *shape).
     """
 
     field: torch.Tensor
     free_energy: torch.Tensor
     grain_id: torch.Tensor | None = None
+    error_estimate: torch.Tensor | None = None
     others: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     @cached_property

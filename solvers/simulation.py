@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from solvers.accuracy import check_tolerance, internal_shape
+from solvers.accuracy import LOWEST_TOLERANCE, check_tolerance, internal_shape
+from solvers.accuracy.error_control import PASSES, ErrorControl
 from solvers.arguments import Times, check_fields, check_times
 from solvers.frames import Frames
 from solvers.grids.even_extension import extended, mirrored, own_cells
 from solvers.grids.resampling import resample
-from solvers.grids.spectral_basis import basis_for
+from solvers.grids.spectral_basis import Basis, basis_for
 from solvers.integrators import AdaptiveMultistep
-from solvers.integrators.trajectory import chunks, rollout
+from solvers.integrators.trajectory import States, chunks, rollout
 from solvers.processes.base import Problem
-from solvers.processes.pointwise import compilable, mean_square, shift_means
+from solvers.processes.pointwise import compilable, mean_square, relative_difference, shift_means
 from solvers.processes.registry import SolveFrames, process_named
 from solvers.registries import resolve
 
 # States transformed together, in bytes: fewer cost more calls, more leave the cache.
 FRAME_BYTES = 2**19
+# States of companions held at once, in bytes.
+_COMPANION_BYTES = 2**28
 
 
 def simulate(
@@ -59,17 +63,20 @@ def simulate(
 
 @dataclass(frozen=True)
 class Solution:
-    """States on the user's grid, the energy of the resolved solution, and what it cost.
+    """States on the user's grid, the energy of the resolved solution, how far off they are, and what they cost.
 
     Attributes:
         states: as :func:`simulate` returns.
         free_energy: (batch, time), taken on the internal grid.
-        evaluations: (batch,) evaluations of the right-hand side made for each sample's chunk.
+        error_estimate: (batch, time) measured relative L2 error against the converged solution, see
+            :mod:`solvers.accuracy.error_control`; 0 at time 0, NaN where it was not measured.
+        evaluations: (batch,) evaluations of the right-hand side made for each sample's chunk, companions included.
         shapes: per sample, the cells of its internal grid.
     """
 
     states: torch.Tensor
     free_energy: torch.Tensor
+    error_estimate: torch.Tensor
     evaluations: np.ndarray
     shapes: list[tuple[int, ...]]
 
@@ -83,83 +90,197 @@ def solve(
     device: torch.device | str = "cpu",
     refine: int = 0,
 ) -> Solution:
-    """As :func:`simulate`, with the free energy and the cost.
+    """As :func:`simulate`, with the free energy, the measured error and the cost.
 
-    ``refine`` halves the steps and refines the internal grid by 5/4 this many times beyond what the tolerance needs.
+    ``refine`` divides the tolerance that steps and grid are made for by 8 this many times, and measures no error.
     """
     initial = check_fields(initial, problem.grid, problem.state_axes).to(device, dtype)
     rows = check_times(times, len(initial))
     check_tolerance(tolerance, dtype)
     if problem.grid.boundary == "no_flux" and problem.needs_periodic_basis:
         return _solve_mirrored(problem, initial, rows, tolerance, refine)
-    shapes = internal_shapes(problem, len(initial), tolerance, refine)
-    solution = Solution(
-        states=initial.new_full((len(initial), rows.shape[1], *initial.shape[1:]), torch.nan),
-        free_energy=initial.new_full(rows.shape, torch.nan),
-        evaluations=np.zeros(len(initial), dtype=np.int64),
-        shapes=shapes,
+    batch = _Batch(problem, initial, rows, tolerance)
+    if refine:
+        return batch.run(np.arange(len(initial)), np.full(len(initial), tolerance / 8.0**refine))
+    return _joined([_measured(batch.part(part)) for part in _parts(batch)])
+
+
+def _parts(batch: _Batch) -> Iterator[slice]:
+    """Slices of a batch whose companions' states fit in memory beside their own."""
+    initial = batch.initial
+    size = batch.rows.shape[1] * initial[0].numel() * initial.element_size()
+    length = max(1, _COMPANION_BYTES // size)
+    for start in range(0, len(initial), length):
+        yield slice(start, start + length)
+
+
+def _measured(batch: _Batch) -> Solution:
+    """Solves every sample to the tolerance: beside a companion, and again where the measured error exceeds it."""
+    samples = np.arange(len(batch.initial))
+    control = ErrorControl(batch.tolerance, len(samples), 0.1 * LOWEST_TOLERANCE[str(batch.initial.dtype)[6:]])
+    best = batch.run(samples, control.aims)
+    coarser = control.companion_aims()
+    companion = batch.run(samples, coarser, energies=False)
+    best.evaluations[:] += companion.evaluations
+    estimate = control.estimate(relative_difference(best.states, companion.states), samples, coarser)
+    best.error_estimate[:] = torch.from_numpy(estimate)
+    latest = best.states
+    for _ in range(PASSES - 1):
+        coarser = control.aims[samples]
+        missed = control.again(estimate, samples)
+        if not missed.any():
+            break
+        samples, coarser, latest = samples[missed], coarser[missed], latest[torch.from_numpy(missed)]
+        finer = batch.run(samples, control.aims[samples])
+        estimate = control.estimate(relative_difference(finer.states, latest), samples, coarser)
+        _adopt(best, finer, samples, estimate)
+        latest = finer.states
+    return best
+
+
+def _adopt(best: Solution, finer: Solution, samples: np.ndarray, estimate: np.ndarray) -> None:
+    """Takes the finer answers of ``samples`` into ``best``."""
+    best.states[samples] = finer.states
+    best.free_energy[samples] = finer.free_energy
+    best.error_estimate[samples] = torch.from_numpy(estimate).to(best.error_estimate)
+    best.evaluations[samples] += finer.evaluations
+    for sample, shape in zip(samples, finer.shapes, strict=True):
+        best.shapes[sample] = shape
+
+
+def _joined(solutions: list[Solution]) -> Solution:
+    if len(solutions) == 1:
+        return solutions[0]
+    return Solution(
+        states=torch.cat([s.states for s in solutions]),
+        free_energy=torch.cat([s.free_energy for s in solutions]),
+        error_estimate=torch.cat([s.error_estimate for s in solutions]),
+        evaluations=np.concatenate([s.evaluations for s in solutions]),
+        shapes=[shape for s in solutions for shape in s.shapes],
     )
-    # Samples share a transform only with those of the same internal grid, which their own kappa decides: what else
-    # is in the batch must not change an answer.
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for sample, shape in enumerate(shapes):
-        groups[shape].append(sample)
-    step_tolerance = process_named(problem.process).accuracy.step_tolerance(tolerance) / 16.0**refine
-    for shape, members in groups.items():
-        _solve_group(problem, initial, rows, np.array(members), shape, tolerance, step_tolerance, solution)
-    return solution
 
 
-def internal_shapes(problem: Problem, batch: int, tolerance: float, refine: int = 0) -> list[tuple[int, ...]]:
-    """Per sample, the cells of the internal grid that the tolerance needs."""
+@dataclass(frozen=True)
+class _Batch:
+    """What there is to solve.
+
+    Attributes:
+        initial: (batch, *shape) or (batch, component, *shape), in the user's units.
+        rows: (batch, time) times in the user's units.
+    """
+
+    problem: Problem
+    initial: torch.Tensor
+    rows: np.ndarray
+    tolerance: float
+
+    def part(self, part: slice) -> _Batch:
+        chosen = torch.arange(len(self.initial))[part]
+        if len(chosen) == len(self.initial):
+            return self
+        return replace(self, problem=self.problem.take(chosen), initial=self.initial[part], rows=self.rows[part])
+
+    def run(self, members: np.ndarray, aims: np.ndarray, energies: bool = True) -> Solution:
+        """Solves the samples ``members`` (m,) once, with the steps and grids that the tolerances ``aims`` (m,) need."""
+        rows, start = self.rows[members], self.initial[torch.from_numpy(members).to(self.initial.device)]
+        problem = self.problem.take(torch.from_numpy(members))
+        shapes = internal_shapes(problem, rows, aims, self.tolerance)
+        solution = Solution(
+            states=start.new_full((len(members), rows.shape[1], *start.shape[1:]), torch.nan),
+            free_energy=start.new_full(rows.shape, torch.nan),
+            error_estimate=start.new_full(rows.shape, torch.nan),
+            evaluations=np.zeros(len(members), dtype=np.int64),
+            shapes=shapes,
+        )
+        # Samples share a transform only with those of the same internal grid, which their own kappa decides: what else
+        # is in the batch must not change an answer.
+        groups: dict[tuple[tuple[int, ...], float], list[int]] = defaultdict(list)
+        for place, (shape, aim) in enumerate(zip(shapes, aims.tolist(), strict=True)):
+            groups[shape, aim].append(place)
+        for (shape, aim), places in groups.items():
+            _solve_group(_Group(problem, start, rows, np.array(places), shape, aim, energies), self.tolerance, solution)
+        return solution
+
+
+def internal_shapes(problem: Problem, rows: np.ndarray, aims: np.ndarray, tolerance: float) -> list[tuple[int, ...]]:
+    """Per sample, the cells of the internal grid.
+
+    Args:
+        rows: (batch, time) times.
+        aims: (batch,) tolerance that each sample's trajectory is made for.
+        tolerance: relative L2 error that modes of the start which a coarser grid leaves out may make.
+    """
     model = process_named(problem.process).accuracy
-    lengths = problem.reduced_kappa(batch).sqrt().tolist()
-    return [internal_shape(problem.grid, model.spacing(tolerance, xi) / 1.25**refine) for xi in lengths]
+    lengths = problem.reduced_kappa(len(rows)).sqrt().tolist()
+    scaled = rows * problem.time_scale(len(rows)).numpy()[:, None]
+    first = np.where(scaled > 0.0, scaled, np.inf).min(axis=1, initial=np.inf)
+    shapes = []
+    for aim, length, time in zip(aims.tolist(), lengths, first.tolist(), strict=True):
+        spacing = model.spacing(aim, length)
+        shapes.append(internal_shape(problem.grid, spacing, time >= model.smooth_after(spacing, length, tolerance)))
+    return shapes
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Samples ``members`` of a batch that share an internal grid of ``shape`` and the tolerance ``aim``."""
+
+    problem: Problem
+    initial: torch.Tensor
+    rows: np.ndarray
+    members: np.ndarray
+    shape: tuple[int, ...]
+    aim: float
+    energies: bool
 
 
 @torch.inference_mode()
-def _solve_group(
-    problem: Problem,
-    initial: torch.Tensor,
-    rows: np.ndarray,
-    members: np.ndarray,
-    shape: tuple[int, ...],
-    tolerance: float,
-    step_tolerance: float,
-    solution: Solution,
-) -> None:
-    """Solves the samples ``members``, which share an internal grid, chunk by chunk, into ``solution``."""
+def _solve_group(group: _Group, tolerance: float, solution: Solution) -> None:
+    """Solves a group chunk by chunk into ``solution``."""
+    problem, initial, rows, shape = group.problem, group.initial, group.rows, group.shape
     grid = problem.grid
     basis = basis_for(grid, initial.dtype, initial.device, shape)
-    gradient_weights = basis.weights * basis.k2 * problem.field_scale**2
     components = initial.shape[1] if initial.ndim > 1 + grid.ndim else 1
-    for part in chunks(len(members), components, basis.size, initial):
-        index = members[part]
-        chosen = torch.from_numpy(index)
-        material = problem.take(chosen)
-        fine = resample(initial[chosen.to(initial.device)], shape, grid.boundary)
-        start = basis.forward(material.to_scaled(fine))
-        times = rows[index] * material.time_scale(len(index)).numpy()[:, None]
-        equation = material.equation(basis, len(index))
+    model = process_named(problem.process).accuracy
+    members = torch.from_numpy(group.members)
+    orders = np.broadcast_to(problem.take(members).equation(basis, len(members)).order, len(members))
+    for order in np.unique(orders).tolist():
+        of_order = group.members[orders == order]
+        for part in chunks(len(of_order), components, basis.size, initial):
+            index = of_order[part]
+            chosen = torch.from_numpy(index)
+            material = problem.take(chosen)
+            fine = resample(initial[chosen.to(initial.device)], shape, grid.boundary, band_limited=True)
+            start = basis.forward(material.to_scaled(fine))
+            times = rows[index] * material.time_scale(len(index)).numpy()[:, None]
+            equation = material.equation(basis, len(index))
 
-        def count(stepper: AdaptiveMultistep, index: np.ndarray = index) -> None:
-            solution.evaluations[index] = stepper.evaluations
+            def count(stepper: AdaptiveMultistep, index: np.ndarray = index) -> None:
+                solution.evaluations[index] = stepper.evaluations
 
-        together = max(1, FRAME_BYTES // (start[0].numel() * start.element_size()))
-        for states in rollout(equation, start, times, step_tolerance, count, together):
-            where = index[states.samples]
-            fields = problem.from_scaled(basis.inverse(states.coefficients))
-            gradient = mean_square(states.coefficients, gradient_weights)
-            energy = problem.take(torch.from_numpy(where)).free_energy(fields, gradient)
-            solution.free_energy[where, states.times] = energy
-            # Where the internal grid is finer, the modes are sampled at the user's points: cheaper than values.
-            if shape != grid.shape:
-                fields = problem.from_scaled(basis.sample(states.coefficients, grid.shape))
-            if problem.conserves_mean and components == 1:
-                fields = _with_means(fields.contiguous(), initial, where, tolerance)
-            solution.states[where, states.times] = fields
-    for sample in members:  # time 0 is what the user gave, to the last bit
+            together = max(1, FRAME_BYTES // (start[0].numel() * start.element_size()))
+            for states in rollout(equation, start, times, model.step_tolerance(group.aim, order), count, together):
+                _keep(states, group, basis, index[states.samples], tolerance, solution)
+    for sample in group.members:  # time 0 is what the user gave, to the last bit
         solution.states[sample, rows[sample] == 0.0] = initial[sample]
+
+
+def _keep(states: States, group: _Group, basis: Basis, where: np.ndarray, tolerance: float, solution: Solution) -> None:
+    """Samples states on the user's grid, and takes their energy, into rows ``where`` (m,) of ``solution``."""
+    problem, shape = group.problem, group.problem.grid.shape
+    fields = None
+    if group.energies or group.shape == shape:
+        fields = problem.from_scaled(basis.inverse(states.coefficients))
+    if group.energies and fields is not None:
+        gradient = mean_square(states.coefficients, basis.weights * basis.k2 * problem.field_scale**2)
+        energy = problem.take(torch.from_numpy(where)).free_energy(fields, gradient)
+        solution.free_energy[where, states.times] = energy
+    # Where the internal grid is another, the modes are sampled at the user's points: cheaper than values.
+    if fields is None or group.shape != shape:
+        fields = problem.from_scaled(basis.sample(states.coefficients, shape))
+    if problem.conserves_mean and states.coefficients.shape[1] == 1:
+        fields = _with_means(fields.contiguous(), group.initial, where, tolerance)
+    solution.states[where, states.times] = fields
 
 
 def _with_means(sampled: torch.Tensor, initial: torch.Tensor, owners: np.ndarray, tolerance: float) -> torch.Tensor:
@@ -215,7 +336,7 @@ def solve_frames(
         InputError: as :func:`solve`.
     """
     solution = solve(problem, initial, times, tolerance, dtype, device, refine)
-    return Frames(field=solution.states, free_energy=solution.free_energy)
+    return Frames(solution.states, solution.free_energy, error_estimate=solution.error_estimate)
 
 
 def _solve_mirrored(
@@ -226,5 +347,9 @@ def _solve_mirrored(
     whole = replace(problem, grid=extended(grid))  # type: ignore[type-var]
     start = mirrored(initial, grid.ndim)
     solution = solve(whole, start, rows, tolerance, initial.dtype, initial.device, refine)
-    states = solution.states[own_cells(grid)]
+    states = solution.states[own_cells(grid)].contiguous()
+    if problem.conserves_mean and initial.ndim == 1 + grid.ndim:
+        # On an internal grid of other cells the mirror images are equal to the tolerance only.
+        owners = np.arange(len(states)).repeat(states.shape[1])
+        states = _with_means(states.flatten(0, 1), initial, owners, tolerance).view(states.shape)
     return replace(solution, states=states, free_energy=solution.free_energy / 2**grid.ndim)

@@ -102,7 +102,7 @@ def solve_grains(
         torch.full((*rows.shape, *problem.grid.shape), -1, dtype=torch.int32, device=device),
     )
     solution = GrainSolution(frames, np.zeros(batch, dtype=np.int64), [[] for _ in maps], np.zeros(batch, np.int64))
-    shapes = internal_shapes(problem, batch, tolerance)
+    shapes = internal_shapes(problem, rows, np.full(batch, tolerance), tolerance)
     for sample, shape in enumerate(shapes):
         own = None if dense is None else dense[sample]
         one = problem.take(torch.tensor([sample]))
@@ -154,7 +154,7 @@ def _solve_one(
         solution.evaluations[sample] = stepper.evaluations
         tracker.after_step(stepper)
 
-    initial = basis.forward(resample(start, shape, grid.boundary))[None]
+    initial = basis.forward(resample(start, shape, grid.boundary, band_limited=True))[None]
     step_tolerance = process_named(problem.process).accuracy.step_tolerance(tolerance)
     scaled = times[None] * float(problem.time_scale(1))
     for states in rollout(problem.equation(basis, 1), initial, scaled, step_tolerance, after_step):
