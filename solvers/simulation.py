@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from solvers.accuracy import LOWEST_TOLERANCE, check_tolerance, internal_shape
-from solvers.accuracy.error_control import PASSES, ErrorControl
+from solvers.accuracy import check_tolerance, finest_aim, internal_shape
+from solvers.accuracy.error_control import solve_measured
 from solvers.arguments import Times, check_fields, check_times
 from solvers.frames import Frames
 from solvers.grids.even_extension import extended, mirrored, own_cells
@@ -19,7 +19,7 @@ from solvers.grids.spectral_basis import Basis, basis_for
 from solvers.integrators import AdaptiveMultistep
 from solvers.integrators.trajectory import States, chunks, rollout
 from solvers.processes.base import Problem
-from solvers.processes.pointwise import compilable, mean_square, relative_difference, shift_means
+from solvers.processes.pointwise import compilable, mean_square, shift_means
 from solvers.processes.registry import SolveFrames, process_named
 from solvers.registries import resolve
 
@@ -115,37 +115,25 @@ def _parts(batch: _Batch) -> Iterator[slice]:
 
 
 def _measured(batch: _Batch) -> Solution:
-    """Solves every sample to the tolerance: beside a companion, and again where the measured error exceeds it."""
-    samples = np.arange(len(batch.initial))
-    control = ErrorControl(batch.tolerance, len(samples), 0.1 * LOWEST_TOLERANCE[str(batch.initial.dtype)[6:]])
-    best = batch.run(samples, control.aims)
-    coarser = control.companion_aims()
-    companion = batch.run(samples, coarser, energies=False)
-    best.evaluations[:] += companion.evaluations
-    estimate = control.estimate(relative_difference(best.states, companion.states), samples, coarser)
-    best.error_estimate[:] = torch.from_numpy(estimate)
-    latest = best.states
-    for _ in range(PASSES - 1):
-        coarser = control.aims[samples]
-        missed = control.again(estimate, samples)
-        if not missed.any():
-            break
-        samples, coarser, latest = samples[missed], coarser[missed], latest[torch.from_numpy(missed)]
-        finer = batch.run(samples, control.aims[samples])
-        estimate = control.estimate(relative_difference(finer.states, latest), samples, coarser)
-        _adopt(best, finer, samples, estimate)
-        latest = finer.states
-    return best
+    """Solves every sample to the tolerance."""
+    count = np.zeros(len(batch.initial), dtype=np.int64)
+
+    def run(samples: np.ndarray, aims: np.ndarray, only_states: bool) -> Solution:
+        found = batch.run(samples, aims, energies=not only_states)
+        count[samples] += found.evaluations
+        return found
+
+    finest = finest_aim(batch.initial.dtype)
+    return replace(solve_measured(run, _adopt, len(count), batch.tolerance, finest), evaluations=count)
 
 
 def _adopt(best: Solution, finer: Solution, samples: np.ndarray, estimate: np.ndarray) -> None:
-    """Takes the finer answers of ``samples`` into ``best``."""
-    best.states[samples] = finer.states
-    best.free_energy[samples] = finer.free_energy
+    if finer is not best:
+        best.states[samples] = finer.states
+        best.free_energy[samples] = finer.free_energy
+        for sample, shape in zip(samples, finer.shapes, strict=True):
+            best.shapes[sample] = shape
     best.error_estimate[samples] = torch.from_numpy(estimate).to(best.error_estimate)
-    best.evaluations[samples] += finer.evaluations
-    for sample, shape in zip(samples, finer.shapes, strict=True):
-        best.shapes[sample] = shape
 
 
 def _joined(solutions: list[Solution]) -> Solution:

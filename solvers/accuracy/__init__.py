@@ -5,7 +5,8 @@ from solvers.accuracy.model import (
     LOWEST_TOLERANCE,
     AccuracyModel,
     check_tolerance,
+    finest_aim,
     internal_shape,
 )
 
-__all__ = ["HIGHEST_TOLERANCE", "LOWEST_TOLERANCE", "AccuracyModel", "check_tolerance", "internal_shape"]
+__all__ = ["HIGHEST_TOLERANCE", "LOWEST_TOLERANCE", "AccuracyModel", "check_tolerance", "finest_aim", "internal_shape"]

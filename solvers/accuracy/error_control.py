@@ -12,9 +12,14 @@ grown so large that they no longer grow in proportion; then it is large itself, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
+import torch
+
+from solvers.compiled import compiled_sums
 
 #: Tolerance of a companion over that of its trajectory.
 COARSER = 3.0
@@ -91,3 +96,70 @@ class ErrorControl:
         finer = np.clip(worst / (_AIMED * self.tolerance), _LEAST_FINER, _MOST_FINER)
         self.aims[samples] = np.where(missed, np.maximum(self.aims[samples] / finer, self.finest), self.aims[samples])
         return missed
+
+
+class Trajectories(Protocol):
+    """Answers of some samples: ``states`` (m, time, ...) are compared."""
+
+    @property
+    def states(self) -> torch.Tensor:
+        """On the user's grid; NaN from the time on at which a sample has diverged."""
+
+
+T = TypeVar("T", bound=Trajectories)
+#: (samples (m,), tolerances that their trajectories are made for (m,), whether only states matter) -> trajectories.
+Run = Callable[[np.ndarray, np.ndarray, bool], T]
+#: Takes the finer trajectories of samples (m,), their estimates (m, time) beside them, into the best so far.
+Adopt = Callable[[T, T, np.ndarray, np.ndarray], None]
+
+
+def solve_measured(run: Run[T], adopt: Adopt[T], batch: int, tolerance: float, finest: float) -> T:
+    """Solves every sample of a batch beside a companion, and again where the measured error exceeds the tolerance.
+
+    Args:
+        finest: see :class:`ErrorControl`.
+    """
+    samples = np.arange(batch)
+    control = ErrorControl(tolerance, batch, finest)
+    coarser = control.companion_aims()
+    best = latest = run(samples, control.aims.copy(), False)
+    difference = relative_difference(best.states, run(samples, coarser, True).states)
+    estimate = control.estimate(difference, samples, coarser)
+    adopt(best, best, samples, estimate)
+    for _ in range(PASSES - 1):
+        coarser = control.aims[samples]
+        missed = control.again(estimate, samples)
+        if not missed.any():
+            break
+        samples, coarser, states = samples[missed], coarser[missed], latest.states[torch.from_numpy(missed)]
+        latest = run(samples, control.aims[samples], False)
+        estimate = control.estimate(relative_difference(latest.states, states), samples, coarser)
+        adopt(best, latest, samples, estimate)
+    return best
+
+
+@compiled_sums
+def _difference_squares(first: np.ndarray, second: np.ndarray, squares: np.ndarray) -> None:
+    """``squares`` (row, 2): sums of (first - second)^2 and of first^2 over the cells of (row, cell) arrays."""
+    for b in range(first.shape[0]):
+        one, other = first[b], second[b]
+        apart, size = np.float64(0.0), np.float64(0.0)
+        for i in range(len(one)):
+            difference = np.float64(one[i]) - np.float64(other[i])
+            apart += difference * difference
+            size += np.float64(one[i]) * np.float64(one[i])
+        squares[b, 0], squares[b, 1] = apart, size
+
+
+def relative_difference(states: torch.Tensor, others: torch.Tensor) -> np.ndarray:
+    """(batch, time) L2 norm of the difference over that of ``states`` (batch, time, ...); NaN where either is."""
+    if states.device.type == "cpu":
+        rows, cells = states.shape[0] * states.shape[1], states[0, 0].numel()
+        squares = np.empty((rows, 2))
+        _difference_squares(states.reshape(rows, cells).numpy(), others.reshape(rows, cells).numpy(), squares)
+    else:
+        apart = (states - others).flatten(2).double().square().sum(-1)
+        size = states.flatten(2).double().square().sum(-1)
+        squares = torch.stack([apart, size], dim=-1).reshape(-1, 2).cpu().numpy()
+    apart, size = np.sqrt(squares[:, 0]), np.sqrt(squares[:, 1])
+    return np.divide(apart, size, out=np.where(apart > 0, np.inf, 0.0), where=size > 0).reshape(states.shape[:2])

@@ -87,6 +87,11 @@ def check_tolerance(tolerance: float, dtype: torch.dtype) -> float:
     return float(tolerance)
 
 
+def finest_aim(dtype: torch.dtype) -> float:
+    """The smallest tolerance that a trajectory is made for, where what the model expects does not suffice."""
+    return 0.1 * LOWEST_TOLERANCE[str(dtype).removeprefix("torch.")]
+
+
 def internal_shape(grid: Grid, spacing: float, coarser: bool = False) -> tuple[int, ...]:
     """Cells of the internal grid: the user's where fine enough, else the next size that transforms fast.
 

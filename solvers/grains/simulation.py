@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from solvers.accuracy import check_tolerance
+from solvers.accuracy import check_tolerance, finest_aim
+from solvers.accuracy.error_control import solve_measured
 from solvers.arguments import Times, check_times
 from solvers.errors import InputError
 from solvers.frames import Frames
@@ -70,9 +71,9 @@ class GrainSolution:
     """Frames and what they cost.
 
     Attributes:
-        evaluations: (batch,) evaluations of the right-hand side.
-        fields: per sample, the number of order-parameter fields after each step.
-        moves: (batch,) grains moved from one field to another.
+        evaluations: (batch,) evaluations of the right-hand side, companions included.
+        fields: per sample, the number of order-parameter fields after each step of the trajectory that was kept.
+        moves: (batch,) grains moved from one field to another in it.
     """
 
     frames: Frames
@@ -93,21 +94,81 @@ def solve_grains(
     """As :func:`simulate_grains`, with the cost."""
     maps = check_labels(labels, problem.grid)
     dense = None if start is None else _check_start(start, maps)
-    batch = len(maps)
-    rows = check_times(times, batch)
+    rows = check_times(times, len(maps))
     check_tolerance(tolerance, dtype)
-    frames = Frames(
-        torch.full((*rows.shape, *problem.grid.shape), torch.nan, dtype=dtype, device=device),
-        torch.full(rows.shape, torch.nan, dtype=dtype, device=device),
-        torch.full((*rows.shape, *problem.grid.shape), -1, dtype=torch.int32, device=device),
-    )
-    solution = GrainSolution(frames, np.zeros(batch, dtype=np.int64), [[] for _ in maps], np.zeros(batch, np.int64))
-    shapes = internal_shapes(problem, rows, np.full(batch, tolerance), tolerance)
-    for sample, shape in enumerate(shapes):
+    like = torch.empty(0, dtype=dtype, device=device)
+    found = []
+    for sample in range(len(maps)):
         own = None if dense is None else dense[sample]
         one = problem.take(torch.tensor([sample]))
-        _solve_one(one, maps[sample], rows[sample], tolerance, shape, solution, sample, own)
-    return solution
+        found.append(_measured(_Sample(one, maps[sample], rows[sample : sample + 1], tolerance, like, own)))
+    frames = Frames(
+        torch.cat([one.states for one in found]),
+        torch.cat([one.free_energy for one in found]),
+        torch.cat([one.grain_id for one in found]),
+        torch.cat([one.error_estimate for one in found]),
+    )
+    evaluations = np.array([one.evaluations for one in found], dtype=np.int64)
+    return GrainSolution(frames, evaluations, [one.fields for one in found], np.array([one.moves for one in found]))
+
+
+@dataclass
+class _Trajectory:
+    """One solution of one sample.
+
+    Attributes:
+        states: (1, time, *shape) phi on the user's grid.
+        free_energy, error_estimate: (1, time).
+        grain_id: (1, time, *shape) int32.
+        evaluations, fields, moves: as :class:`GrainSolution`'s, of this trajectory.
+    """
+
+    states: torch.Tensor
+    free_energy: torch.Tensor
+    grain_id: torch.Tensor
+    error_estimate: torch.Tensor
+    evaluations: int = 0
+    fields: list[int] = field(default_factory=list)
+    moves: int = 0
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What there is to solve.
+
+    Attributes:
+        labels: (*shape) int64.
+        times: (1, time).
+        like: an empty tensor of the precision and the place of the computation.
+        dense: (grain, *shape) order parameters of the start, in increasing order of labels; None for smoothed labels.
+    """
+
+    problem: GrainGrowth
+    labels: torch.Tensor
+    times: np.ndarray
+    tolerance: float
+    like: torch.Tensor
+    dense: torch.Tensor | None
+
+
+def _measured(sample: _Sample) -> _Trajectory:
+    """Solves one sample to the tolerance."""
+    evaluations = 0
+
+    def run(samples: np.ndarray, aims: np.ndarray, only_states: bool) -> _Trajectory:  # noqa: ARG001
+        nonlocal evaluations
+        found = _trajectory(sample, float(aims[0]), only_states)
+        evaluations += found.evaluations
+        return found
+
+    best = solve_measured(run, _adopt, 1, sample.tolerance, finest_aim(sample.like.dtype))
+    best.evaluations = evaluations
+    return best
+
+
+def _adopt(best: _Trajectory, finer: _Trajectory, samples: np.ndarray, estimate: np.ndarray) -> None:  # noqa: ARG001
+    vars(best).update(vars(finer))
+    best.error_estimate = torch.from_numpy(estimate).to(best.states)
 
 
 def _check_start(start: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
@@ -124,47 +185,59 @@ def _check_start(start: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     return start
 
 
-def _solve_one(
-    problem: GrainGrowth,
-    labels: torch.Tensor,
-    times: np.ndarray,
-    tolerance: float,
-    shape: tuple[int, ...],
-    solution: GrainSolution,
-    sample: int,
-    dense: torch.Tensor | None = None,
-) -> None:
-    """Solves one sample on an internal grid of ``shape`` into ``solution``."""
-    grid, frames = problem.grid, solution.frames
-    assert frames.grain_id is not None
-    basis = basis_for(grid, frames.field.dtype, frames.field.device, shape)
-    names, numbers = in_order_of_occurrence(labels.numpy())
+@torch.inference_mode()
+def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
+    """Solves a sample once, with the steps and the grid that the tolerance ``aim`` needs."""
+    problem, like = sample.problem, sample.like
+    grid = problem.grid
+    shape = internal_shapes(problem, sample.times, np.array([aim]), sample.tolerance)[0]
+    basis = basis_for(grid, like.dtype, like.device, shape)
+    names, numbers = in_order_of_occurrence(sample.labels.numpy())
     kappa, gamma = float(problem.reduced_kappa(1)), float(per_sample(problem.gamma, 1, "gamma"))
-    tracker = GrainTracker(numbers, grid, basis, kappa, gamma, tolerance)
-    if dense is None:
-        start = shared_fields(torch.from_numpy(tracker.field_of[numbers]), tracker.fields, grid).to(frames.field)
-    else:
-        of_grain = torch.from_numpy(tracker.field_of[np.argsort(names)]).to(frames.field.device)
-        start = frames.field.new_zeros((tracker.fields, *dense.shape[1:]))
-        start.index_add_(0, of_grain, dense.to(frames.field))
-    counts = solution.fields[sample]
+    tracker = GrainTracker(numbers, grid, basis, kappa, gamma, aim)
+    found = _nothing_yet(sample)
 
     def after_step(stepper: AdaptiveMultistep) -> None:
-        counts.append(tracker.fields)
-        solution.evaluations[sample] = stepper.evaluations
+        found.fields.append(tracker.fields)
+        found.evaluations = stepper.evaluations
         tracker.after_step(stepper)
 
+    start = _start(sample, names, numbers, tracker)
     initial = basis.forward(resample(start, shape, grid.boundary, band_limited=True))[None]
-    step_tolerance = process_named(problem.process).accuracy.step_tolerance(tolerance)
-    scaled = times[None] * float(problem.time_scale(1))
+    step_tolerance = process_named(problem.process).accuracy.step_tolerance(aim)
+    scaled = sample.times * float(problem.time_scale(1))
     for states in rollout(problem.equation(basis, 1), initial, scaled, step_tolerance, after_step):
         for i, column in enumerate(states.times):
             fields = basis.inverse(states.coefficients[i : i + 1])
-            frames.free_energy[sample, column] = problem.free_energy(fields)[0]
             seen = resample(fields, grid.shape, grid.boundary)
-            frames.field[sample, column] = seen.square().sum(1)[0]
-            frames.grain_id[sample, column] = torch.from_numpy(names[tracker.grain_map(seen)[0]])
-    solution.moves[sample] = tracker.moves
+            found.states[0, column] = seen.square().sum(1)[0]
+            if not only_states:
+                found.free_energy[0, column] = problem.free_energy(fields)[0]
+                found.grain_id[0, column] = torch.from_numpy(names[tracker.grain_map(seen)[0]])
+    found.states[0, sample.times[0] == 0.0] = start.square().sum(0)
+    found.moves = tracker.moves
+    return found
+
+
+def _nothing_yet(sample: _Sample) -> _Trajectory:
+    like, shape = sample.like, (*sample.times.shape, *sample.problem.grid.shape)
+    with torch.inference_mode(False):  # what is returned may be changed, and used with gradients
+        return _Trajectory(
+            states=torch.full(shape, torch.nan, dtype=like.dtype, device=like.device),
+            free_energy=torch.full(sample.times.shape, torch.nan, dtype=like.dtype, device=like.device),
+            grain_id=torch.full(shape, -1, dtype=torch.int32, device=like.device),
+            error_estimate=torch.full(sample.times.shape, torch.nan, dtype=like.dtype, device=like.device),
+        )
+
+
+def _start(sample: _Sample, names: np.ndarray, numbers: np.ndarray, tracker: GrainTracker) -> torch.Tensor:
+    """(field, *shape) order parameters on the user's grid."""
+    if sample.dense is None:
+        fields = torch.from_numpy(tracker.field_of[numbers])
+        return shared_fields(fields, tracker.fields, sample.problem.grid).to(sample.like)
+    of_grain = torch.from_numpy(tracker.field_of[np.argsort(names)]).to(sample.like.device)
+    start = sample.like.new_zeros((tracker.fields, *sample.dense.shape[1:]))
+    return start.index_add_(0, of_grain, sample.dense.to(sample.like))
 
 
 def check_labels(labels: torch.Tensor, grid: Grid) -> torch.Tensor:

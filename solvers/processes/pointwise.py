@@ -129,30 +129,3 @@ def largest_component(values: torch.Tensor) -> np.ndarray:
     winners = np.zeros((flat.shape[0], flat.shape[2]), dtype=np.int64)
     _largest_component(flat, winners)
     return winners
-
-
-@compiled_sums
-def _difference_squares(first: np.ndarray, second: np.ndarray, squares: np.ndarray) -> None:
-    """``squares`` (row, 2): sums of (first - second)^2 and of first^2 over the cells of (row, cell) arrays."""
-    for b in range(first.shape[0]):
-        one, other = first[b], second[b]
-        apart, size = np.float64(0.0), np.float64(0.0)
-        for i in range(len(one)):
-            difference = np.float64(one[i]) - np.float64(other[i])
-            apart += difference * difference
-            size += np.float64(one[i]) * np.float64(one[i])
-        squares[b, 0], squares[b, 1] = apart, size
-
-
-def relative_difference(states: torch.Tensor, others: torch.Tensor) -> np.ndarray:
-    """(batch, time) L2 norm of the difference over that of ``states`` (batch, time, ...); NaN where either is."""
-    if compilable(states):
-        rows, cells = states.shape[0] * states.shape[1], states[0, 0].numel()
-        squares = np.empty((rows, 2))
-        _difference_squares(states.reshape(rows, cells).numpy(), others.reshape(rows, cells).numpy(), squares)
-    else:
-        apart = (states - others).flatten(2).double().square().sum(-1)
-        size = states.flatten(2).double().square().sum(-1)
-        squares = torch.stack([apart, size], dim=-1).reshape(-1, 2).cpu().numpy()
-    apart, size = np.sqrt(squares[:, 0]), np.sqrt(squares[:, 1])
-    return np.divide(apart, size, out=np.where(apart > 0, np.inf, 0.0), where=size > 0).reshape(states.shape[:2])
