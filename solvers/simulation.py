@@ -72,6 +72,8 @@ class Solution:
             :mod:`solvers.accuracy.error_control`; 0 at time 0, NaN where it was not measured.
         evaluations: (batch,) evaluations of the right-hand side made for each sample's chunk, companions included.
         shapes: per sample, the cells of its internal grid.
+        steps: (batch, time) time steps accepted up to each time.
+        order: (batch,) order of the scheme, 2 or 3.
     """
 
     states: torch.Tensor
@@ -79,6 +81,8 @@ class Solution:
     error_estimate: torch.Tensor
     evaluations: np.ndarray
     shapes: list[tuple[int, ...]]
+    steps: np.ndarray
+    order: np.ndarray
 
 
 def solve(
@@ -131,6 +135,7 @@ def _adopt(best: Solution, finer: Solution, samples: np.ndarray, estimate: np.nd
     if finer is not best:
         best.states[samples] = finer.states
         best.free_energy[samples] = finer.free_energy
+        best.steps[samples] = finer.steps
         for sample, shape in zip(samples, finer.shapes, strict=True):
             best.shapes[sample] = shape
     best.error_estimate[samples] = torch.from_numpy(estimate).to(best.error_estimate)
@@ -145,6 +150,8 @@ def _joined(solutions: list[Solution]) -> Solution:
         error_estimate=torch.cat([s.error_estimate for s in solutions]),
         evaluations=np.concatenate([s.evaluations for s in solutions]),
         shapes=[shape for s in solutions for shape in s.shapes],
+        steps=np.concatenate([s.steps for s in solutions]),
+        order=np.concatenate([s.order for s in solutions]),
     )
 
 
@@ -179,6 +186,8 @@ class _Batch:
             error_estimate=start.new_full(rows.shape, torch.nan),
             evaluations=np.zeros(len(members), dtype=np.int64),
             shapes=shapes,
+            steps=np.zeros(rows.shape, dtype=np.int64),
+            order=np.full(len(members), 3),
         )
         # Samples share a transform only with those of the same internal grid, which their own kappa decides: what else
         # is in the batch must not change an answer.
@@ -234,6 +243,7 @@ def _solve_group(group: _Group, tolerance: float, solution: Solution) -> None:
     orders = np.broadcast_to(problem.take(members).equation(basis, len(members)).order, len(members))
     for order in np.unique(orders).tolist():
         of_order = group.members[orders == order]
+        solution.order[of_order] = order
         for part in chunks(len(of_order), components, basis.size, initial):
             index = of_order[part]
             chosen = torch.from_numpy(index)
@@ -269,6 +279,7 @@ def _keep(states: States, group: _Group, basis: Basis, where: np.ndarray, tolera
     if problem.conserves_mean and states.coefficients.shape[1] == 1:
         fields = _with_means(fields.contiguous(), group.initial, where, tolerance)
     solution.states[where, states.times] = fields
+    solution.steps[where, states.times] = states.steps
 
 
 def _with_means(sampled: torch.Tensor, initial: torch.Tensor, owners: np.ndarray, tolerance: float) -> torch.Tensor:

@@ -32,8 +32,11 @@ PASSES = 4
 # A finer trajectory is made for a tolerance at least this much smaller, and at most that much: errors that have
 # saturated say little.
 _LEAST_FINER, _MOST_FINER = 2.0, 12.0
-# The estimate is trusted to distinguish these multiples of a trajectory's own error in the difference.
-_LEAST_EXCESS, _LARGEST_EXCESS = 1.0, 4.0
+# Power of the mean step with which errors grow, by order of the scheme.
+_POWER = {2: 1.75, 3: 3.5}
+# What a companion's error exceeds the trajectory's by, at least and at most, in units of the latter. Where stability
+# limits the steps of both they are nearly the same, and so are their errors: the difference is a small part of them.
+_LEAST_EXCESS, _LARGEST_EXCESS = 0.3, 6.0
 # A finer trajectory should lower the estimate to this share at least. Once it may fail to: two errors can cancel. It is
 # not tried, or not again, where the estimate exceeds the tolerance so many times: an instability makes more of whatever
 # error there is.
@@ -67,20 +70,6 @@ class ErrorControl:
         self.worst = np.full(self.batch, np.inf)
         self._failures = np.zeros(self.batch, dtype=np.int64)
 
-    def companion_aims(self) -> np.ndarray:
-        """(batch,) tolerance of the first companions."""
-        return self.aims * COARSER
-
-    def estimate(self, difference: np.ndarray, samples: np.ndarray, companion_aims: np.ndarray) -> np.ndarray:
-        """Relative L2 error (m, time) of the trajectories of ``samples`` (m,).
-
-        Args:
-            difference: (m, time) relative L2 difference from their companions.
-            companion_aims: (m,) tolerance that those were made for.
-        """
-        excess = companion_aims / self.aims[samples] - 1.0
-        return difference / np.clip(excess, _LEAST_EXCESS, _LARGEST_EXCESS)[:, None]
-
     def again(self, estimate: np.ndarray, samples: np.ndarray) -> np.ndarray:
         """Which of ``samples`` (m,) need a finer trajectory, bool (m,); sets the tolerance that it is made for.
 
@@ -99,11 +88,41 @@ class ErrorControl:
 
 
 class Trajectories(Protocol):
-    """Answers of some samples: ``states`` (m, time, ...) are compared."""
+    """Answers of some samples."""
 
     @property
     def states(self) -> torch.Tensor:
-        """On the user's grid; NaN from the time on at which a sample has diverged."""
+        """(m, time, ...) on the user's grid; NaN from the time on at which a sample has diverged."""
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(m, time) time steps accepted up to each time."""
+
+    @property
+    def order(self) -> np.ndarray:
+        """(m,) order of the scheme, 2 or 3."""
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What is kept of trajectories to compare finer ones with: see :class:`Trajectories`."""
+
+    states: torch.Tensor
+    steps: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> _Compared:
+        return _Compared(self.states[torch.from_numpy(chosen)], self.steps[chosen])
+
+
+def error_estimate(finer: Trajectories, coarser: _Compared) -> np.ndarray:
+    """Relative L2 error (m, time) of ``finer``: its difference from ``coarser`` over the excess of that one's error.
+
+    By how much follows from the steps that both have made.
+    """
+    ratio = finer.steps / np.maximum(coarser.steps, 1)
+    power = np.array([_POWER[int(order)] for order in finer.order])[:, None]
+    excess = np.clip(ratio**power - 1.0, _LEAST_EXCESS, _LARGEST_EXCESS)
+    return relative_difference(finer.states, coarser.states) / excess
 
 
 T = TypeVar("T", bound=Trajectories)
@@ -121,19 +140,18 @@ def solve_measured(run: Run[T], adopt: Adopt[T], batch: int, tolerance: float, f
     """
     samples = np.arange(batch)
     control = ErrorControl(tolerance, batch, finest)
-    coarser = control.companion_aims()
     best = latest = run(samples, control.aims.copy(), False)
-    difference = relative_difference(best.states, run(samples, coarser, True).states)
-    estimate = control.estimate(difference, samples, coarser)
+    companion = run(samples, COARSER * control.aims, True)
+    estimate = error_estimate(best, _Compared(companion.states, companion.steps))
     adopt(best, best, samples, estimate)
     for _ in range(PASSES - 1):
-        coarser = control.aims[samples]
         missed = control.again(estimate, samples)
         if not missed.any():
             break
-        samples, coarser, states = samples[missed], coarser[missed], latest.states[torch.from_numpy(missed)]
+        coarser = _Compared(latest.states, latest.steps).of(missed)
+        samples = samples[missed]
         latest = run(samples, control.aims[samples], False)
-        estimate = control.estimate(relative_difference(latest.states, states), samples, coarser)
+        estimate = error_estimate(latest, coarser)
         adopt(best, latest, samples, estimate)
     return best
 

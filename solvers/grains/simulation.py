@@ -19,7 +19,7 @@ from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import basis_for
 from solvers.integrators import AdaptiveMultistep
 from solvers.integrators.trajectory import rollout
-from solvers.processes.grain_growth import GrainGrowth
+from solvers.processes.grain_growth import GrainGrowth, GrainGrowthEquation
 from solvers.processes.parameters import per_sample
 from solvers.processes.registry import process_named
 from solvers.simulation import internal_shapes
@@ -120,6 +120,7 @@ class _Trajectory:
         states: (1, time, *shape) phi on the user's grid.
         free_energy, error_estimate: (1, time).
         grain_id: (1, time, *shape) int32.
+        steps: (1, time) time steps accepted up to each time.
         evaluations, fields, moves: as :class:`GrainSolution`'s, of this trajectory.
     """
 
@@ -127,9 +128,15 @@ class _Trajectory:
     free_energy: torch.Tensor
     grain_id: torch.Tensor
     error_estimate: torch.Tensor
+    steps: np.ndarray
     evaluations: int = 0
     fields: list[int] = field(default_factory=list)
     moves: int = 0
+
+    @property
+    def order(self) -> np.ndarray:
+        """(1,) order of the scheme."""
+        return GrainGrowthEquation.order
 
 
 @dataclass(frozen=True)
@@ -210,6 +217,7 @@ def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
         for i, column in enumerate(states.times):
             fields = basis.inverse(states.coefficients[i : i + 1])
             seen = resample(fields, grid.shape, grid.boundary)
+            found.steps[0, column] = states.steps[i]
             found.states[0, column] = seen.square().sum(1)[0]
             if not only_states:
                 found.free_energy[0, column] = problem.free_energy(fields)[0]
@@ -227,6 +235,7 @@ def _nothing_yet(sample: _Sample) -> _Trajectory:
             free_energy=torch.full(sample.times.shape, torch.nan, dtype=like.dtype, device=like.device),
             grain_id=torch.full(shape, -1, dtype=torch.int32, device=like.device),
             error_estimate=torch.full(sample.times.shape, torch.nan, dtype=like.dtype, device=like.device),
+            steps=np.zeros(sample.times.shape, dtype=np.int64),
         )
 
 

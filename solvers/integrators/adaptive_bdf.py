@@ -165,6 +165,11 @@ class AdaptiveMultistep:
             for kind in range(3):
                 self._slots[kind][to][rows] = self._slots[kind][source][rows]
 
+    @property
+    def steps(self) -> np.ndarray:
+        """(batch,) accepted steps of each sample."""
+        return self._count - 1
+
     def interpolate(self, samples: np.ndarray, times: np.ndarray, out: torch.Tensor | None = None) -> torch.Tensor:
         """States at ``times`` (m,) of ``samples`` (m,), each within its last accepted step, as (m, component, F).
 

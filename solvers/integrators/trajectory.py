@@ -20,11 +20,15 @@ _GPU_SHARE = 0.25
 
 @dataclass(frozen=True)
 class States:
-    """Coefficients (m, component, F) of ``samples`` at ``times``, (m,) indices into the batch and its rows of times."""
+    """Coefficients (m, component, F) of ``samples`` at ``times``, (m,) indices into the batch and its rows of times.
+
+    ``steps`` (m,) is how many steps of its sample had been accepted when a state was reached.
+    """
 
     samples: np.ndarray
     times: np.ndarray
     coefficients: torch.Tensor
+    steps: np.ndarray
 
 
 def chunks(batch: int, components: int, size: int, like: torch.Tensor) -> Iterator[slice]:
@@ -98,7 +102,7 @@ class _Waiting:
     def __init__(self, times: np.ndarray, together: int) -> None:
         self._together = together
         self.lists = (*(np.empty(times.size, dtype=np.int64) for _ in range(3)), np.empty(times.size))
-        self._samples, self._times = (np.empty(times.size, dtype=np.int64) for _ in range(2))
+        self._samples, self._times, self._steps = (np.empty(times.size, dtype=np.int64) for _ in range(3))
         self._states: torch.Tensor | None = None
         self._length = 0
 
@@ -111,7 +115,7 @@ class _Waiting:
         here = slice(self._length, self._length + found)
         positions, owners, indices, wanted = (values[:found] for values in self.lists)
         stepper.interpolate(positions, wanted, out=self._states[here])
-        self._samples[here], self._times[here] = owners, indices
+        self._samples[here], self._times[here], self._steps[here] = owners, indices, stepper.steps[positions]
         self._length += found
         if self._length >= self._together:
             yield from self.rest()
@@ -120,7 +124,7 @@ class _Waiting:
         """All that wait."""
         if self._states is not None:
             n = self._length
-            yield States(self._samples[:n].copy(), self._times[:n].copy(), self._states[:n])
+            yield States(self._samples[:n].copy(), self._times[:n].copy(), self._states[:n], self._steps[:n].copy())
             self._states, self._length = None, 0
 
 
@@ -128,7 +132,7 @@ def _initial_states(initial: torch.Tensor, reached: np.ndarray) -> Iterator[Stat
     samples = np.repeat(np.arange(len(reached)), reached)
     if len(samples):
         index = np.concatenate([np.arange(n) for n in reached])
-        yield States(samples, index, initial[torch.from_numpy(samples).to(initial.device)])
+        yield States(samples, index, initial[torch.from_numpy(samples).to(initial.device)], np.zeros_like(samples))
 
 
 @compiled
