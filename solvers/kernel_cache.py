@@ -8,8 +8,8 @@ image may contain it.
 
 A file holds one function for one combination of types. Its name contains a hash of all that the machine code depends
 on: byte code and constants of the function and of the kernels that it calls, options, types, the processor, and the
-versions of Python, numba and llvmlite. So nothing stale is ever read, and files are written once, whole (renamed into
-place), with a checksum: a damaged one is compiled again. The folder may be removed at any time.
+versions of Python, numba, llvmlite and rocket-fft. So nothing stale is ever read, and files are written once, whole
+(renamed into place), with a checksum: a damaged one is compiled again. The folder may be removed at any time.
 
 While one process compiles, others wait for its file: a lock of the operating system on a file of the same name, which
 ends with its holder. Without locks (some network file systems), or after a minute, a process compiles for itself.
@@ -33,6 +33,7 @@ from typing import Any
 
 import llvmlite
 import numba
+import rocket_fft
 from filelock import FileLock, Timeout
 from numba.core import config
 from numba.core.caching import _Cache
@@ -64,7 +65,8 @@ class KernelCache(_Cache):
     def __init__(self, function: Callable[..., object], options: dict[str, object]) -> None:
         self._label = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}".replace("<locals>", "")
         parts = [*_parts(function), *sorted(f"{name} {_ordered(value)}" for name, value in options.items())]
-        self._parts = "\n".join([platform.python_version(), numba.__version__, llvmlite.__version__, *parts])
+        versions = [platform.python_version(), numba.__version__, llvmlite.__version__, rocket_fft.__version__]
+        self._parts = "\n".join([*versions, *parts])
         self._enabled = True
 
     @property
@@ -181,7 +183,11 @@ def _parts(function: Callable[..., object]) -> Iterator[str]:
             elif isinstance(value, (int, float, complex, str, tuple)):
                 yield f"{name} {value!r}"
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield f"{name} {cell.cell_contents!r}"
+        inner = getattr(cell.cell_contents, "py_func", None)
+        if inner is None:
+            yield f"{name} {cell.cell_contents!r}"
+        else:
+            yield from _parts(inner)
 
 
 def _ordered(value: object) -> str:

@@ -16,7 +16,6 @@ from solvers.frames import Frames
 from solvers.grids.even_extension import extended, mirrored, own_cells
 from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import Basis, basis_for
-from solvers.integrators import AdaptiveMultistep
 from solvers.integrators.trajectory import States, chunks, rollout
 from solvers.processes.base import Problem
 from solvers.processes.pointwise import compilable, mean_square, shift_means
@@ -70,7 +69,8 @@ class Solution:
         free_energy: (batch, time), taken on the internal grid.
         error_estimate: (batch, time) measured relative L2 error against the converged solution, see
             :mod:`solvers.accuracy.error_control`; 0 at time 0, NaN where it was not measured.
-        evaluations: (batch,) evaluations of the right-hand side made for each sample's chunk, companions included.
+        evaluations: (batch,) evaluations of the right-hand side for each sample (on a GPU for its chunk), companions
+            included.
         shapes: per sample, the cells of its internal grid.
         steps: (batch, time) time steps accepted up to each time.
         order: (batch,) order of the scheme, 2 or 3.
@@ -253,12 +253,12 @@ def _solve_group(group: _Group, tolerance: float, solution: Solution) -> None:
             times = rows[index] * material.time_scale(len(index)).numpy()[:, None]
             equation = material.equation(basis, len(index))
 
-            def count(stepper: AdaptiveMultistep, index: np.ndarray = index) -> None:
-                solution.evaluations[index] = stepper.evaluations
-
             together = max(1, FRAME_BYTES // (start[0].numel() * start.element_size()))
-            for states in rollout(equation, start, times, model.step_tolerance(group.aim, order), count, together):
+            cost = np.zeros(len(index), dtype=np.int64)
+            step_tolerance = model.step_tolerance(group.aim, order)
+            for states in rollout(equation, start, times, step_tolerance, together=together, evaluations=cost):
                 _keep(states, group, basis, index[states.samples], tolerance, solution)
+            solution.evaluations[index] = cost
     for sample in group.members:  # time 0 is what the user gave, to the last bit
         solution.states[sample, rows[sample] == 0.0] = initial[sample]
 

@@ -42,11 +42,11 @@ class FirstStage:
 
     Attributes:
         age: scaled age; later where boundaries have not formed by then.
-        tolerance: of the solver up to there. At 0.03 frames are 0.3 % off, far below what a model adds.
+        tolerance: of the solver up to there, below what a model adds.
     """
 
     age: float = 12.5
-    tolerance: float = 0.03
+    tolerance: float = 0.02
 
 
 @dataclass

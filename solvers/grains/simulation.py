@@ -17,8 +17,7 @@ from solvers.grains.tracker import GrainTracker
 from solvers.grids.grid import Grid
 from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import basis_for
-from solvers.integrators import AdaptiveMultistep
-from solvers.integrators.trajectory import rollout
+from solvers.integrators.trajectory import Stepper, rollout
 from solvers.processes.grain_growth import GrainGrowth, GrainGrowthEquation
 from solvers.processes.parameters import per_sample
 from solvers.processes.registry import process_named
@@ -72,7 +71,7 @@ class GrainSolution:
 
     Attributes:
         evaluations: (batch,) evaluations of the right-hand side, companions included.
-        fields: per sample, the number of order-parameter fields after each step of the trajectory that was kept.
+        fields: per sample, the number of order-parameter fields before each check of the trajectory that was kept.
         moves: (batch,) grains moved from one field to another in it.
     """
 
@@ -204,16 +203,17 @@ def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
     tracker = GrainTracker(numbers, grid, basis, kappa, gamma, aim)
     found = _nothing_yet(sample)
 
-    def after_step(stepper: AdaptiveMultistep) -> None:
+    def interrupt(stepper: Stepper) -> float:
         found.fields.append(tracker.fields)
-        found.evaluations = stepper.evaluations
-        tracker.after_step(stepper)
+        return tracker.check(stepper)
 
     start = _start(sample, names, numbers, tracker)
     initial = basis.forward(resample(start, shape, grid.boundary, band_limited=True))[None]
     step_tolerance = process_named(problem.process).accuracy.step_tolerance(aim)
     scaled = sample.times * float(problem.time_scale(1))
-    for states in rollout(problem.equation(basis, 1), initial, scaled, step_tolerance, after_step):
+    evaluations = np.zeros(1, dtype=np.int64)
+    equation = problem.equation(basis, 1)
+    for states in rollout(equation, initial, scaled, step_tolerance, interrupt, evaluations=evaluations):
         for i, column in enumerate(states.times):
             fields = basis.inverse(states.coefficients[i : i + 1])
             seen = resample(fields, grid.shape, grid.boundary)
@@ -223,7 +223,7 @@ def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
                 found.free_energy[0, column] = problem.free_energy(fields)[0]
                 found.grain_id[0, column] = torch.from_numpy(names[tracker.grain_map(seen)[0]])
     found.states[0, sample.times[0] == 0.0] = start.square().sum(0)
-    found.moves = tracker.moves
+    found.moves, found.evaluations = tracker.moves, int(evaluations[0])
     return found
 
 

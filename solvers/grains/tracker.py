@@ -22,7 +22,7 @@ from scipy import ndimage
 from solvers.grains.neighbours import CellMap, Graph, colouring, graph_of, near_pairs, nearest_cells
 from solvers.grids.grid import Grid
 from solvers.grids.spectral_basis import Basis
-from solvers.integrators import AdaptiveMultistep
+from solvers.integrators.trajectory import Stepper
 from solvers.processes.pointwise import largest_component
 
 Overlaps = Callable[[int], np.ndarray]
@@ -70,7 +70,6 @@ class GrainTracker:
         self._limit = 3.0 * tolerance / _OVERLAP
         self._negligible = 0.3 * tolerance
         self._interval = _APPROACH * self._decay / (_SPEED * math.sqrt(kappa))
-        self._next_check = 0.0
         self._grid = grid
         self.owner = labels.reshape(-1)[nearest_cells(grid.shape, basis.shape, grid.boundary)]
         reach = max(self._clear, _INITIAL_CELLS * grid.spacing)
@@ -107,13 +106,11 @@ class GrainTracker:
         winners = largest_component(fields)
         return np.stack([self.owners(winner, base).reshape(self._grid.shape) for winner in winners])
 
-    def after_step(self, stepper: AdaptiveMultistep) -> None:
-        """Checks the assignment when it is due, and changes the stepper's fields where needed."""
-        time = float(stepper.time[0])
-        if time < self._next_check or bool(stepper.diverged[0]):
-            return
+    def check(self, stepper: Stepper) -> float:
+        """Checks the assignment, and changes the stepper's fields where needed; returns when to check again."""
+        if bool(stepper.diverged[0]):
+            return math.inf
         self.checks += 1
-        self._next_check = time + self._interval
         values = self.basis.inverse(stepper.newest()[0])
         winner = largest_component(values[None])[0]
         self.owner = self._followed(values, winner)
@@ -125,6 +122,7 @@ class GrainTracker:
             stepper.transform_history(lambda rows: self._moved(rows, moves, members))
             values = self.basis.inverse(stepper.newest()[0])
         self._drop_empty(stepper, values)
+        return float(stepper.time[0]) + self._interval
 
     def _followed(self, values: torch.Tensor, winner: np.ndarray) -> np.ndarray:
         """The map of owners now; a grain that wins no cell keeps its last ones until it decays: nothing moves there."""
@@ -223,7 +221,7 @@ class GrainTracker:
         index = np.ix_(*(axis[part] for axis, part in zip(axes, inner, strict=True)))
         return (slice(None), *(torch.from_numpy(i) for i in index)), weight
 
-    def _drop_empty(self, stepper: AdaptiveMultistep, values: torch.Tensor) -> None:
+    def _drop_empty(self, stepper: Stepper, values: torch.Tensor) -> None:
         """Drops fields without grains whose remnants have decayed."""
         used = np.unique(self.field_of[np.unique(self.owner)])
         heights = values.abs().flatten(1).amax(1).cpu().numpy()

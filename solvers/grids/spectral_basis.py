@@ -72,6 +72,11 @@ class PeriodicBasis:
         self.k2 = k2.reshape(-1).repeat_interleave(2).to(device, dtype)
         self.weights = weights.reshape(-1).repeat_interleave(2).to(device, dtype)
 
+    @property
+    def half_shape(self) -> tuple[int, ...]:
+        """Modes along each axis, those of the last one without their conjugates."""
+        return self._half
+
     def forward(self, field: torch.Tensor) -> torch.Tensor:
         spectrum = torch.fft.rfftn(field, dim=self._axes, norm="forward")
         return torch.view_as_real(spectrum).reshape(*field.shape[: -len(self.shape)], self.size)

@@ -26,12 +26,12 @@ from solvers.integrators import kernels
 from solvers.integrators.predictor_corrector import SLOTS, passes_for
 from solvers.integrators.protocol import Equation
 
-_FAR_PAST = 1e200
-_TINY = 1e-30  # keeps 0 / 0 of a uniform state at 0, in float32 too
-_ROUNDING = 4.0  # rounding of a step, in units of epsilon times the size of u; no step size lowers it
-_SCALE_EVERY = 4  # the magnitude that errors are measured against changes slowly
-_LAG, _SLACK = 0.02, 0.1  # how far the stabilisation may fall short of, and exceed, what is wanted
-_GIVE_UP = 40  # rejections in a row before a sample counts as diverged
+FAR_PAST = 1e200
+TINY = 1e-30  # keeps 0 / 0 of a uniform state at 0, in float32 too
+ROUNDING = 4.0  # rounding of a step, in units of epsilon times the size of u; no step size lowers it
+SCALE_EVERY = 4  # the magnitude that errors are measured against changes slowly
+LAG, SLACK = 0.02, 0.1  # how far the stabilisation may fall short of, and exceed, what is wanted
+GIVE_UP = 40  # rejections in a row before a sample counts as diverged
 
 
 class AdaptiveMultistep:
@@ -64,14 +64,14 @@ class AdaptiveMultistep:
         self._history = initial.new_zeros((batch, 2 * SLOTS, components * size))
         self._predictions = initial.new_zeros((batch, SLOTS, components * size))
         # Absent history lies in the far past, where its weights vanish.
-        self._times = np.tile(-_FAR_PAST * np.arange(SLOTS, 0, -1.0), (batch, 1))
+        self._times = np.tile(-FAR_PAST * np.arange(SLOTS, 0, -1.0), (batch, 1))
         self._times[:, 0] = 0.0
         self._newest = 0
         self._count = np.ones(batch, dtype=np.int64)
         self._rejections = np.zeros(batch, dtype=np.int64)
         # Rounding alone makes this error in a step, so no smaller one is demanded: what errors are measured against may
         # decay to nothing (noise outside the spinodal) while the mean stays.
-        self._attainable = (_ROUNDING * torch.finfo(initial.dtype).eps / step_tolerance) ** 2
+        self._attainable = (ROUNDING * torch.finfo(initial.dtype).eps / step_tolerance) ** 2
         self._magnitude = np.zeros(batch)
         explicit, largest = equation.explicit(initial)
         self._stabiliser = equation.stabiliser(largest.double().cpu().numpy())
@@ -102,20 +102,20 @@ class AdaptiveMultistep:
         # Sample by sample: some processors' libraries round a product differently when there are more rows.
         rate = torch.stack([rows @ self.equation.basis.weights for rows in square])
         self._passes.scale(self._attainable, 0, self._magnitude)
-        relative = np.sqrt(rate.sum(-1).double().cpu().numpy() / np.maximum(self._magnitude, _TINY))
+        relative = np.sqrt(rate.sum(-1).double().cpu().numpy() / np.maximum(self._magnitude, TINY))
         return 0.5 * np.sqrt(self.step_tolerance) / np.maximum(relative, 1e-12)
 
     def step(self) -> np.ndarray:
         """Attempts one step of every sample; returns which were accepted (batch,), valid until the next step."""
         slot = (self._newest + 1) % SLOTS
         weights, beta_h = self._weights, self._beta_h
-        kernels.set_weights(self.time, self._times, self.step_size, self._order, 3 * _FAR_PAST, slot, weights, beta_h)
+        kernels.set_weights(self.time, self._times, self.step_size, self._order, 3 * FAR_PAST, slot, weights, beta_h)
         if self._history.dtype == torch.float32:
             weights, beta_h = weights.astype(np.float32), beta_h.astype(np.float32)
         predicted = self._passes.predict(weights, beta_h, slot)
         explicit, largest = self.equation.explicit(predicted)
         square = self._passes.correct(explicit, beta_h, slot)
-        if self.evaluations % _SCALE_EVERY == 1:
+        if self.evaluations % SCALE_EVERY == 1:
             self._passes.scale(self._attainable, slot, self._magnitude)
         self.evaluations += 1
         accepted = self._accepted
@@ -131,7 +131,7 @@ class AdaptiveMultistep:
             self._count,
             self._rejections,
             self.diverged,
-            _GIVE_UP,
+            GIVE_UP,
             accepted,
         )
         self.diverged_now = False
@@ -143,7 +143,7 @@ class AdaptiveMultistep:
         return accepted
 
     def _undo(self, square: np.ndarray, slot: int) -> None:
-        self.diverged_now = bool((self._rejections == _GIVE_UP + 1).any())
+        self.diverged_now = bool((self._rejections == GIVE_UP + 1).any())
         overflown = np.flatnonzero(~np.isfinite(square))
         if len(overflown):  # infinity times a weight of zero is NaN
             for kind in self._slots:
@@ -153,7 +153,7 @@ class AdaptiveMultistep:
 
     def _restabilise(self, wanted: np.ndarray) -> None:
         """Changes the stabilisation where the wanted one has moved far: rarely, as the stored terms change with it."""
-        if kernels.stabilisation_change(wanted, self._stabiliser, self._accepted, _LAG, _SLACK, self._change):
+        if kernels.stabilisation_change(wanted, self._stabiliser, self._accepted, LAG, SLACK, self._change):
             self._passes.stabilise(self._stabiliser, self._change)
 
     def _keep_history_of(self, rejected: np.ndarray, slot: int) -> None:

@@ -152,6 +152,16 @@ def restabilise(history: np.ndarray, predictions: np.ndarray, damping: np.ndarra
 
 
 @compiled
+def clear(history: np.ndarray, predictions: np.ndarray, slot: int) -> None:
+    """Zeroes a slot of every sample."""
+    for b in range(len(history)):
+        for g in range(history.shape[2]):
+            u, q, p = history[b, slot, g], history[b, SLOTS + slot, g], predictions[b, slot, g]
+            for i in range(len(u)):
+                u[i], q[i], p[i] = 0.0, 0.0, 0.0
+
+
+@compiled
 def stabilisation_change(
     wanted: np.ndarray, stabiliser: np.ndarray, accepted: np.ndarray, lag: float, slack: float, change: np.ndarray
 ) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +13,30 @@ from solvers.grids.spectral_basis import Basis
 
 # Share of the largest explicit decay rate that is treated implicitly (docs/experiments.md, "stabilisation").
 STABILISER_SHARE = 0.75
+
+
+#: Compiled explicit terms of one sample, as those of :mod:`solvers.processes.terms`.
+Explicit = Callable[..., float]
+
+
+@dataclass(frozen=True)
+class CompiledTerms:
+    """What a compiled trajectory needs of an equation, for each sample by its index.
+
+    Attributes:
+        explicit: its explicit terms.
+        fields, spectra: how many arrays (component, *shape) and (component, F) they need for work.
+        rows: (row, F) coefficients by mode, in the precision of the basis.
+        numbers: (number,) float64.
+        stabiliser: slope and offset of s as a function of the largest sum of squared components.
+    """
+
+    explicit: Explicit
+    fields: int
+    spectra: int
+    rows: Callable[[int], np.ndarray]
+    numbers: Callable[[int], np.ndarray]
+    stabiliser: Callable[[int], tuple[float, float]]
 
 
 class Equation(Protocol):
@@ -41,6 +67,9 @@ class Equation(Protocol):
 
     def select(self, keep: torch.Tensor) -> Equation:
         """The equation of the samples in ``keep`` (indices)."""
+
+    def compiled_terms(self) -> CompiledTerms | None:
+        """For trajectories in one compiled function on the CPU; an equation may have none, or lack the method."""
 
 
 def resolved_scale(basis: Basis, kappa: torch.Tensor) -> torch.Tensor:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
 from solvers.compiled import compiled
 from solvers.integrators import AdaptiveMultistep, Equation
+from solvers.integrators.protocol import CompiledTerms
+from solvers.registries import resolve
+
+if TYPE_CHECKING:
+    from solvers.integrators.compiled_trajectory import CompiledTrajectory
 
 # History of one chunk, in bytes: beyond this it leaves the cache and every transform costs several times more.
 _CHUNK_BYTES = 6 * 2**20
@@ -45,13 +51,34 @@ def chunks(batch: int, components: int, size: int, like: torch.Tensor) -> Iterat
         yield slice(start, min(batch, start + length))
 
 
+class Stepper(Protocol):
+    """What is integrated, between two steps: a batch, or one sample alone."""
+
+    time: np.ndarray
+    diverged: np.ndarray
+
+    def newest(self) -> torch.Tensor:
+        """The states last accepted (batch, component, F)."""
+
+    def transform_history(self, transform: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Applies ``transform`` to every stored row, (row, component, F) to (row, component', F).
+
+        For changes of representation that commute with the dynamics (a re-assignment of order parameters).
+        """
+
+
+#: Called between steps; returns the time before which it need not be called again.
+Interrupt = Callable[[Stepper], float]
+
+
 def rollout(
     equation: Equation,
     initial: torch.Tensor,
     times: np.ndarray,
     step_tolerance: float,
-    after_step: Callable[[AdaptiveMultistep], None] | None = None,
+    interrupt: Interrupt | None = None,
     together: int = 1,
+    evaluations: np.ndarray | None = None,
 ) -> Iterator[States]:
     """Yields every sample's state at every one of its times, in the order in which they are reached.
 
@@ -63,17 +90,113 @@ def rollout(
         initial: (batch, component, F) coefficients at time 0.
         times: (batch, time) non-decreasing, in the equation's own units.
         step_tolerance: see :class:`~solvers.integrators.AdaptiveMultistep`.
-        after_step: called after each step (re-assignment of order parameters).
+        interrupt: called after the first step and then when it wants to be (re-assignment of order parameters).
         together: how many states are yielded at once, where there are as many: transforms and writes cost less for
-            many. With 1 those of a step are yielded before ``after_step`` is called.
+            many. With 1 those of a step are yielded before ``interrupt`` is called.
+        evaluations: (batch,) to be filled with the evaluations of the right-hand side that each sample cost.
     """
-    batch, count = times.shape
-    samples = np.arange(batch)
     reached = np.array([np.searchsorted(row, 0.0, side="right") for row in times])
     yield from _initial_states(initial, reached)
+    evaluations = np.zeros(len(times), dtype=np.int64) if evaluations is None else evaluations
+    terms = _compiled_terms(equation, initial)
+    shared = (equation, initial, times, step_tolerance, interrupt, together, evaluations, reached)
+    yield from _in_step(*shared) if terms is None else _one_by_one(terms, *shared)
+
+
+def _compiled_terms(equation: Equation, initial: torch.Tensor) -> CompiledTerms | None:
+    """What a compiled trajectory needs; None on a GPU, where gradients are wanted, or where an equation has none."""
+    make = getattr(equation, "compiled_terms", None)
+    if (
+        make is None
+        or initial.device.type != "cpu"
+        or initial.requires_grad
+        or resolve("numba.core:config").DISABLE_JIT
+    ):
+        return None
+    return make()  # type: ignore[no-any-return]
+
+
+def _one_by_one(
+    terms: CompiledTerms,
+    equation: Equation,
+    initial: torch.Tensor,
+    times: np.ndarray,
+    step_tolerance: float,
+    interrupt: Interrupt | None,
+    together: int,
+    evaluations: np.ndarray,
+    reached: np.ndarray,
+) -> Iterator[States]:
+    """Each sample on its own, in a compiled loop."""
+    made = resolve("solvers.integrators.compiled_trajectory:trajectories")(equation, terms, initial, step_tolerance)
+    found = _Found(min(together, times.size))
+    for sample, trajectory in enumerate(made):
+        row, mean = times[sample], initial[sample, :, 0] if equation.conserves_mean else None
+        trajectory.skip(reached[sample])
+        # The smallest number above 0: after the first step.
+        stop = np.inf if interrupt is None else 5e-324
+        while trajectory.reached() < len(row) and not trajectory.diverged[0]:
+            found.fill(trajectory, sample, row, stop, mean)
+            if found.full or (interrupt is not None and found.length):
+                yield found.taken()
+            if interrupt is not None and trajectory.time[0] >= stop:
+                stop = interrupt(trajectory)
+        evaluations[sample] = trajectory.evaluations
+    if found.length:
+        yield found.taken()
+
+
+class _Found:
+    """States of compiled trajectories that have not been yielded yet, at most ``capacity``."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self.length = 0
+        self._states: np.ndarray | None = None
+        self._samples, self._times, self._steps = (np.empty(capacity, dtype=np.int64) for _ in range(3))
+
+    @property
+    def full(self) -> bool:
+        return self.length == self._capacity
+
+    def fill(
+        self, trajectory: CompiledTrajectory, sample: int, times: np.ndarray, stop: float, mean: torch.Tensor | None
+    ) -> None:
+        """Lets a trajectory go on until there is no room, or it ends, or has passed ``stop``."""
+        newest = trajectory.newest().numpy()
+        if self._states is None or (self.length == 0 and self._states.shape[1:] != newest.shape[1:]):
+            self._states = np.empty((self._capacity, *newest.shape[1:]), dtype=newest.dtype)
+        length = trajectory.advance(times, (self._states, self._times, self._steps), self.length, stop)
+        self._samples[self.length : length] = sample
+        if mean is not None:
+            self._states[self.length : length, :, 0] = mean.numpy()
+        self.length = length
+
+    def taken(self) -> States:
+        """All of them."""
+        assert self._states is not None
+        here = slice(0, self.length)
+        states = torch.from_numpy(self._states[here])
+        self.length, self._states = 0, None
+        return States(self._samples[here].copy(), self._times[here].copy(), states, self._steps[here].copy())
+
+
+def _in_step(
+    equation: Equation,
+    initial: torch.Tensor,
+    times: np.ndarray,
+    step_tolerance: float,
+    interrupt: Interrupt | None,
+    together: int,
+    evaluations: np.ndarray,
+    reached: np.ndarray,
+) -> Iterator[States]:
+    """The whole batch at once, a step of every sample at a time."""
+    batch, count = times.shape
+    samples = np.arange(batch)
     stepper = AdaptiveMultistep(equation, initial, step_tolerance)
     waiting = _Waiting(times, together)
-    changed = True
+    changed, stop = True, 5e-324
     while True:
         if changed:
             active = (reached[samples] < count) & ~stepper.diverged
@@ -87,8 +210,9 @@ def rollout(
         changed = ended or stepper.diverged_now
         if found:
             yield from waiting.add(stepper, found)
-        if after_step is not None:
-            after_step(stepper)
+        evaluations[samples] = stepper.evaluations
+        if interrupt is not None and stepper.time[0] >= stop:
+            stop = interrupt(stepper)
     yield from waiting.rest()
 
 

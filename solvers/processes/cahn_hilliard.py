@@ -13,11 +13,16 @@ import torch
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
 from solvers.grids.spectral_basis import Basis, PeriodicBasis, basis_for
-from solvers.integrators.protocol import STABILISER_SHARE, resolved_scale
+from solvers.integrators.protocol import STABILISER_SHARE, CompiledTerms, resolved_scale
 from solvers.processes.free_energies import DoubleWell
 from solvers.processes.parameters import Parameter, checked, per_sample, taken, trailing
 from solvers.processes.pointwise import compilable, double_well_force, double_well_mean
 from solvers.processes.registry import Options
+from solvers.registries import resolve
+
+# Imported when a trajectory is computed, with numba.
+_TRANSFORMS = "solvers.processes.terms:transforms_of"
+_NO_NUMBERS = np.zeros(1)
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,13 @@ class CahnHilliardEquation:
         """
         return STABILISER_SHARE * (3.0 * largest - 1.0)
 
+    def compiled_terms(self) -> CompiledTerms:
+        """See :mod:`solvers.processes.terms`."""
+        explicit = resolve("solvers.processes.terms:double_well")(*resolve(_TRANSFORMS)(self.basis))
+        rows = self._minus_k2.numpy()[None]
+        slope = (3.0 * STABILISER_SHARE, -STABILISER_SHARE)
+        return CompiledTerms(explicit, 1, 0, lambda _: rows, lambda _: _NO_NUMBERS, lambda _: slope)
+
 
 _THIRD_ORDER_CONTRAST = 0.4  # above it the third order needs tiny steps
 
@@ -233,6 +245,22 @@ class VariableMobilityEquation:
     def stabiliser(self, largest: np.ndarray) -> np.ndarray:
         """As for constant mobility, the largest mobility being the same."""
         return STABILISER_SHARE * (3.0 * largest - 1.0)
+
+    def compiled_terms(self) -> CompiledTerms:
+        """See :mod:`solvers.processes.terms`."""
+        explicit = resolve("solvers.processes.terms:variable_mobility")(*resolve(_TRANSFORMS)(self.basis))
+        kind = self.basis.k2.dtype
+        whole = torch.zeros(1, *self.basis.half_shape, dtype=kind)
+        # k of both parts of every mode, as real coefficients are stored.
+        wavenumbers = [(symbol.imag + whole).reshape(-1).repeat_interleave(2) for symbol in self._derivatives]
+        contrast = self.contrast.double().numpy()
+        slope = (3.0 * STABILISER_SHARE, -STABILISER_SHARE)
+
+        def rows(sample: int) -> np.ndarray:
+            own = [self._kappa_k2[sample, 0], self.stiff[sample, 0], self._below_nyquist]
+            return torch.stack([*own, *wavenumbers]).numpy()
+
+        return CompiledTerms(explicit, 1, 2, rows, lambda b: contrast[b : b + 1], lambda _: slope)
 
 
 def _without_mean(weights: torch.Tensor) -> torch.Tensor:

@@ -12,10 +12,11 @@ import torch
 
 from solvers.grids.grid import Grid
 from solvers.grids.spectral_basis import Basis, basis_for
-from solvers.integrators.protocol import STABILISER_SHARE, resolved_scale
+from solvers.integrators.protocol import STABILISER_SHARE, CompiledTerms, resolved_scale
 from solvers.processes.parameters import Parameter, checked, per_sample, taken, trailing
 from solvers.processes.pointwise import compilable, grain_force
 from solvers.processes.registry import Options
+from solvers.registries import resolve
 
 
 @dataclass(frozen=True)
@@ -148,3 +149,16 @@ class GrainGrowthEquation:
     def stabiliser(self, largest: np.ndarray) -> np.ndarray:
         """The share s of damping treated implicitly, as for Cahn-Hilliard: the Jacobian decays at most this fast."""
         return STABILISER_SHARE * self._decay * largest
+
+    def compiled_terms(self) -> CompiledTerms:
+        """See :mod:`solvers.processes.terms`."""
+        terms = "solvers.processes.terms"
+        explicit = resolve(f"{terms}:grains")(*resolve(f"{terms}:transforms_of")(self.basis))
+        gamma = self._gamma.flatten().numpy()
+
+        def rows(sample: int) -> np.ndarray:
+            return np.repeat(gamma[sample], 2)[:, None].copy()
+
+        return CompiledTerms(
+            explicit, 1, 0, rows, lambda _: np.zeros(1), lambda b: (STABILISER_SHARE * float(self._decay[b]), 0.0)
+        )

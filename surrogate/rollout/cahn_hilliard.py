@@ -31,7 +31,7 @@ from surrogate.uncertainty.frame_features import (
 #: A frame counts as separated once its standard deviation is this share of that of two pure phases.
 SEPARATED = 0.7
 #: Of the solver's part: its error must not show in what follows.
-TOLERANCE = 1e-2
+TOLERANCE = 3e-3
 #: A model takes over at the first of these scaled ages at which a trajectory has separated.
 TAKEOVER_AGES = (20.0, 26.0, 34.0, 44.0, 57.0, 75.0, 97.0, 126.0, 164.0, 214.0, 278.0, 361.0, 470.0, 610.0, 800.0)
 #: The solver goes on from one of these to the next while some sample has not separated.

@@ -123,6 +123,6 @@ def test_extreme_starts_come_through(mean, std, dtype):
     if std == 0.0 and mean != 0.3:
         # A uniform state stays; at 0.3 it is unstable, and round-off grows into a pattern within a thousand time units.
         assert (solution.states - mean).abs().max() < 1e-5
-    # A few thousand evaluations for the violent start, whose rates begin at 1e4, and for those that an instability keeps
-    # from their tolerance; a few hundred for the others.
+    # A few thousand evaluations for the violent start, whose rates begin at 1e4, and for those that an instability
+    # keeps from their tolerance; a few hundred for the others.
     assert solution.evaluations[0] < 6000

@@ -1,0 +1,268 @@
+"""Trajectories of single samples in one compiled function, from one requested time to the next without Python.
+
+The arithmetic is that of :class:`~solvers.integrators.adaptive_bdf.AdaptiveMultistep`, kernel by kernel, for a batch
+of one; only who calls whom differs. One sample's history stays in the cache, and no sample waits for another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from solvers.compiled import compiled
+from solvers.grids.spectral_basis import PeriodicBasis
+from solvers.grids.transforms import cosine_scaling
+from solvers.integrators import kernels
+from solvers.integrators.adaptive_bdf import FAR_PAST, GIVE_UP, LAG, ROUNDING, SCALE_EVERY, SLACK, TINY
+from solvers.integrators.kernels import SLOTS
+
+if TYPE_CHECKING:
+    from solvers.integrators.protocol import CompiledTerms, Equation, Explicit
+
+_TWICE_FAR = 3 * FAR_PAST
+# Places in the arrays of numbers that a trajectory keeps between calls.
+_NEWEST, _EVALUATIONS, _REACHED = 0, 1, 2
+_STABILISER, _CHANGE, _WANTED = 0, 1, 2
+_TOLERANCE, _ATTAINABLE, _SLOPE, _OFFSET = 0, 1, 2, 3
+
+
+@cache
+def begin_with(explicit: Explicit) -> Callable[..., None]:
+    """The compiled start of a trajectory with these explicit terms."""
+
+    @compiled
+    def begin(memory: Any, clock: Any, material: Any, work: Any, initial: np.ndarray) -> None:
+        """First state, explicit terms, stabilisation and step, from ``initial`` (component, F)."""
+        history, predictions, _, spectra, out, out_spectrum = memory
+        _, _, step, magnitude, _, _, _, _, _, counts, stabilisation, _, settings = clock
+        stiff, damping, error_weights, scale_weights, _ = material
+        for g in range(len(initial)):
+            for i in range(len(damping)):
+                history[0, 0, g, i] = initial[g, i]
+                predictions[0, 0, g, i] = initial[g, i]
+        largest = explicit(spectra[0], predictions[0, 0], out_spectrum, out[0], work)
+        s = settings[_SLOPE] * largest + settings[_OFFSET]
+        stabilisation[_STABILISER] = s
+        kernels.scale(history, scale_weights, error_weights, settings[_ATTAINABLE], 0, magnitude)
+        square = 0.0
+        for g in range(len(initial)):
+            for i in range(len(damping)):
+                history[0, SLOTS, g, i] = out[0, g, i] + s * damping[i] * initial[g, i]
+                rate = np.float64(out[0, g, i] - stiff[0, i] * initial[g, i])
+                square += error_weights[i] * rate * rate
+        relative = math.sqrt(square / max(magnitude[0], TINY))
+        step[0] = 0.5 * math.sqrt(settings[_TOLERANCE]) / max(relative, 1e-12)
+        counts[_EVALUATIONS] = 1
+
+    return begin
+
+
+@cache
+def advance_with(explicit: Explicit) -> Callable[..., int]:
+    """The compiled steps of a trajectory with these explicit terms."""
+
+    @compiled
+    def advance(
+        memory: Any, clock: Any, material: Any, work: Any, wanted: np.ndarray, found: Any, filled: int, stop: float
+    ) -> int:
+        """Steps until all times ``wanted`` (time,) are behind, ``found`` is full, the sample has diverged, or ``stop``.
+
+        ``found`` are (states (row, component, F), indices of their times (row,), steps accepted until then (row,)),
+        the first ``filled`` of which are taken; returns how many are at the end.
+        """
+        history, predictions, known, spectra, out, out_spectrum = memory
+        time, nodes, step, magnitude, square, count, rejections, diverged, accepted = clock[:9]
+        counts, stabilisation, typed, settings = clock[9:]
+        stiff, damping, error_weights, scale_weights, order = material
+        states, indices, steps = found
+        weights, beta_h, typed_weights, typed_beta, typed_stabiliser, typed_change = typed
+        one = counts[3:4]  # the index of the only sample
+        while True:
+            while counts[_REACHED] < len(wanted) and wanted[counts[_REACHED]] <= time[0] and filled < len(states):
+                at = wanted[counts[_REACHED] : counts[_REACHED] + 1]
+                by_slot, typed_row = weights[0, :1], typed_weights[0, :1]
+                kernels.interpolation_weights(nodes, count, counts[_NEWEST], one, at, by_slot)
+                for j in range(SLOTS):
+                    typed_row[0, j] = by_slot[0, j]
+                kernels.combine(history, one, typed_row, states[filled : filled + 1])
+                indices[filled], steps[filled] = counts[_REACHED], count[0] - 1
+                counts[_REACHED] += 1
+                filled += 1
+            if counts[_REACHED] >= len(wanted) or filled == len(states) or diverged[0] or time[0] >= stop:
+                return filled
+            slot = (counts[_NEWEST] + 1) % SLOTS
+            kernels.set_weights(time, nodes, step, order, _TWICE_FAR, slot, weights, beta_h)
+            for kind in range(weights.shape[1]):
+                for j in range(weights.shape[2]):
+                    typed_weights[0, kind, j] = weights[0, kind, j]
+            typed_beta[0] = beta_h[0]
+            typed_stabiliser[0] = stabilisation[_STABILISER]
+            kernels.predict(
+                history, predictions, known, typed_weights, typed_beta, stiff, damping, typed_stabiliser, slot
+            )
+            largest = explicit(spectra[slot], predictions[0, slot], out_spectrum, out[0], work)
+            kernels.correct(
+                history, predictions, known, out, typed_beta, stiff, damping, typed_stabiliser, error_weights, slot,
+                square,
+            )  # fmt: skip
+            if counts[_EVALUATIONS] % SCALE_EVERY == 1:
+                kernels.scale(history, scale_weights, error_weights, settings[_ATTAINABLE], slot, magnitude)
+            counts[_EVALUATIONS] += 1
+            if kernels.control(
+                square, magnitude, settings[_TOLERANCE], order, slot, time, nodes, step, count, rejections, diverged,
+                GIVE_UP, accepted,
+            ):  # fmt: skip
+                counts[_NEWEST] = slot
+                stabilisation[_WANTED] = settings[_SLOPE] * largest + settings[_OFFSET]
+                change = stabilisation[_CHANGE : _CHANGE + 1]
+                if kernels.stabilisation_change(
+                    stabilisation[_WANTED : _WANTED + 1], stabilisation[:1], accepted, LAG, SLACK, change
+                ):
+                    typed_change[0] = change[0]
+                    kernels.restabilise(history, predictions, damping, typed_change)
+            elif not math.isfinite(square[0]):
+                kernels.clear(history, predictions, slot)  # infinity times a weight of zero is NaN
+
+    return advance
+
+
+class CompiledTrajectory:
+    """One sample on its way; what :class:`~solvers.integrators.adaptive_bdf.AdaptiveMultistep` is for a batch.
+
+    Args:
+        equation, terms: what to integrate; ``sample`` is its index in them.
+        initial: (component, F) coefficients at time 0.
+        step_tolerance: relative size of u - u* that a step may have.
+
+    Attributes:
+        time, diverged: (1,) numpy, as those of a batch.
+    """
+
+    def __init__(
+        self, equation: Equation, terms: CompiledTerms, sample: int, initial: np.ndarray, step_tolerance: float
+    ) -> None:
+        self._equation, self._terms, self._sample = equation, terms, sample
+        self.time, self.diverged = np.zeros(1), np.zeros(1, dtype=bool)
+        self._nodes = -FAR_PAST * np.arange(SLOTS, 0, -1.0)[None]
+        self._nodes[0, 0] = 0.0
+        self._counts = np.zeros(4, dtype=np.int64)
+        attainable = (ROUNDING * float(np.finfo(initial.dtype).eps) / step_tolerance) ** 2
+        settings = np.array([step_tolerance, attainable, *terms.stabiliser(sample)])
+        kind = initial.dtype
+        typed = (
+            np.zeros((1, 2, SLOTS)),
+            np.zeros(1),
+            *(np.zeros(shape, dtype=kind) for shape in ((1, 2, SLOTS), 1, 1, 1)),
+        )
+        self._clock = (
+            self.time,
+            self._nodes,
+            np.zeros(1),
+            np.zeros(1),
+            np.zeros(1),
+            np.ones(1, dtype=np.int64),
+            np.zeros(1, dtype=np.int64),
+            self.diverged,
+            np.zeros(1, dtype=bool),
+            self._counts,
+            np.zeros(3),
+            typed,
+            settings,
+        )
+        self._material = _material(equation, sample)
+        self._history, self._predictions = (np.zeros((1, n * SLOTS, *initial.shape), dtype=kind) for n in (2, 1))
+        self._allocate()
+        begin_with(terms.explicit)(self._memory, self._clock, self._material, self._work, initial)
+
+    def _allocate(self) -> None:
+        """Views of the history and arrays for work, which depend on the number of components."""
+        components, size = self._history.shape[2:]
+        basis, kind, terms = self._equation.basis, self._history.dtype, self._terms
+        out = np.empty((1, components, size), dtype=kind)
+        self._memory = (
+            self._history,
+            self._predictions,
+            np.empty((1, components, size), dtype=kind),
+            _spectrum(self._predictions[0], basis),
+            out,
+            _spectrum(out[0], basis),
+        )
+        spectra = [np.empty((components, size), dtype=kind) for _ in range(terms.spectra)]
+        self._work = (
+            np.empty((terms.fields, components, *basis.shape), dtype=kind),
+            tuple((_spectrum(spectrum, basis), spectrum) for spectrum in spectra),
+            terms.rows(self._sample),
+            np.empty(math.prod(basis.shape), dtype=kind),
+            terms.numbers(self._sample),
+            np.arange(1, 1 + len(basis.shape)),
+            _scaling(basis.shape, kind.str),
+        )
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of N made so far."""
+        return int(self._counts[_EVALUATIONS])
+
+    def advance(self, wanted: np.ndarray, found: tuple[np.ndarray, ...], filled: int, stop: float) -> int:
+        """See :func:`advance_with`; states of a conserved mean have it to the last bit."""
+        advance = advance_with(self._terms.explicit)
+        return advance(self._memory, self._clock, self._material, self._work, wanted, found, filled, stop)
+
+    def skip(self, times: int) -> None:
+        """The first ``times`` requested times are no longer wanted."""
+        self._counts[_REACHED] = times
+
+    def reached(self) -> int:
+        """How many of the requested times are behind."""
+        return int(self._counts[_REACHED])
+
+    def newest(self) -> torch.Tensor:
+        """The state last accepted (1, component, F)."""
+        return torch.from_numpy(self._history[:, self._counts[_NEWEST]])
+
+    def transform_history(self, transform: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Applies ``transform`` to every stored row, (row, component, F) to (row, component', F)."""
+        changed = [transform(torch.from_numpy(rows[0])) for rows in (self._history, self._predictions)]
+        self._history, self._predictions = (rows.contiguous().numpy()[None] for rows in changed)
+        self._allocate()
+
+
+def _material(equation: Equation, sample: int) -> tuple[np.ndarray, ...]:
+    """Stiff (1, F), damping (F,), error weights (F,), scale weights (1, F) and order (1,) of a sample."""
+
+    def row(values: torch.Tensor) -> np.ndarray:
+        return values[sample : sample + 1].numpy() if len(values) > 1 else values.numpy()
+
+    return (
+        row(equation.stiff[:, 0]),
+        equation.damping.numpy(),
+        equation.basis.weights.numpy(),
+        row(equation.scale_weights[:, :, 0]),
+        np.atleast_1d(equation.order[sample] if len(equation.order) > 1 else equation.order[0]).astype(np.int64),
+    )
+
+
+def _spectrum(coefficients: np.ndarray, basis: Any) -> np.ndarray:
+    """Coefficients (..., F) as the transform takes them: the same memory."""
+    if not isinstance(basis, PeriodicBasis):
+        return coefficients.reshape(*coefficients.shape[:-1], *basis.shape)
+    kind = np.result_type(coefficients.dtype, np.complex64)
+    return coefficients.view(kind).reshape(*coefficients.shape[:-1], *basis.half_shape)
+
+
+@cache
+def _scaling(shape: tuple[int, ...], kind: str) -> np.ndarray:
+    return cosine_scaling(shape, np.dtype(kind))
+
+
+def trajectories(
+    equation: Equation, terms: CompiledTerms, initial: torch.Tensor, step_tolerance: float
+) -> Iterator[CompiledTrajectory]:
+    """The samples of a batch (batch, component, F), one after the other."""
+    for sample, start in enumerate(initial.contiguous().numpy()):
+        yield CompiledTrajectory(equation, terms, sample, start, step_tolerance)
