@@ -179,5 +179,5 @@ def relative_difference(states: torch.Tensor, others: torch.Tensor) -> np.ndarra
         apart = (states - others).flatten(2).double().square().sum(-1)
         size = states.flatten(2).double().square().sum(-1)
         squares = torch.stack([apart, size], dim=-1).reshape(-1, 2).cpu().numpy()
-    apart, size = np.sqrt(squares[:, 0]), np.sqrt(squares[:, 1])
-    return np.divide(apart, size, out=np.where(apart > 0, np.inf, 0.0), where=size > 0).reshape(states.shape[:2])
+    found, norm = np.sqrt(squares[:, 0]), np.sqrt(squares[:, 1])
+    return np.divide(found, norm, out=np.where(found > 0, np.inf, 0.0), where=norm > 0).reshape(states.shape[:2])

@@ -62,6 +62,76 @@ def begin_with(explicit: Explicit) -> Callable[..., None]:
     return begin
 
 
+@compiled
+def emit(memory: Any, clock: Any, wanted: np.ndarray, found: Any, filled: int) -> int:
+    """Interpolates the states of ``wanted`` times (time,) that are behind into ``found``, where there is room.
+
+    ``found`` are (states (row, component, F), indices of their times (row,), steps accepted until then (row,)), the
+    first ``filled`` of which are taken; returns how many are at the end.
+    """
+    history = memory[0]
+    time, nodes, count, counts, typed = clock[0], clock[1], clock[5], clock[9], clock[11]
+    states, indices, steps = found
+    by_slot, typed_row = typed[0][0, :1], typed[2][0, :1]
+    one = counts[3:4]  # the index of the only sample
+    while counts[_REACHED] < len(wanted) and wanted[counts[_REACHED]] <= time[0] and filled < len(states):
+        at = wanted[counts[_REACHED] : counts[_REACHED] + 1]
+        kernels.interpolation_weights(nodes, count, counts[_NEWEST], one, at, by_slot)
+        for j in range(SLOTS):
+            typed_row[0, j] = by_slot[0, j]
+        kernels.combine(history, one, typed_row, states[filled : filled + 1])
+        indices[filled], steps[filled] = counts[_REACHED], count[0] - 1
+        counts[_REACHED] += 1
+        filled += 1
+    return filled
+
+
+@compiled
+def predict(memory: Any, clock: Any, material: Any) -> int:
+    """The prediction of the next step, into the slot that is returned."""
+    history, predictions, known = memory[:3]
+    time, nodes, step, counts, stabilisation, typed = clock[0], clock[1], clock[2], clock[9], clock[10], clock[11]
+    stiff, damping, _, _, order = material
+    weights, beta_h, typed_weights, typed_beta, typed_stabiliser, _ = typed
+    slot = (counts[_NEWEST] + 1) % SLOTS
+    kernels.set_weights(time, nodes, step, order, _TWICE_FAR, slot, weights, beta_h)
+    for kind in range(weights.shape[1]):
+        for j in range(weights.shape[2]):
+            typed_weights[0, kind, j] = weights[0, kind, j]
+    typed_beta[0] = beta_h[0]
+    typed_stabiliser[0] = stabilisation[_STABILISER]
+    kernels.predict(history, predictions, known, typed_weights, typed_beta, stiff, damping, typed_stabiliser, slot)
+    return slot  # type: ignore[no-any-return]
+
+
+@compiled
+def correct(memory: Any, clock: Any, material: Any, slot: int, largest: float) -> None:
+    """Corrects, accepts or rejects the step into ``slot``, and sets the next one and its stabilisation."""
+    history, predictions, known, _, out, _ = memory
+    time, nodes, step, magnitude, square, count, rejections, diverged, accepted = clock[:9]
+    counts, stabilisation, typed, settings = clock[9:]
+    stiff, damping, error_weights, scale_weights, order = material
+    _, _, _, beta_h, stabiliser, typed_change = typed
+    kernels.correct(
+        history, predictions, known, out, beta_h, stiff, damping, stabiliser, error_weights, slot, square
+    )  # fmt: skip
+    if counts[_EVALUATIONS] % SCALE_EVERY == 1:
+        kernels.scale(history, scale_weights, error_weights, settings[_ATTAINABLE], slot, magnitude)
+    counts[_EVALUATIONS] += 1
+    tolerance = settings[_TOLERANCE]
+    if kernels.control(
+        square, magnitude, tolerance, order, slot, time, nodes, step, count, rejections, diverged, GIVE_UP, accepted
+    ):
+        counts[_NEWEST] = slot
+        stabilisation[_WANTED] = settings[_SLOPE] * largest + settings[_OFFSET]
+        wanted, change = stabilisation[_WANTED : _WANTED + 1], stabilisation[_CHANGE : _CHANGE + 1]
+        if kernels.stabilisation_change(wanted, stabilisation[:1], accepted, LAG, SLACK, change):
+            typed_change[0] = change[0]
+            kernels.restabilise(history, predictions, damping, typed_change)
+    elif not math.isfinite(square[0]):
+        kernels.clear(history, predictions, slot)  # infinity times a weight of zero is NaN
+
+
 @cache
 def advance_with(explicit: Explicit) -> Callable[..., int]:
     """The compiled steps of a trajectory with these explicit terms."""
@@ -70,63 +140,19 @@ def advance_with(explicit: Explicit) -> Callable[..., int]:
     def advance(
         memory: Any, clock: Any, material: Any, work: Any, wanted: np.ndarray, found: Any, filled: int, stop: float
     ) -> int:
-        """Steps until all times ``wanted`` (time,) are behind, ``found`` is full, the sample has diverged, or ``stop``.
+        """Steps until all times ``wanted`` are behind, ``found`` is full, the sample has diverged, or ``stop``.
 
-        ``found`` are (states (row, component, F), indices of their times (row,), steps accepted until then (row,)),
-        the first ``filled`` of which are taken; returns how many are at the end.
+        Arguments and result as :func:`emit`'s.
         """
-        history, predictions, known, spectra, out, out_spectrum = memory
-        time, nodes, step, magnitude, square, count, rejections, diverged, accepted = clock[:9]
-        counts, stabilisation, typed, settings = clock[9:]
-        stiff, damping, error_weights, scale_weights, order = material
-        states, indices, steps = found
-        weights, beta_h, typed_weights, typed_beta, typed_stabiliser, typed_change = typed
-        one = counts[3:4]  # the index of the only sample
+        time, diverged, counts = clock[0], clock[7], clock[9]
+        predictions, spectra, out, out_spectrum = memory[1], memory[3], memory[4], memory[5]
         while True:
-            while counts[_REACHED] < len(wanted) and wanted[counts[_REACHED]] <= time[0] and filled < len(states):
-                at = wanted[counts[_REACHED] : counts[_REACHED] + 1]
-                by_slot, typed_row = weights[0, :1], typed_weights[0, :1]
-                kernels.interpolation_weights(nodes, count, counts[_NEWEST], one, at, by_slot)
-                for j in range(SLOTS):
-                    typed_row[0, j] = by_slot[0, j]
-                kernels.combine(history, one, typed_row, states[filled : filled + 1])
-                indices[filled], steps[filled] = counts[_REACHED], count[0] - 1
-                counts[_REACHED] += 1
-                filled += 1
-            if counts[_REACHED] >= len(wanted) or filled == len(states) or diverged[0] or time[0] >= stop:
+            filled = emit(memory, clock, wanted, found, filled)
+            if counts[_REACHED] >= len(wanted) or filled == len(found[0]) or diverged[0] or time[0] >= stop:
                 return filled
-            slot = (counts[_NEWEST] + 1) % SLOTS
-            kernels.set_weights(time, nodes, step, order, _TWICE_FAR, slot, weights, beta_h)
-            for kind in range(weights.shape[1]):
-                for j in range(weights.shape[2]):
-                    typed_weights[0, kind, j] = weights[0, kind, j]
-            typed_beta[0] = beta_h[0]
-            typed_stabiliser[0] = stabilisation[_STABILISER]
-            kernels.predict(
-                history, predictions, known, typed_weights, typed_beta, stiff, damping, typed_stabiliser, slot
-            )
+            slot = predict(memory, clock, material)
             largest = explicit(spectra[slot], predictions[0, slot], out_spectrum, out[0], work)
-            kernels.correct(
-                history, predictions, known, out, typed_beta, stiff, damping, typed_stabiliser, error_weights, slot,
-                square,
-            )  # fmt: skip
-            if counts[_EVALUATIONS] % SCALE_EVERY == 1:
-                kernels.scale(history, scale_weights, error_weights, settings[_ATTAINABLE], slot, magnitude)
-            counts[_EVALUATIONS] += 1
-            if kernels.control(
-                square, magnitude, settings[_TOLERANCE], order, slot, time, nodes, step, count, rejections, diverged,
-                GIVE_UP, accepted,
-            ):  # fmt: skip
-                counts[_NEWEST] = slot
-                stabilisation[_WANTED] = settings[_SLOPE] * largest + settings[_OFFSET]
-                change = stabilisation[_CHANGE : _CHANGE + 1]
-                if kernels.stabilisation_change(
-                    stabilisation[_WANTED : _WANTED + 1], stabilisation[:1], accepted, LAG, SLACK, change
-                ):
-                    typed_change[0] = change[0]
-                    kernels.restabilise(history, predictions, damping, typed_change)
-            elif not math.isfinite(square[0]):
-                kernels.clear(history, predictions, slot)  # infinity times a weight of zero is NaN
+            correct(memory, clock, material, slot, largest)
 
     return advance
 

@@ -68,8 +68,12 @@ class Equation(Protocol):
     def select(self, keep: torch.Tensor) -> Equation:
         """The equation of the samples in ``keep`` (indices)."""
 
-    def compiled_terms(self) -> CompiledTerms | None:
-        """For trajectories in one compiled function on the CPU; an equation may have none, or lack the method."""
+
+class CompiledEquation(Equation, Protocol):
+    """An equation whose trajectories can run in one compiled function on the CPU."""
+
+    def compiled_terms(self) -> CompiledTerms:
+        """The terms of :meth:`explicit`, defined in the same class."""
 
 
 def resolved_scale(basis: Basis, kappa: torch.Tensor) -> torch.Tensor:
