@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -260,7 +261,11 @@ def _solve_group(group: _Group, tolerance: float, solution: Solution) -> None:
                 _keep(states, group, basis, index[states.samples], tolerance, solution)
             solution.evaluations[index] = cost
     for sample in group.members:  # time 0 is what the user gave, to the last bit
-        solution.states[sample, rows[sample] == 0.0] = initial[sample]
+        at_start = rows[sample] == 0.0
+        solution.states[sample, at_start] = initial[sample]
+        if group.energies and at_start.any() and math.prod(shape) < grid.cells:
+            one = problem.take(torch.tensor([sample]))
+            solution.free_energy[sample, at_start] = one.free_energy(initial[sample : sample + 1])[0]
 
 
 def _keep(states: States, group: _Group, basis: Basis, where: np.ndarray, tolerance: float, solution: Solution) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ from solvers.grains.tracker import GrainTracker
 from solvers.grids.grid import Grid
 from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import basis_for
-from solvers.integrators.trajectory import Stepper, rollout
+from solvers.integrators.trajectory import BetweenSteps, rollout
 from solvers.processes.grain_growth import GrainGrowth, GrainGrowthEquation
 from solvers.processes.parameters import per_sample
 from solvers.processes.registry import process_named
@@ -203,7 +204,7 @@ def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
     tracker = GrainTracker(numbers, grid, basis, kappa, gamma, aim)
     found = _nothing_yet(sample)
 
-    def interrupt(stepper: Stepper) -> float:
+    def interrupt(stepper: BetweenSteps) -> float:
         found.fields.append(tracker.fields)
         return tracker.check(stepper)
 
@@ -222,7 +223,10 @@ def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
             if not only_states:
                 found.free_energy[0, column] = problem.free_energy(fields)[0]
                 found.grain_id[0, column] = torch.from_numpy(names[tracker.grain_map(seen)[0]])
-    found.states[0, sample.times[0] == 0.0] = start.square().sum(0)
+    at_start = sample.times[0] == 0.0
+    found.states[0, at_start] = start.square().sum(0)
+    if not only_states and at_start.any() and math.prod(shape) < grid.cells:
+        found.free_energy[0, at_start] = problem.free_energy(start[None])[0]
     found.moves, found.evaluations = tracker.moves, int(evaluations[0])
     return found
 

@@ -22,7 +22,7 @@ from scipy import ndimage
 from solvers.grains.neighbours import CellMap, Graph, colouring, graph_of, near_pairs, nearest_cells
 from solvers.grids.grid import Grid
 from solvers.grids.spectral_basis import Basis
-from solvers.integrators.trajectory import Stepper
+from solvers.integrators.trajectory import BetweenSteps
 from solvers.processes.pointwise import largest_component
 
 Overlaps = Callable[[int], np.ndarray]
@@ -106,7 +106,7 @@ class GrainTracker:
         winners = largest_component(fields)
         return np.stack([self.owners(winner, base).reshape(self._grid.shape) for winner in winners])
 
-    def check(self, stepper: Stepper) -> float:
+    def check(self, stepper: BetweenSteps) -> float:
         """Checks the assignment, and changes the stepper's fields where needed; returns when to check again."""
         if bool(stepper.diverged[0]):
             return math.inf
@@ -221,7 +221,7 @@ class GrainTracker:
         index = np.ix_(*(axis[part] for axis, part in zip(axes, inner, strict=True)))
         return (slice(None), *(torch.from_numpy(i) for i in index)), weight
 
-    def _drop_empty(self, stepper: Stepper, values: torch.Tensor) -> None:
+    def _drop_empty(self, stepper: BetweenSteps, values: torch.Tensor) -> None:
         """Drops fields without grains whose remnants have decayed."""
         used = np.unique(self.field_of[np.unique(self.owner)])
         heights = values.abs().flatten(1).amax(1).cpu().numpy()

@@ -51,7 +51,7 @@ def chunks(batch: int, components: int, size: int, like: torch.Tensor) -> Iterat
         yield slice(start, min(batch, start + length))
 
 
-class Stepper(Protocol):
+class BetweenSteps(Protocol):
     """What is integrated, between two steps: a batch, or one sample alone."""
 
     time: np.ndarray
@@ -68,7 +68,7 @@ class Stepper(Protocol):
 
 
 #: Called between steps; returns the time before which it need not be called again.
-Interrupt = Callable[[Stepper], float]
+Interrupt = Callable[[BetweenSteps], float]
 
 
 def rollout(
