@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -129,7 +128,8 @@ def _measured(batch: _Batch) -> Solution:
         return found
 
     finest = finest_aim(batch.initial.dtype)
-    return replace(solve_measured(run, _adopt, len(count), batch.tolerance, finest), evaluations=count)
+    least = process_named(batch.problem.process).accuracy.least_excess
+    return replace(solve_measured(run, _adopt, len(count), batch.tolerance, finest, least), evaluations=count)
 
 
 def _adopt(best: Solution, finer: Solution, samples: np.ndarray, estimate: np.ndarray) -> None:
@@ -263,9 +263,16 @@ def _solve_group(group: _Group, tolerance: float, solution: Solution) -> None:
     for sample in group.members:  # time 0 is what the user gave, to the last bit
         at_start = rows[sample] == 0.0
         solution.states[sample, at_start] = initial[sample]
-        if group.energies and at_start.any() and math.prod(shape) < grid.cells:
+        if group.energies and at_start.any():
             one = problem.take(torch.tensor([sample]))
-            solution.free_energy[sample, at_start] = one.free_energy(initial[sample : sample + 1])[0]
+            solution.free_energy[sample, at_start] = energy_of_start(one, initial[sample : sample + 1])
+
+
+def energy_of_start(problem: Problem, initial: torch.Tensor) -> torch.Tensor:
+    """Free energy of one start (1, ...) in the user's units, on twice as many cells along every axis: exact for a
+    quartic, and the same whatever the internal grid."""
+    shape = tuple(2 * n for n in problem.grid.shape)
+    return problem.free_energy(resample(initial, shape, problem.grid.boundary))[0]
 
 
 def _keep(states: States, group: _Group, basis: Basis, where: np.ndarray, tolerance: float, solution: Solution) -> None:

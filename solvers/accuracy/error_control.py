@@ -24,7 +24,7 @@ from solvers.compiled import compiled_sums
 #: Tolerance of a companion over that of its trajectory.
 COARSER = 3.0
 #: Share of the tolerance up to which an estimate is accepted: it is itself uncertain.
-ACCEPTED = 0.85
+ACCEPTED = 0.9
 #: Share of the tolerance that a finer trajectory is meant to have as its error.
 _AIMED = 0.5
 #: Most trajectories of one sample, the companion left out.
@@ -34,9 +34,9 @@ PASSES = 4
 _LEAST_FINER, _MOST_FINER = 2.0, 12.0
 # Power of the mean step with which errors grow, by order of the scheme.
 _POWER = {2: 1.75, 3: 3.5}
-# What a companion's error exceeds the trajectory's by, at least and at most, in units of the latter. Where stability
-# limits the steps of both they are nearly the same, and so are their errors: the difference is a small part of them.
-_LEAST_EXCESS, _LARGEST_EXCESS = 0.3, 6.0
+# What a coarser trajectory's error exceeds the finer one's by: at second order at least, and at most, in units of the
+# latter.
+_SECOND_ORDER_EXCESS, _LARGEST_EXCESS = 2.0, 6.0
 # A finer trajectory should lower the estimate to this share at least. Once it may fail to: two errors can cancel. It is
 # not tried, or not again, where the estimate exceeds the tolerance so many times: an instability makes more of whatever
 # error there is.
@@ -114,14 +114,17 @@ class _Compared:
         return _Compared(self.states[torch.from_numpy(chosen)], self.steps[chosen])
 
 
-def error_estimate(finer: Trajectories, coarser: _Compared) -> np.ndarray:
+def error_estimate(finer: Trajectories, coarser: _Compared, least_excess: float) -> np.ndarray:
     """Relative L2 error (m, time) of ``finer``: its difference from ``coarser`` over the excess of that one's error.
 
-    By how much follows from the steps that both have made.
+    How large that is follows from the steps that both have made, and is at least ``least_excess``: where stability
+    limits them they are nearly the same. Then what is left of the difference depends on the process: errors of an
+    interface's speed are nearly the same in both, those of compositions nearly independent.
     """
     ratio = finer.steps / np.maximum(coarser.steps, 1)
     power = np.array([_POWER[int(order)] for order in finer.order])[:, None]
-    excess = np.clip(ratio**power - 1.0, _LEAST_EXCESS, _LARGEST_EXCESS)
+    least = np.where(finer.order == 2, _SECOND_ORDER_EXCESS, least_excess)[:, None]
+    excess = np.clip(ratio**power - 1.0, least, _LARGEST_EXCESS)
     return relative_difference(finer.states, coarser.states) / excess
 
 
@@ -132,17 +135,18 @@ Run = Callable[[np.ndarray, np.ndarray, bool], T]
 Adopt = Callable[[T, T, np.ndarray, np.ndarray], None]
 
 
-def solve_measured(run: Run[T], adopt: Adopt[T], batch: int, tolerance: float, finest: float) -> T:
+def solve_measured(run: Run[T], adopt: Adopt[T], batch: int, tolerance: float, finest: float, least_excess: float) -> T:
     """Solves every sample of a batch beside a companion, and again where the measured error exceeds the tolerance.
 
     Args:
         finest: see :class:`ErrorControl`.
+        least_excess: see :func:`error_estimate`.
     """
     samples = np.arange(batch)
     control = ErrorControl(tolerance, batch, finest)
     best = latest = run(samples, control.aims.copy(), False)
     companion = run(samples, COARSER * control.aims, True)
-    estimate = error_estimate(best, _Compared(companion.states, companion.steps))
+    estimate = error_estimate(best, _Compared(companion.states, companion.steps), least_excess)
     adopt(best, best, samples, estimate)
     for _ in range(PASSES - 1):
         missed = control.again(estimate, samples)
@@ -151,7 +155,7 @@ def solve_measured(run: Run[T], adopt: Adopt[T], batch: int, tolerance: float, f
         coarser = _Compared(latest.states, latest.steps).of(missed)
         samples = samples[missed]
         latest = run(samples, control.aims[samples], False)
-        estimate = error_estimate(latest, coarser)
+        estimate = error_estimate(latest, coarser, least_excess)
         adopt(best, latest, samples, estimate)
     return best
 

@@ -37,6 +37,7 @@ class AccuracyModel:
         time_factor: step tolerance over tolerance, at a tolerance of 1e-2.
         space_share: share of the tolerance that the spatial error may take.
         exponent: how much faster than in proportion to the tolerance the step tolerance falls at third order.
+        least_excess: see :func:`solvers.accuracy.error_control.error_estimate`.
         stiffness: power of the wavenumber by which the linear term smooths, 4 or 2: what is rougher than the interface
             decays at a rate k^(power - 2) (kappa k^2 - 1).
     """
@@ -45,7 +46,8 @@ class AccuracyModel:
     square: float
     time_factor: float
     space_share: float = 0.3
-    exponent: float = 0.15
+    exponent: float = 0.2
+    least_excess: float = 0.3
     stiffness: int = 2
 
     def step_tolerance(self, tolerance: float, order: int = 3) -> float:
@@ -54,8 +56,8 @@ class AccuracyModel:
         Of steps h it is in proportion to h^(order + 1), what it makes of the answer to h^order: so it must fall faster
         than the tolerance, at third order a little less than that, as steps are limited by stability for a part.
         """
-        exponent = self.exponent if order == 3 else 0.5
-        return self.time_factor * tolerance * (tolerance / 1e-2) ** exponent
+        factor, exponent = (self.time_factor, self.exponent) if order == 3 else (1.7 * self.time_factor, 0.5)
+        return factor * tolerance * (tolerance / 1e-2) ** exponent
 
     def smooth_after(self, spacing: float, interface_length: float, tolerance: float) -> float:
         """Time, in the equation's units, after which modes that cells of this size cut off have decayed below the

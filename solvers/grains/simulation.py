@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +21,7 @@ from solvers.integrators.trajectory import BetweenSteps, rollout
 from solvers.processes.grain_growth import GrainGrowth, GrainGrowthEquation
 from solvers.processes.parameters import per_sample
 from solvers.processes.registry import process_named
-from solvers.simulation import internal_shapes
+from solvers.simulation import energy_of_start, internal_shapes
 
 
 def simulate_grains(
@@ -168,7 +167,8 @@ def _measured(sample: _Sample) -> _Trajectory:
         evaluations += found.evaluations
         return found
 
-    best = solve_measured(run, _adopt, 1, sample.tolerance, finest_aim(sample.like.dtype))
+    least = process_named(sample.problem.process).accuracy.least_excess
+    best = solve_measured(run, _adopt, 1, sample.tolerance, finest_aim(sample.like.dtype), least)
     best.evaluations = evaluations
     return best
 
@@ -225,8 +225,8 @@ def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
                 found.grain_id[0, column] = torch.from_numpy(names[tracker.grain_map(seen)[0]])
     at_start = sample.times[0] == 0.0
     found.states[0, at_start] = start.square().sum(0)
-    if not only_states and at_start.any() and math.prod(shape) < grid.cells:
-        found.free_energy[0, at_start] = problem.free_energy(start[None])[0]
+    if not only_states and at_start.any():
+        found.free_energy[0, at_start] = energy_of_start(problem, start[None])
     found.moves, found.evaluations = tracker.moves, int(evaluations[0])
     return found
 
