@@ -108,13 +108,12 @@ def _solved(case: Case, tolerance: float) -> tuple[Array, Array, int]:
     problem, times = case.problem(), list(case.times)
     if isinstance(problem, GrainGrowth):
         grains = solve_grains(problem, case.initial(), times, tolerance)
-        return _arrays(grains.frames.field, grains.frames, int(grains.evaluations[0]))
+        return _arrays(grains.frames.field, grains.frames.error_estimate, int(grains.evaluations[0]))
     solution = solve(problem, case.initial(), times, tolerance)
-    return _arrays(solution.states, solution, int(solution.evaluations[0]))
+    return _arrays(solution.states, solution.error_estimate, int(solution.evaluations[0]))
 
 
-def _arrays(states: torch.Tensor, told: object, evaluations: int) -> tuple[Array, Array, int]:
+def _arrays(states: torch.Tensor, estimate: torch.Tensor | None, evaluations: int) -> tuple[Array, Array, int]:
     fields = states[0].double().numpy()
-    estimate: torch.Tensor | None = getattr(told, "error_estimate", None)
     estimates = np.full(len(fields), np.nan) if estimate is None else estimate[0].double().numpy()
     return fields, estimates, evaluations

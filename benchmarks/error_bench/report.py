@@ -124,9 +124,11 @@ def page(
         "",
         "## The converged solutions",
         "",
-        "By the solver of commit e38dfe2, which shares steps and spectral basis with today's and no error control, at "
-        "tolerances of 2e-6 (Cahn-Hilliard), 5e-7 (Voronoi grains) and 3e-7 (circles, without the tracker). With a "
-        f"tolerance 2.5 to 10 times smaller these change by, at most: {own or 'not measured'}.",
+        "By the solver of commit e38dfe2, which had no error control, at tolerances of 2e-6 (Cahn-Hilliard), 3e-7 "
+        "(circles), 5e-7 (Voronoi grains) and 4e-6 (Voronoi grains in walls); circles and grains in walls with one order "
+        "parameter a grain, without the tracker. With a tolerance 2.5 to 10 times smaller they change by, at most: "
+        f"{own or 'not measured'}. Eight of another problem differ by 1.4e-6 to 2e-6 from ETDRK4 solutions that share no "
+        "code with the solvers (`noise-64` of `benchmarks/peers.py`).",
         "",
         "## Case by case",
         "",

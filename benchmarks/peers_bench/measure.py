@@ -28,6 +28,7 @@ Clients = dict[tuple[str, str], Client]
 
 _SLACKS = (1.3, 1.15, 1.05, 1.0)
 _MOST_TIMED = 8
+_LONGEST_CALL, _BATCH_TRIAL = 4.0, 0.5  # seconds, of batches that are tried, and of a trial
 _BATCH_BUDGET = 5.0  # times the budget of a single-trajectory timing
 _ERRORS_OF_INTEREST = (5e-5, 0.2)
 _SCAN_TRAJECTORIES = 8
@@ -97,20 +98,22 @@ def choose(points: Sequence[Point]) -> list[Point]:
 
 def confirm(client: Client, chosen: Sequence[Point], trajectories: int) -> list[Point]:
     """Errors over all trajectories alone, and the best chunk size in batch mode, for each chosen setting."""
-    count = min(trajectories, client.contender.trajectories)
+    contender = client.contender
+    count = min(trajectories, contender.trajectories)
     points: list[Point] = []
     for point in chosen:
         alone = client.ask("run", index=point.index, chunk=1, trajectories=min(count, client.problem.judged))
-        trials = {1: alone}
-        for chunk in client.contender.chunks:
-            if 1 < chunk <= count:
-                trials[chunk] = client.ask("run", index=point.index, chunk=chunk, trajectories=count)
-        best = max(trials) if client.contender.asked else min(trials, key=lambda chunk: trials[chunk]["seconds"])
+        seconds = {1: alone["seconds"]}
+        for chunk in contender.chunks:
+            # What takes long gains nothing from a batch: its transforms have left the cache already.
+            if 1 < chunk <= count and (contender.asked or chunk * alone["seconds"] <= _LONGEST_CALL):
+                seconds[chunk] = client.ask("time_batch", index=point.index, chunk=chunk, budget=_BATCH_TRIAL)["cpu"]
+        best = max(seconds) if contender.asked else min(seconds, key=lambda chunk: seconds[chunk])
         kept: tuple[tuple[Mode, int], ...] = (("alone", 1), ("batch", best))
         for mode, chunk in kept:
-            errors, scanned = trials[chunk]["errors"], trials[chunk]["seconds"]
-            points.append(replace(point, mode=mode, chunk=chunk, errors=errors, scanned=scanned, wall=[], cpu=[]))
-        costs = ", ".join(f"chunk {chunk} {1e3 * trial['seconds']:.1f} ms" for chunk, trial in trials.items())
+            found = {"errors": alone["errors"], "scanned": seconds[chunk]}
+            points.append(replace(point, mode=mode, chunk=chunk, wall=[], cpu=[], **found))
+        costs = ", ".join(f"chunk {chunk} {1e3 * value:.1f} ms" for chunk, value in seconds.items())
         say(f"  {point.contender}: {point.setting}: {costs}")
     return points
 
