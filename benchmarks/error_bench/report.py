@@ -125,10 +125,10 @@ def page(
         "## The converged solutions",
         "",
         "By the solver of commit e38dfe2, which had no error control, at tolerances of 2e-6 (Cahn-Hilliard), 3e-7 "
-        "(circles), 5e-7 (Voronoi grains) and 4e-6 (Voronoi grains in walls); circles and grains in walls with one order "
-        "parameter a grain, without the tracker. With a tolerance 2.5 to 10 times smaller they change by, at most: "
-        f"{own or 'not measured'}. Eight of another problem differ by 1.4e-6 to 2e-6 from ETDRK4 solutions that share no "
-        "code with the solvers (`noise-64` of `benchmarks/peers.py`).",
+        "(circles), 5e-7 (Voronoi grains) and 4e-6 (Voronoi grains in walls); circles and grains in walls with one "
+        "order parameter a grain, without the tracker. With a tolerance 2.5 to 10 times smaller they change by, at "
+        f"most: {own or 'not measured'}. Eight of another problem differ by 1.4e-6 to 2e-6 from ETDRK4 solutions that "
+        "share no code with the solvers (`noise-64` of `benchmarks/peers.py`).",
         "",
         "## Case by case",
         "",
