@@ -11,7 +11,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from solvers.auditing import Audit, audit
-    from solvers.errors import InputError
+    from solvers.errors import InputError, ToleranceWarning
     from solvers.frame_readers import FrameReader, register_reader
     from solvers.frames import Frames
     from solvers.grains.simulation import order_parameters, simulate_grains
@@ -28,7 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "auditing": ["Audit", "audit"],
-        "errors": ["InputError"],
+        "errors": ["InputError", "ToleranceWarning"],
         "frame_readers": ["FrameReader", "register_reader"],
         "frames": ["Frames"],
         "grains.simulation": ["order_parameters", "simulate_grains"],

@@ -18,3 +18,7 @@ def suggestion(word: object, options: Iterable[str]) -> str:
     """``"; did you mean 'kappa'?"``, or nothing when no option is near."""
     near = get_close_matches(str(word), list(options), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class ToleranceWarning(UserWarning):
+    """The measured error of an answer exceeds the tolerance that was asked for."""

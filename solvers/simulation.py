@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import torch
 from solvers.accuracy import check_tolerance, finest_aim, internal_shape
 from solvers.accuracy.error_control import solve_measured
 from solvers.arguments import Times, check_fields, check_times
+from solvers.errors import ToleranceWarning
 from solvers.frames import Frames
 from solvers.grids.even_extension import extended, mirrored, own_cells
 from solvers.grids.resampling import resample
@@ -56,8 +58,24 @@ def simulate(
 
     Raises:
         InputError: wrong shapes, times, tolerance or values.
+
+    Warns:
+        ToleranceWarning: where the measured error of a sample exceeds the tolerance (:func:`solve` returns it).
     """
-    return solve(problem, initial, times, tolerance, dtype, device).states
+    solution = solve(problem, initial, times, tolerance, dtype, device)
+    warn_of_errors(solution.error_estimate, times, tolerance)
+    return solution.states
+
+
+def warn_of_errors(estimate: torch.Tensor, times: Times, tolerance: float) -> None:
+    """Warns where estimates (batch, time) of relative errors exceed the tolerance, in one line."""
+    found = torch.where(estimate.isnan(), 0.0, estimate).double().cpu()
+    over = int((found > tolerance).any(dim=1).sum())
+    if over:
+        sample, column = divmod(int(found.argmax()), found.shape[1])
+        time = float(check_times(times, len(found))[sample, column])
+        text = f"estimated error {float(found.max()):.2g} at t = {time:g} in sample {sample}, asked for {tolerance:g}"
+        warnings.warn(f"{over} of {len(found)} samples miss the tolerance: {text}", ToleranceWarning, stacklevel=3)
 
 
 @dataclass(frozen=True)

@@ -189,8 +189,11 @@ def _outcome(result: RunResult) -> int:
         typer.echo(
             f"{result.untrusted} of {result.points} points not to be trusted; `phasetwin status` says why", err=True
         )
+    if result.over_tolerance:
+        typer.echo(f"{len(result.over_tolerance)} trajectories may exceed the tolerance asked for", err=True)
     for word, items in (
         ("failed", result.failed),
+        ("over tolerance", result.over_tolerance),
         ("spot check missed", result.missed),
         ("spot check without a solution", result.unchecked),
     ):

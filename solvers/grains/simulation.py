@@ -21,7 +21,7 @@ from solvers.integrators.trajectory import BetweenSteps, rollout
 from solvers.processes.grain_growth import GrainGrowth, GrainGrowthEquation
 from solvers.processes.parameters import per_sample
 from solvers.processes.registry import process_named
-from solvers.simulation import energy_of_start, internal_shapes
+from solvers.simulation import energy_of_start, internal_shapes, warn_of_errors
 
 
 def simulate_grains(
@@ -44,7 +44,10 @@ def simulate_grains(
     Raises:
         InputError: wrong shapes, times, tolerance or values.
     """
-    return solve_grains(problem, labels, times, tolerance, dtype, device, start).frames
+    frames = solve_grains(problem, labels, times, tolerance, dtype, device, start).frames
+    assert frames.error_estimate is not None
+    warn_of_errors(frames.error_estimate, times, tolerance)
+    return frames
 
 
 def solve_frames(
@@ -62,7 +65,7 @@ def solve_frames(
     Steps and grid follow from the tolerance alone.
     """
     del refine
-    return simulate_grains(problem, initial, times, tolerance, dtype, device)
+    return solve_grains(problem, initial, times, tolerance, dtype, device).frames
 
 
 @dataclass(frozen=True)

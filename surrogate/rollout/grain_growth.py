@@ -11,8 +11,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from solvers import Frames, GrainGrowth, simulate_grains
+from solvers import Frames, GrainGrowth
 from solvers.grains.segmentation import label_basins
+from solvers.grains.simulation import solve_grains
 from solvers.qois import evaluate_qois, grain_areas, mean_curvature
 from solvers.qois.energy import RISE
 from surrogate.processes import FirstFrames, FirstStage, LearnedProcess, kappa_in_cells
@@ -120,7 +121,7 @@ class GrainGrowthProcess(LearnedProcess[GrainGrowth]):
         # Only what is asked for up to there: a frame costs as much as a step.
         columns = torch.from_numpy(np.flatnonzero((~after).any(0).numpy()))
         rows = torch.cat([torch.minimum(times.double()[:, columns], moment), moment], dim=1)
-        frames = simulate_grains(problem, initial, rows, stage.tolerance, dtype=torch.float32)
+        frames = solve_grains(problem, initial, rows, stage.tolerance, dtype=torch.float32).frames
         assert frames.grain_id is not None
         early = torch.full((batch, count, *initial.shape[1:]), torch.nan, dtype=frames.field.dtype)
         energy = torch.full((batch, count), torch.nan, dtype=torch.float64)

@@ -46,14 +46,17 @@ class SolverEngine:
         )
 
     def answer(self, request: Request) -> Answer:
-        return answer_of(request, self.rollout(request.problem, request.initial, request.times))
+        answer = answer_of(request, self.rollout(request.problem, request.initial, request.times))
+        answer.tolerance = self.tolerance
+        return answer
 
 
 def answer_of(request: Request, frames: Frames) -> Answer:
     """The statistics of frames, and the frames themselves where they are wanted."""
     values = {n: q.cpu().numpy() for n, q in evaluate_qois(request.problem, frames).items()}
     fields = {n: f.cpu().numpy() for n, f in frames.named().items()} if request.fields else {}
-    return Answer(values, fields, frames.finite.cpu().numpy())
+    estimate = None if frames.error_estimate is None else frames.error_estimate.cpu().numpy()
+    return Answer(values, fields, frames.finite.cpu().numpy(), estimate)
 
 
 def solver_engine(block: SolverBlock, name: str = "solver") -> SolverEngine:

@@ -51,6 +51,7 @@ class RunResult:
         untrusted: points with a sample outside the domain of a learned engine, over the whole store.
         damaged: objects of the store that were found damaged, a line each.
         unchecked: spot checks that could not be solved, a line each; the next run tries again.
+        over_tolerance: samples whose measured error exceeds the tolerance asked for, a line each, over the whole store.
         wall_s: seconds this run took.
     """
 
@@ -66,6 +67,7 @@ class RunResult:
     untrusted: int = 0
     damaged: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
+    over_tolerance: tuple[str, ...] = ()
 
 
 def run_plan(plan: Plan, client: Client | None, progress: bool, check: bool) -> RunResult:
@@ -159,4 +161,5 @@ def _result(
         wall_s=wall_s,
         untrusted=int((store.read("trust") < 1).any(axis=1).sum()) if store.layout.learned else 0,
         damaged=prepared.damaged,
+        over_tolerance=store.table.over_tolerance(prepared.plan),
     )

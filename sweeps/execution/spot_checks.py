@@ -238,7 +238,7 @@ def _reference_group(prepared: Prepared, chosen: _Chosen) -> PointGroup:
 def _judge(prepared: Prepared, chosen: _Chosen, reference: PointGroup, solved: np.ndarray) -> list[str]:
     """Compare, write ``verification``, set the status of points that passed; ``solved`` is (point, realization)."""
     store, rows = prepared.store, chosen.rows
-    layout = replace(store.layout, learned=False)
+    layout = replace(store.layout, learned=False, estimates=False)
     names = [name for name in layout.results() if name != "grain_id"]
     shape = solved.shape
     # The start is given: the energy of white noise depends on the grid that it is read on.

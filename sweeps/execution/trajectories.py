@@ -19,7 +19,7 @@ from sweeps.engines.registry import resolve_device
 from sweeps.execution.batch_task import ERROR_LENGTH, one_line
 from sweeps.plan.problems import build_problem, build_start
 from sweeps.store.group import Shard
-from sweeps.store.layout import DIVERGED, DONE, FAILED, Layout
+from sweeps.store.layout import DIVERGED, DONE, ESTIMATE, FAILED, OVER_TOLERANCE, Layout
 
 if TYPE_CHECKING:
     from sweeps.engines.protocol import Answer
@@ -148,16 +148,24 @@ def _simulate_together(batch: Filling, samples: list[_Sample]) -> None:
     wants_fields = bool(len(layout.field_index))
     parts = []
     for begin in range(0, longest, slab):
-        # More than one slab only where one trajectory alone exceeds the memory: it then starts over for each,
-        # which gives the same numbers because steps do not depend on the times asked for.
+        # More than one slab only where one trajectory alone exceeds the memory: it then starts over for each.
         asked = torch.from_numpy(times[:, begin : begin + slab])
         answer = batch.engine.answer(Request(problem, start, asked, parameters, wants_fields))
-        _scatter(batch, samples, begin, answer.values, answer.fields)
+        _scatter(batch, samples, begin, _values(answer, layout), answer.fields)
         answer.fields = {}
         parts.append(answer)
     _judge(batch, samples, np.concatenate([a.finite for a in parts], axis=1))
     if layout.learned and parts[0].trust is not None:
         _judge_model(batch, samples, parts)
+    if ESTIMATE in batch.shard:
+        _judge_estimate(batch, samples, parts[0].tolerance)
+
+
+def _values(answer: Answer, layout: Layout) -> dict[str, np.ndarray]:
+    """What an answer gives at each time beside fields."""
+    if answer.error_estimate is None or layout.learned or not layout.estimates:
+        return answer.values
+    return {**answer.values, ESTIMATE: answer.error_estimate}
 
 
 def _scatter(
@@ -199,6 +207,19 @@ def _judge(batch: Filling, samples: list[_Sample], finite: np.ndarray) -> None:
         for i in np.flatnonzero(~whole):
             when = times[int(np.argmin(good[i]))]
             batch.errors[int(rollout.points[i]), realization] = f"not finite from t = {when:g} on"
+
+
+def _judge_estimate(batch: Filling, samples: list[_Sample], tolerance: float) -> None:
+    """Says of samples whose measured error exceeds the tolerance that it does; they have results all the same."""
+    times = batch.task.layout.times
+    for rollout, realization in samples:
+        for point in rollout.points.tolist():
+            estimate = batch.shard[ESTIMATE][point, realization]
+            worst = int(np.argmax(np.where(np.isnan(estimate), -np.inf, estimate)))
+            if estimate[worst] > tolerance and (point, realization) not in batch.errors:
+                batch.errors[point, realization] = (
+                    f"{OVER_TOLERANCE} {estimate[worst]:.2g} at t = {times[worst]:g}, above the tolerance {tolerance:g}"
+                )
 
 
 def _judge_model(batch: Filling, samples: list[_Sample], parts: list[Answer]) -> None:

@@ -17,7 +17,7 @@ from sweeps.monitoring.facts import (
     verification_facts,
 )
 from sweeps.store.integrity import find_damage
-from sweeps.store.layout import DIVERGED, FAILED, PENDING
+from sweeps.store.layout import DIVERGED, ESTIMATE, FAILED, OVER_TOLERANCE, PENDING, usable
 from sweeps.store.lock import lock_holder
 from sweeps.store.store import UNREADABLE, Store
 
@@ -39,8 +39,9 @@ def status(url: str, curves: bool = True) -> Facts:
         now, or None), ``phase``, ``rate_points_per_s``, ``seconds_left`` (of that run, None otherwise), ``map`` (axes,
         every, x, y, state), ``curves`` (time, rows and some quantities), ``verification`` (points, within,
         judged_by; or None), ``trust`` (samples, trusted, reasons, largest_mass_drift, energy_rises; or None without a
-        learned engine), ``engine_choice`` (with ``engine: auto``: what was chosen and why), ``cluster_choice`` (with
-        ``cluster: auto``: where the last run computed and why), ``history``.
+        learned engine), ``estimates`` (samples with a measured error, over_tolerance, and the first of these with what
+        is said of them; or None where no error was measured), ``engine_choice`` (with ``engine: auto``: what was chosen
+        and why), ``cluster_choice`` (with ``cluster: auto``: where the last run computed and why), ``history``.
 
     Raises:
         InputError: if there is no store.
@@ -74,6 +75,7 @@ def status(url: str, curves: bool = True) -> Facts:
         "curves": _curves(store, state) if curves else None,
         "verification": verification_facts(store),
         "trust": _trust(store),
+        "estimates": _estimates(store, values),
         **{name: json.loads(str(attributes.get(name, "null"))) for name in ("engine_choice", "cluster_choice")},
         "history": str(attributes.get("history", "")).splitlines(),
     }
@@ -111,6 +113,27 @@ def _trust(store: Store) -> Facts | None:
     }
 
 
+def _estimates(store: Store, status: np.ndarray) -> Facts | None:
+    """How many samples have a measured error above the tolerance, and what is said of the first of them."""
+    if ESTIMATE not in store:
+        return None
+    there = usable(status)
+    texts, points = store.read("error"), store.read("point")
+    over = [
+        {"point": int(points[row]), "realization": realization, "error": str(texts[row, realization])}
+        for row, realization in np.argwhere(there).tolist()
+        if str(texts[row, realization]).startswith(OVER_TOLERANCE)
+    ]
+    return {"samples": int(there.sum()), "over_tolerance": len(over), "first": over[:FAILURES_SHOWN]}
+
+
+def _estimate_lines(estimates: Facts) -> list[str]:
+    lines = [f"  tolerance: {estimates['over_tolerance']} of {estimates['samples']} samples estimated to exceed it"]
+    return lines + [
+        f"  point {one['point']} realization {one['realization']}: {one['error']}" for one in estimates["first"]
+    ]
+
+
 def describe_status(found: Facts) -> str:
     states = ", ".join(f"{count} {name}" for name, count in found["states"].items() if count)
     batches = found["batches"]
@@ -138,6 +161,8 @@ def describe_status(found: Facts) -> str:
         lines.append(f"  auto: {found['engine_choice']['reason']}")
     if found["trust"]:
         lines += _trust_lines(found["trust"])
+    if found["estimates"] and found["estimates"]["over_tolerance"]:
+        lines += _estimate_lines(found["estimates"])
     lines += [_failure_line(failure) for failure in found["failures"][:FAILURES_SHOWN]]
     if found["failure_count"] > FAILURES_SHOWN:
         lines.append(f"  ... and {found['failure_count'] - FAILURES_SHOWN} more")

@@ -15,7 +15,7 @@ from solvers.processes.registry import Appearance
 from sweeps.plan.description import bracketed
 from sweeps.report.appearance import appearance_of, number, parameter_info, parameter_order
 from sweeps.store.group import Attributes, PointGroup, dimension_names
-from sweeps.store.layout import PENDING, STATUS_FLAGS, usable
+from sweeps.store.layout import ESTIMATE, PENDING, STATUS_FLAGS, usable
 from sweeps.store.lock import lock_holder
 from sweeps.store.store import REFERENCE, UNREADABLE, VERIFICATION, Store
 
@@ -198,7 +198,8 @@ class SweepData:
         """Quantities, without the ends of their bands, and their dimensions."""
         found = {name: dimension_names(self.store.array(name)) for name in self.store.array_names}
         ends = {name + suffix for name in found for suffix in BAND}
-        return {n: d for n, d in found.items() if d[:3] == ("point", "realization", "time") and n not in ends}
+        apart = {*ends, ESTIMATE}
+        return {n: d for n, d in found.items() if d[:3] == ("point", "realization", "time") and n not in apart}
 
     def has_band(self, name: str) -> bool:
         return all(self.has(name + suffix) for suffix in BAND)

@@ -11,7 +11,7 @@ from sweeps.report.choices import headline
 from sweeps.report.data import SweepData
 from sweeps.report.page import Cell, Fact, Head, Page, Section, Table, configuration
 from sweeps.report.sections import result_sections
-from sweeps.store.layout import STATUS_FLAGS
+from sweeps.store.layout import ESTIMATE, STATUS_FLAGS
 
 FAILURES_SHOWN = 50
 
@@ -58,6 +58,12 @@ def warnings(data: SweepData) -> list[str]:
         missed = data.checked - data.passed
         if missed:
             found.append(f"{missed} of the spot checks missed the {'bands' if data.learned else 'tolerance'}.")
+    over, worst, _ = _estimates(data)
+    if over:
+        found.append(
+            f"The solver estimates that {over} samples exceed the tolerance, by up to {worst:.2g} times; "
+            f"{data.point_label(_worst_point(data))} most of all."
+        )
     untrusted, known = _trust_counts(data)
     if untrusted:
         found.append(f"{untrusted} of {known} samples lie outside the model's domain and are not to be trusted.")
@@ -74,6 +80,7 @@ def facts(data: SweepData) -> list[Fact]:
         _time_fact(data),
         _grid_fact(config.get("grid", {}), data),
         _check_fact(data),
+        _estimate_fact(data),
         _trust_fact(data),
         Fact("Machine", str(attributes.get("device", "unknown")), f"{attributes.get('host_cores', '?')} cores"),
     ]
@@ -121,6 +128,36 @@ def _check_fact(data: SweepData) -> Fact:
         return Fact("Spot checks", "none")
     where = "inside the bands" if data.learned else "within the tolerance"
     return Fact("Spot checks", f"{data.passed} of {data.checked} {where}", "against the reference solver")
+
+
+def _estimate_fact(data: SweepData) -> Fact:
+    over, worst, median = _estimates(data)
+    if not np.isfinite(median):
+        return Fact("Measured error", "")
+    value = f"{median:.2g} of the tolerance, {worst:.2g} at most"
+    return Fact("Measured error", value, f"median of the samples' largest; {over} above the tolerance")
+
+
+def _estimates(data: SweepData) -> tuple[int, float, float]:
+    """Of the samples' largest measured errors over the tolerance: how many exceed 1, the largest and the median."""
+    tolerance = data.config.get("engine", {}).get("tolerance")
+    if not data.has(ESTIMATE) or tolerance is None:
+        return 0, np.nan, np.nan
+    worst = _largest_estimates(data) / float(tolerance)
+    worst = worst[np.isfinite(worst)]
+    if not worst.size:
+        return 0, np.nan, np.nan
+    return int((worst > 1.0).sum()), float(worst.max()), float(np.median(worst))
+
+
+def _largest_estimates(data: SweepData) -> np.ndarray:
+    """(point, realization) the largest measured error of each sample; -inf where none was measured."""
+    values = data.values(ESTIMATE, np.arange(data.points))
+    return np.asarray(np.where(np.isnan(values), -np.inf, values).max(axis=2))
+
+
+def _worst_point(data: SweepData) -> int:
+    return int(_largest_estimates(data).max(axis=1).argmax())
 
 
 def _trust_fact(data: SweepData) -> Fact:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 STATUS_FLAGS = {"pending": 0, "done": 1, "failed": 2, "diverged": 3, "verified": 4}
 PENDING, DONE, FAILED, DIVERGED, VERIFIED = STATUS_FLAGS.values()
 
+#: The solver's measured error, beside its results.
+ESTIMATE = "error_estimate"
+#: How the text in ``error`` of a sample begins whose measured error exceeds the tolerance.
+OVER_TOLERANCE = "estimated error"
+
 # Chunks of fields: large enough that a store of 100 GB has 10^5 of them, small enough to read a few frames
 # cheaply.
 INNER_CHUNK_BYTES = 2**20
@@ -71,6 +76,7 @@ class Layout:
         extra: lengths of the extra axes of QoIs, such as ``k`` and ``quantile``.
         batch: points to a batch.
         learned: whether the engine adds bands, trust and counters.
+        estimates: whether the engine measures its error; stores written by earlier versions do not have it.
     """
 
     process: str
@@ -82,6 +88,7 @@ class Layout:
     extra: dict[str, int]
     batch: int
     learned: bool = False
+    estimates: bool = True
 
     @property
     def time_field_dim(self) -> str:
@@ -102,10 +109,10 @@ class Layout:
         return cut(self.points, self.batch)
 
     def results(self) -> dict[str, Variable]:
-        """The variables that workers write: QoIs, fields where they are kept, and what a learned engine adds."""
+        """The variables that workers write: QoIs, fields where they are kept, and what an engine says of its errors."""
         qois = self._qois()
         if not self.learned:
-            return {**self._fields(), **qois}
+            return {**self._fields(), **qois, **(self._estimates() if self.estimates else {})}
         return {**self._fields(), **qois, **_bands(qois), **self._trust()}
 
     def status_variables(self) -> dict[str, Variable]:
@@ -128,6 +135,12 @@ class Layout:
             attributes = {"long_name": info.long_name, "units": info.units}
             found[name] = Variable(dims, "float64", np.nan, chunks, None, attributes)
         return found
+
+    def _estimates(self) -> dict[str, Variable]:
+        dims = ("point", "realization", "time")
+        chunks = (self.batch, self.realizations, len(self.times))
+        what = "estimated relative L2 error against the converged equation"
+        return {ESTIMATE: Variable(dims, "float32", np.nan, chunks, None, {"long_name": what, "units": "1"})}
 
     def _trust(self) -> dict[str, Variable]:
         chunks = (self.batch, self.realizations)

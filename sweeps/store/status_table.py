@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeps.store.layout import DIVERGED, FAILED, PENDING, finished, usable
+from sweeps.store.layout import DIVERGED, FAILED, OVER_TOLERANCE, PENDING, finished, usable
 from sweeps.store.locations import cannot_write
 
 if TYPE_CHECKING:
@@ -87,6 +87,15 @@ class StatusTable:
         return tuple(
             f"{point_name(plan, int(row))} realization {realization}: {self.values['error'][row, realization]}"
             for row, realization in found
+        )
+
+    def over_tolerance(self, plan: Plan) -> tuple[str, ...]:
+        """Samples whose measured error exceeds the tolerance, a line each."""
+        texts = self.values["error"]
+        return tuple(
+            f"{point_name(plan, row)} realization {realization}: {texts[row, realization]}"
+            for row, realization in np.argwhere(usable(self.status)).tolist()
+            if texts[row, realization].startswith(OVER_TOLERANCE)
         )
 
     def flush(self) -> None:

@@ -21,7 +21,7 @@ from solvers.errors import InputError
 from solvers.qois.registry import extra_axes
 from sweeps.inputs.addresses import check_address, occupied
 from sweeps.store.group import Attributes, PointGroup, Shard, dimension_names, object_shape
-from sweeps.store.layout import Layout
+from sweeps.store.layout import ESTIMATE, Layout
 from sweeps.store.locations import anything_at, cannot_write, is_s3, local_path, location, read_object, write_object
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Store(PointGroup):
             extra=self.extra_lengths,
             batch=object_shape(self.array("free_energy"))[0],
             learned="trust" in self,
+            estimates=ESTIMATE in self,
         )
 
     @property

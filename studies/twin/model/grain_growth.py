@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from solvers.frames import Frames
 from solvers.grains.neighbours import CellMap, colouring, graph_of, near_pairs, nearest_cells
-from solvers.grains.simulation import simulate_grains, smoothed
+from solvers.grains.simulation import smoothed, solve_grains
 from solvers.grids.grid import Grid
 from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import Basis
@@ -122,7 +122,7 @@ class GrainGrowthModel(ProcessModel):
             present, own = np.unique(owner, return_inverse=True)
             dense = order_parameters[torch.from_numpy(present)]
             maps = torch.from_numpy(own.reshape(tuple(members.shape)))[None]
-            found = simulate_grains(problem.take(torch.tensor([i])), maps, lead, start=dense[None], **settings)
+            found = solve_grains(problem.take(torch.tensor([i])), maps, lead, start=dense[None], **settings).frames
             assert found.grain_id is not None
             fields.append(resample(found.field[0], grid.shape, grid.boundary))
             energies.append(found.free_energy[0])
