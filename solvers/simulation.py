@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -123,7 +123,8 @@ def solve(
         return _solve_mirrored(problem, initial, rows, tolerance, refine)
     batch = _Batch(problem, initial, rows, tolerance)
     if refine:
-        return batch.run(np.arange(len(initial)), np.full(len(initial), tolerance / 8.0**refine))
+        aims = np.full(len(initial), tolerance / 8.0**refine)
+        return batch.run(np.arange(len(initial)), aims, np.ones(rows.shape, dtype=bool), False)
     return _joined([_measured(batch.part(part)) for part in _parts(batch)])
 
 
@@ -138,26 +139,10 @@ def _parts(batch: _Batch) -> Iterator[slice]:
 
 def _measured(batch: _Batch) -> Solution:
     """Solves every sample to the tolerance."""
-    count = np.zeros(len(batch.initial), dtype=np.int64)
-
-    def run(samples: np.ndarray, aims: np.ndarray, only_states: bool) -> Solution:
-        found = batch.run(samples, aims, energies=not only_states)
-        count[samples] += found.evaluations
-        return found
-
-    finest = finest_aim(batch.initial.dtype)
     least = process_named(batch.problem.process).accuracy.least_excess
-    return replace(solve_measured(run, _adopt, len(count), batch.tolerance, finest, least), evaluations=count)
-
-
-def _adopt(best: Solution, finer: Solution, samples: np.ndarray, estimate: np.ndarray) -> None:
-    if finer is not best:
-        best.states[samples] = finer.states
-        best.free_energy[samples] = finer.free_energy
-        best.steps[samples] = finer.steps
-        for sample, shape in zip(samples, finer.shapes, strict=True):
-            best.shapes[sample] = shape
-    best.error_estimate[samples] = torch.from_numpy(estimate).to(best.error_estimate)
+    finest = finest_aim(batch.initial.dtype)
+    found = solve_measured(batch, (len(batch.rows), batch.rows.shape[1]), batch.tolerance, finest, least)
+    return replace(found, evaluations=batch.spent)
 
 
 def _joined(solutions: list[Solution]) -> Solution:
@@ -181,70 +166,123 @@ class _Batch:
     Attributes:
         initial: (batch, *shape) or (batch, component, *shape), in the user's units.
         rows: (batch, time) times in the user's units.
+        spent: (batch,) evaluations of the right-hand side made so far.
     """
 
     problem: Problem
     initial: torch.Tensor
     rows: np.ndarray
     tolerance: float
+    spent: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spent", np.zeros(len(self.initial), dtype=np.int64))
 
     def part(self, part: slice) -> _Batch:
         chosen = torch.arange(len(self.initial))[part]
         if len(chosen) == len(self.initial):
             return self
-        return replace(self, problem=self.problem.take(chosen), initial=self.initial[part], rows=self.rows[part])
+        return _Batch(self.problem.take(chosen), self.initial[part], self.rows[part], self.tolerance)
 
-    def run(self, members: np.ndarray, aims: np.ndarray, energies: bool = True) -> Solution:
-        """Solves the samples ``members`` (m,) once, with the steps and grids that the tolerances ``aims`` (m,) need."""
-        rows, start = self.rows[members], self.initial[torch.from_numpy(members).to(self.initial.device)]
-        problem = self.problem.take(torch.from_numpy(members))
-        shapes = internal_shapes(problem, rows, aims, self.tolerance)
+    def run(self, samples: np.ndarray, aims: np.ndarray, wanted: np.ndarray, only_states: bool) -> Solution:
+        """See :class:`~solvers.accuracy.error_control.Solvable`."""
+        rows, start = self.rows[samples], self.initial[torch.from_numpy(samples).to(self.initial.device)]
+        problem = self.problem.take(torch.from_numpy(samples))
         solution = Solution(
-            states=start.new_full((len(members), rows.shape[1], *start.shape[1:]), torch.nan),
+            states=start.new_full((len(samples), rows.shape[1], *start.shape[1:]), torch.nan),
             free_energy=start.new_full(rows.shape, torch.nan),
             error_estimate=start.new_full(rows.shape, torch.nan),
-            evaluations=np.zeros(len(members), dtype=np.int64),
-            shapes=shapes,
+            evaluations=np.zeros(len(samples), dtype=np.int64),
+            shapes=[problem.grid.shape] * len(samples),
             steps=np.zeros(rows.shape, dtype=np.int64),
-            order=np.full(len(members), 3),
+            order=np.full(len(samples), 3),
         )
         # Samples share a transform only with those of the same internal grid, which their own kappa decides: what else
         # is in the batch must not change an answer.
-        groups: dict[tuple[tuple[int, ...], float], list[int]] = defaultdict(list)
-        for place, (shape, aim) in enumerate(zip(shapes, aims.tolist(), strict=True)):
-            groups[shape, aim].append(place)
-        for (shape, aim), places in groups.items():
-            _solve_group(_Group(problem, start, rows, np.array(places), shape, aim, energies), self.tolerance, solution)
+        groups: dict[tuple[tuple[int, ...], float], dict[int, np.ndarray]] = defaultdict(dict)
+        stretches = on_internal_grids(problem, rows, aims, wanted, self.tolerance)
+        for place, (of_sample, aim) in enumerate(zip(stretches, aims.tolist(), strict=True)):
+            for shape, times in of_sample:
+                groups[shape, aim][place] = times
+                solution.shapes[place] = shape
+        for (shape, aim), members in groups.items():
+            masks = np.zeros(rows.shape, dtype=bool)
+            masks[list(members)] = np.array(list(members.values()))
+            group = _Group(problem, start, rows, np.array(list(members)), masks, shape, aim, not only_states)
+            _solve_group(group, self.tolerance, solution)
+        self.spent[samples] += solution.evaluations
         return solution
 
+    def chosen(self, found: Solution, samples: np.ndarray) -> Solution:
+        """See :class:`~solvers.accuracy.error_control.Solvable`; energies and shapes are left as they are."""
+        states = found.states[torch.from_numpy(samples)]
+        return replace(found, states=states, steps=found.steps[samples], order=found.order[samples])
 
-def internal_shapes(problem: Problem, rows: np.ndarray, aims: np.ndarray, tolerance: float) -> list[tuple[int, ...]]:
-    """Per sample, the cells of the internal grid.
+    def adopt(
+        self, best: Solution, finer: Solution, samples: np.ndarray, wanted: np.ndarray, estimate: np.ndarray
+    ) -> None:
+        """See :class:`~solvers.accuracy.error_control.Solvable`."""
+        rows, columns = np.nonzero(wanted)
+        into = samples[rows], columns
+        best.error_estimate[into] = torch.from_numpy(estimate[rows, columns]).to(best.error_estimate)
+        if finer is best:
+            return
+        best.states[into] = finer.states[rows, columns]
+        best.free_energy[into] = finer.free_energy[rows, columns]
+        best.steps[into] = finer.steps[rows, columns]
+        for sample, shape in zip(samples, finer.shapes, strict=True):
+            best.shapes[sample] = shape
+
+
+def on_internal_grids(
+    problem: Problem, rows: np.ndarray, aims: np.ndarray, wanted: np.ndarray, tolerance: float
+) -> list[list[tuple[tuple[int, ...], np.ndarray]]]:
+    """Per sample, the cells of an internal grid and which of its times, bool (time,), are solved on it.
+
+    A grid coarser than the user's serves the times at which what it cuts off from the start has decayed, another the
+    earlier ones, so that which other times are asked for changes no answer.
 
     Args:
         rows: (batch, time) times.
         aims: (batch,) tolerance that each sample's trajectory is made for.
+        wanted: bool (batch, time).
         tolerance: relative L2 error that modes of the start which a coarser grid leaves out may make.
     """
     model = process_named(problem.process).accuracy
     lengths = problem.reduced_kappa(len(rows)).sqrt().tolist()
     scaled = rows * problem.time_scale(len(rows)).numpy()[:, None]
-    first = np.where(scaled > 0.0, scaled, np.inf).min(axis=1, initial=np.inf)
-    shapes = []
-    for aim, length, time in zip(aims.tolist(), lengths, first.tolist(), strict=True):
+    found = []
+    for aim, length, times, these in zip(aims.tolist(), lengths, scaled, wanted, strict=True):
         spacing = model.spacing(aim, length)
-        shapes.append(internal_shape(problem.grid, spacing, time >= model.smooth_after(spacing, length, tolerance)))
-    return shapes
+        fine, coarse = (internal_shape(problem.grid, spacing, coarser) for coarser in (False, True))
+        smooth = times >= model.smooth_after(spacing, length, tolerance)
+        if fine == coarse or not (these & smooth).any():
+            found.append([(fine, these)])
+            continue
+        early = these & ~smooth & (times > 0.0)
+        found.append([(fine, early), (coarse, these & ~early)] if early.any() else [(coarse, these)])
+    return found
+
+
+def between(rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Times (batch, time) with those that are not wanted moved to the nearest that is, in non-decreasing rows."""
+    first = np.where(wanted, rows, np.inf).min(axis=1, initial=np.inf)
+    last = np.where(wanted, rows, -np.inf).max(axis=1, initial=-np.inf)
+    return np.clip(rows, first[:, None], last[:, None])
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Samples ``members`` of a batch that share an internal grid of ``shape`` and the tolerance ``aim``."""
+    """Samples ``members`` of a batch that share an internal grid of ``shape`` and the tolerance ``aim``.
+
+    ``wanted`` are their times that are solved on it, bool (batch, time).
+    """
 
     problem: Problem
     initial: torch.Tensor
     rows: np.ndarray
     members: np.ndarray
+    wanted: np.ndarray
     shape: tuple[int, ...]
     aim: float
     energies: bool
@@ -269,17 +307,16 @@ def _solve_group(group: _Group, tolerance: float, solution: Solution) -> None:
             material = problem.take(chosen)
             fine = resample(initial[chosen.to(initial.device)], shape, grid.boundary, band_limited=True)
             start = basis.forward(material.to_scaled(fine))
-            times = rows[index] * material.time_scale(len(index)).numpy()[:, None]
+            times = between(rows[index], group.wanted[index]) * material.time_scale(len(index)).numpy()[:, None]
             equation = material.equation(basis, len(index))
-
             together = max(1, FRAME_BYTES // (start[0].numel() * start.element_size()))
             cost = np.zeros(len(index), dtype=np.int64)
             step_tolerance = model.step_tolerance(group.aim, order)
             for states in rollout(equation, start, times, step_tolerance, together=together, evaluations=cost):
                 _keep(states, group, basis, index[states.samples], tolerance, solution)
-            solution.evaluations[index] = cost
+            solution.evaluations[index] += cost
     for sample in group.members:  # time 0 is what the user gave, to the last bit
-        at_start = rows[sample] == 0.0
+        at_start = group.wanted[sample] & (rows[sample] == 0.0)
         solution.states[sample, at_start] = initial[sample]
         if group.energies and at_start.any():
             one = problem.take(torch.tensor([sample]))
@@ -295,6 +332,11 @@ def energy_of_start(problem: Problem, initial: torch.Tensor) -> torch.Tensor:
 
 def _keep(states: States, group: _Group, basis: Basis, where: np.ndarray, tolerance: float, solution: Solution) -> None:
     """Samples states on the user's grid, and takes their energy, into rows ``where`` (m,) of ``solution``."""
+    here = group.wanted[where, states.times]
+    if not here.all():
+        where, states = where[here], states.those(here)
+        if not len(where):
+            return
     problem, shape = group.problem, group.problem.grid.shape
     fields = None
     if group.energies or group.shape == shape:

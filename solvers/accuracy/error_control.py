@@ -4,16 +4,17 @@ A *companion* with longer steps on a coarser grid accompanies each trajectory. B
 accuracy model (:mod:`solvers.accuracy.model`) believes in, the companion for one that is ``COARSER`` times as large; so
 its error is a known multiple of the trajectory's own, and their difference measures both: whatever the equation did
 to errors on the way, a coalescence, a slow drift of an interface, it did to both. Where the estimate exceeds the
-tolerance, the trajectory becomes the companion of a finer one, for a tolerance smaller by what was missed.
+tolerance, the trajectory becomes the companion of a finer one.
 
 This is Richardson's estimate (1911, doi:10.1098/rsta.1911.0009) over a whole trajectory. It fails where errors have
 grown so large that they no longer grow in proportion; then it is large itself, and so the answer is flagged.
+
+Each requested time is judged on its own, and the tolerances of finer trajectories are fixed multiples: so the answer at
+a time does not depend on which other times are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -22,16 +23,14 @@ import torch
 from solvers.compiled import compiled_sums
 
 #: Tolerance of a companion over that of its trajectory.
-COARSER = 3.0
+COARSER = 4.0
 #: Share of the tolerance up to which an estimate is accepted: it is itself uncertain.
-ACCEPTED = 0.9
-#: Share of the tolerance that a finer trajectory is meant to have as its error.
-_AIMED = 0.5
-#: Most trajectories of one sample, the companion left out.
+ACCEPTED = 0.95
+#: Most trajectories of one sample for one time, the companion left out.
 PASSES = 4
-# A finer trajectory is made for a tolerance at least this much smaller, and at most that much: errors that have
-# saturated say little.
-_LEAST_FINER, _MOST_FINER = 2.0, 12.0
+# A finer trajectory is made for a tolerance smaller by one factor or the other; the last number is the estimate, over
+# the tolerance, up to which the first is thought to do.
+_FINER, _MUCH_FINER, _LITTLE = 3.0, 15.0, 3.0
 # Power of the mean step with which errors grow, by order of the scheme.
 _POWER = {2: 1.75, 3: 3.5}
 # What a coarser trajectory's error exceeds the finer one's by: at second order at least, and at most, in units of the
@@ -44,46 +43,37 @@ _USEFUL = 0.8
 _HOPELESS, _STILL_HOPELESS = 150.0, 30.0
 
 
-@dataclass
 class ErrorControl:
-    """Decides for each sample of a batch how fine its next trajectory is, and when to stop.
+    """Decides for each sample and time how fine its next trajectory is, and when to stop.
 
     Args:
         tolerance: relative L2 error allowed at every time.
-        batch: number of samples.
         finest: smallest tolerance that the precision of the computation can meet.
+        shape: samples and times.
 
     Attributes:
-        aims: (batch,) tolerance that each sample's last trajectory was made for, in the accuracy model's terms.
-        worst: (batch,) largest estimate over time of the best trajectory so far.
+        aims: (batch, time) tolerance that the last trajectory was made for, in the accuracy model's terms.
     """
 
-    tolerance: float
-    batch: int
-    finest: float
-    aims: np.ndarray = field(init=False)
-    worst: np.ndarray = field(init=False)
-    _failures: np.ndarray = field(init=False)
+    def __init__(self, tolerance: float, finest: float, shape: tuple[int, int]) -> None:
+        self.tolerance, self.finest = tolerance, finest
+        self.aims = np.full(shape, tolerance)
+        self._least = np.full(shape, np.inf)
+        self._failures = np.zeros(shape, dtype=np.int64)
 
-    def __post_init__(self) -> None:
-        self.aims = np.full(self.batch, self.tolerance)
-        self.worst = np.full(self.batch, np.inf)
-        self._failures = np.zeros(self.batch, dtype=np.int64)
+    def again(self, estimate: np.ndarray, judged: np.ndarray) -> np.ndarray:
+        """Which of the times ``judged``, bool (batch, time), need a finer trajectory; sets what it is made for.
 
-    def again(self, estimate: np.ndarray, samples: np.ndarray) -> np.ndarray:
-        """Which of ``samples`` (m,) need a finer trajectory, bool (m,); sets the tolerance that it is made for.
-
-        ``estimate`` (m, time) is NaN where the trajectory or its companion has diverged.
+        ``estimate`` (batch, time) is NaN where the trajectory or its companion has diverged.
         """
-        worst = np.where(np.isnan(estimate), np.inf, estimate).max(axis=1, initial=0.0)
-        useless = worst > _USEFUL * self.worst[samples]
-        self._failures[samples] += np.where(useless, np.where(worst > _STILL_HOPELESS * self.tolerance, 2, 1), 0)
-        self._failures[samples] += np.where((worst > _HOPELESS * self.tolerance) & np.isfinite(worst), 2, 0)
-        hopeful = (self._failures[samples] < 2) & (self.aims[samples] > self.finest)
-        missed = (worst > ACCEPTED * self.tolerance) & hopeful
-        self.worst[samples] = np.minimum(worst, self.worst[samples])
-        finer = np.clip(worst / (_AIMED * self.tolerance), _LEAST_FINER, _MOST_FINER)
-        self.aims[samples] = np.where(missed, np.maximum(self.aims[samples] / finer, self.finest), self.aims[samples])
+        found = np.where(np.isnan(estimate), np.inf, estimate) / self.tolerance
+        useless = found > _USEFUL * self._least
+        self._failures += np.where(judged & useless, np.where(found > _STILL_HOPELESS, 2, 1), 0)
+        self._failures += np.where(judged & (found > _HOPELESS) & np.isfinite(found), 2, 0)
+        missed = judged & (found > ACCEPTED) & (self._failures < 2) & (self.aims > self.finest)
+        self._least = np.where(judged, np.minimum(found, self._least), self._least)
+        finer = self.aims / np.where(found > _LITTLE, _MUCH_FINER, _FINER)
+        self.aims = np.where(missed, np.maximum(finer, self.finest), self.aims)
         return missed
 
 
@@ -103,18 +93,7 @@ class Trajectories(Protocol):
         """(m,) order of the scheme, 2 or 3."""
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """What is kept of trajectories to compare finer ones with: see :class:`Trajectories`."""
-
-    states: torch.Tensor
-    steps: np.ndarray
-
-    def of(self, chosen: np.ndarray) -> _Compared:
-        return _Compared(self.states[torch.from_numpy(chosen)], self.steps[chosen])
-
-
-def error_estimate(finer: Trajectories, coarser: _Compared, least_excess: float) -> np.ndarray:
+def error_estimate(finer: Trajectories, coarser: Trajectories, least_excess: float) -> np.ndarray:
     """Relative L2 error (m, time) of ``finer``: its difference from ``coarser`` over the excess of that one's error.
 
     How large that is follows from the steps that both have made, and is at least ``least_excess``: where stability
@@ -129,34 +108,53 @@ def error_estimate(finer: Trajectories, coarser: _Compared, least_excess: float)
 
 
 T = TypeVar("T", bound=Trajectories)
-#: (samples (m,), tolerances that their trajectories are made for (m,), whether only states matter) -> trajectories.
-Run = Callable[[np.ndarray, np.ndarray, bool], T]
-#: Takes the finer trajectories of samples (m,), their estimates (m, time) beside them, into the best so far.
-Adopt = Callable[[T, T, np.ndarray, np.ndarray], None]
 
 
-def solve_measured(run: Run[T], adopt: Adopt[T], batch: int, tolerance: float, finest: float, least_excess: float) -> T:
+class Solvable(Protocol[T]):
+    """A batch that can be solved with any accuracy."""
+
+    def run(self, samples: np.ndarray, aims: np.ndarray, wanted: np.ndarray, only_states: bool) -> T:
+        """Trajectories of some samples.
+
+        Args:
+            samples: (m,) indices.
+            aims: (m,) tolerances that they are made for.
+            wanted: bool (m, time), the times that matter; others may be left NaN.
+            only_states: whether nothing but states and steps is needed.
+        """
+
+    def chosen(self, found: T, samples: np.ndarray) -> T:
+        """The trajectories of ``samples`` (m,) among those of all."""
+
+    def adopt(self, best: T, finer: T, samples: np.ndarray, wanted: np.ndarray, estimate: np.ndarray) -> None:
+        """Takes finer trajectories of ``samples`` at the times ``wanted``, bool (m, time), with their estimates."""
+
+
+def solve_measured(
+    batch: Solvable[T], shape: tuple[int, int], tolerance: float, finest: float, least_excess: float
+) -> T:
     """Solves every sample of a batch beside a companion, and again where the measured error exceeds the tolerance.
 
     Args:
+        shape: samples and times.
         finest: see :class:`ErrorControl`.
         least_excess: see :func:`error_estimate`.
     """
-    samples = np.arange(batch)
-    control = ErrorControl(tolerance, batch, finest)
-    best = latest = run(samples, control.aims.copy(), False)
-    companion = run(samples, COARSER * control.aims, True)
-    estimate = error_estimate(best, _Compared(companion.states, companion.steps), least_excess)
-    adopt(best, best, samples, estimate)
+    everyone, judged = np.arange(shape[0]), np.ones(shape, dtype=bool)
+    control = ErrorControl(tolerance, finest, shape)
+    best = batch.run(everyone, control.aims[:, 0], judged, False)
+    companion = batch.run(everyone, COARSER * control.aims[:, 0], judged, True)
+    estimate = error_estimate(best, companion, least_excess)
+    batch.adopt(best, best, everyone, judged, estimate)
     for _ in range(PASSES - 1):
-        missed = control.again(estimate, samples)
-        if not missed.any():
-            break
-        coarser = _Compared(latest.states, latest.steps).of(missed)
-        samples = samples[missed]
-        latest = run(samples, control.aims[samples], False)
-        estimate = error_estimate(latest, coarser, least_excess)
-        adopt(best, latest, samples, estimate)
+        judged = control.again(estimate, judged)
+        for aim in np.unique(control.aims[judged])[::-1]:
+            wanted = judged & (control.aims == aim)
+            samples = np.flatnonzero(wanted.any(axis=1))
+            finer = batch.run(samples, np.full(len(samples), aim), wanted[samples], False)
+            found = error_estimate(finer, batch.chosen(best, samples), least_excess)
+            estimate[samples] = np.where(wanted[samples], found, estimate[samples])
+            batch.adopt(best, finer, samples, wanted[samples], found)
     return best
 
 

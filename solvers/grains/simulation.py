@@ -21,7 +21,7 @@ from solvers.integrators.trajectory import BetweenSteps, rollout
 from solvers.processes.grain_growth import GrainGrowth, GrainGrowthEquation
 from solvers.processes.parameters import per_sample
 from solvers.processes.registry import process_named
-from solvers.simulation import energy_of_start, internal_shapes, warn_of_errors
+from solvers.simulation import between, energy_of_start, on_internal_grids, warn_of_errors
 
 
 def simulate_grains(
@@ -150,6 +150,7 @@ class _Sample:
         times: (1, time).
         like: an empty tensor of the precision and the place of the computation.
         dense: (grain, *shape) order parameters of the start, in increasing order of labels; None for smoothed labels.
+        spent: evaluations of the right-hand side made so far.
     """
 
     problem: GrainGrowth
@@ -158,54 +159,58 @@ class _Sample:
     tolerance: float
     like: torch.Tensor
     dense: torch.Tensor | None
+    spent: list[int] = field(default_factory=lambda: [0])
+
+    def run(self, samples: np.ndarray, aims: np.ndarray, wanted: np.ndarray, only_states: bool) -> _Trajectory:  # noqa: ARG002
+        """See :class:`~solvers.accuracy.error_control.Solvable`: of a batch of one."""
+        found = _nothing_yet(self)
+        for shape, times in on_internal_grids(self.problem, self.times, aims, wanted, self.tolerance)[0]:
+            _solve(self, float(aims[0]), shape, times, only_states, found)
+        return found
+
+    def chosen(self, found: _Trajectory, samples: np.ndarray) -> _Trajectory:  # noqa: ARG002
+        """See :class:`~solvers.accuracy.error_control.Solvable`."""
+        return found
+
+    def adopt(
+        self,
+        best: _Trajectory,
+        finer: _Trajectory,
+        samples: np.ndarray,  # noqa: ARG002
+        wanted: np.ndarray,
+        estimate: np.ndarray,
+    ) -> None:
+        """See :class:`~solvers.accuracy.error_control.Solvable`."""
+        here = wanted[0]
+        best.error_estimate[0, here] = torch.from_numpy(estimate[0, here]).to(best.states)
+        if finer is best:
+            return
+        for name in ("states", "free_energy", "grain_id", "steps"):
+            getattr(best, name)[0, here] = getattr(finer, name)[0, here]
+        best.fields, best.moves = finer.fields, finer.moves
 
 
 def _measured(sample: _Sample) -> _Trajectory:
     """Solves one sample to the tolerance."""
-    evaluations = 0
-
-    def run(samples: np.ndarray, aims: np.ndarray, only_states: bool) -> _Trajectory:  # noqa: ARG001
-        nonlocal evaluations
-        found = _trajectory(sample, float(aims[0]), only_states)
-        evaluations += found.evaluations
-        return found
-
     least = process_named(sample.problem.process).accuracy.least_excess
-    best = solve_measured(run, _adopt, 1, sample.tolerance, finest_aim(sample.like.dtype), least)
-    best.evaluations = evaluations
+    finest = finest_aim(sample.like.dtype)
+    best = solve_measured(sample, (1, sample.times.shape[1]), sample.tolerance, finest, least)
+    best.evaluations = sample.spent[0]
     return best
 
 
-def _adopt(best: _Trajectory, finer: _Trajectory, samples: np.ndarray, estimate: np.ndarray) -> None:  # noqa: ARG001
-    vars(best).update(vars(finer))
-    best.error_estimate = torch.from_numpy(estimate).to(best.states)
-
-
-def _check_start(start: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Raises InputError for order parameters that do not fit the labels (batch, *shape)."""
-    names = torch.unique(maps)
-    wanted = (len(maps), len(names), *maps.shape[1:])
-    same = all(len(torch.unique(sample)) == len(names) for sample in maps)
-    if tuple(start.shape) != wanted or not same:
-        raise InputError(
-            f"start: (batch, grain, shape) = {wanted} with all labels in every sample, but got {tuple(start.shape)}"
-        )
-    if not bool(torch.isfinite(start).all()):
-        raise InputError("start: finite values, but found NaN or infinity")
-    return start
-
-
 @torch.inference_mode()
-def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
-    """Solves a sample once, with the steps and the grid that the tolerance ``aim`` needs."""
+def _solve(
+    sample: _Sample, aim: float, shape: tuple[int, ...], wanted: np.ndarray, only_states: bool, found: _Trajectory
+) -> None:
+    """Solves a sample once on a grid of ``shape``, with the steps that the tolerance ``aim`` needs, into ``found``."""
     problem, like = sample.problem, sample.like
     grid = problem.grid
-    shape = internal_shapes(problem, sample.times, np.array([aim]), sample.tolerance)[0]
     basis = basis_for(grid, like.dtype, like.device, shape)
     names, numbers = in_order_of_occurrence(sample.labels.numpy())
     kappa, gamma = float(problem.reduced_kappa(1)), float(per_sample(problem.gamma, 1, "gamma"))
     tracker = GrainTracker(numbers, grid, basis, kappa, gamma, aim)
-    found = _nothing_yet(sample)
+    found.fields = []
 
     def interrupt(stepper: BetweenSteps) -> float:
         found.fields.append(tracker.fields)
@@ -214,11 +219,13 @@ def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
     start = _start(sample, names, numbers, tracker)
     initial = basis.forward(resample(start, shape, grid.boundary, band_limited=True))[None]
     step_tolerance = process_named(problem.process).accuracy.step_tolerance(aim)
-    scaled = sample.times * float(problem.time_scale(1))
+    scaled = between(sample.times, wanted[None]) * float(problem.time_scale(1))
     evaluations = np.zeros(1, dtype=np.int64)
     equation = problem.equation(basis, 1)
     for states in rollout(equation, initial, scaled, step_tolerance, interrupt, evaluations=evaluations):
         for i, column in enumerate(states.times):
+            if not wanted[column]:
+                continue
             fields = basis.inverse(states.coefficients[i : i + 1])
             seen = resample(fields, grid.shape, grid.boundary)
             found.steps[0, column] = states.steps[i]
@@ -226,12 +233,12 @@ def _trajectory(sample: _Sample, aim: float, only_states: bool) -> _Trajectory:
             if not only_states:
                 found.free_energy[0, column] = problem.free_energy(fields)[0]
                 found.grain_id[0, column] = torch.from_numpy(names[tracker.grain_map(seen)[0]])
-    at_start = sample.times[0] == 0.0
+    at_start = wanted & (sample.times[0] == 0.0)
     found.states[0, at_start] = start.square().sum(0)
     if not only_states and at_start.any():
         found.free_energy[0, at_start] = energy_of_start(problem, start[None])
-    found.moves, found.evaluations = tracker.moves, int(evaluations[0])
-    return found
+    found.moves = tracker.moves
+    sample.spent[0] += int(evaluations[0])
 
 
 def _nothing_yet(sample: _Sample) -> _Trajectory:
@@ -254,6 +261,20 @@ def _start(sample: _Sample, names: np.ndarray, numbers: np.ndarray, tracker: Gra
     of_grain = torch.from_numpy(tracker.field_of[np.argsort(names)]).to(sample.like.device)
     start = sample.like.new_zeros((tracker.fields, *sample.dense.shape[1:]))
     return start.index_add_(0, of_grain, sample.dense.to(sample.like))
+
+
+def _check_start(start: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Raises InputError for order parameters that do not fit the labels (batch, *shape)."""
+    names = torch.unique(maps)
+    wanted = (len(maps), len(names), *maps.shape[1:])
+    same = all(len(torch.unique(sample)) == len(names) for sample in maps)
+    if tuple(start.shape) != wanted or not same:
+        raise InputError(
+            f"start: (batch, grain, shape) = {wanted} with all labels in every sample, but got {tuple(start.shape)}"
+        )
+    if not bool(torch.isfinite(start).all()):
+        raise InputError("start: finite values, but found NaN or infinity")
+    return start
 
 
 def check_labels(labels: torch.Tensor, grid: Grid) -> torch.Tensor:

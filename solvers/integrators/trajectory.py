@@ -36,6 +36,11 @@ class States:
     coefficients: torch.Tensor
     steps: np.ndarray
 
+    def those(self, chosen: np.ndarray) -> States:
+        """The states ``chosen``, bool (m,)."""
+        coefficients = self.coefficients[torch.from_numpy(chosen).to(self.coefficients.device)]
+        return States(self.samples[chosen], self.times[chosen], coefficients, self.steps[chosen])
+
 
 def chunks(batch: int, components: int, size: int, like: torch.Tensor) -> Iterator[slice]:
     """Slices of a batch with ``size`` coefficients a component, in the precision and place of ``like``.

@@ -32,7 +32,7 @@ PROCESS = Process(
     ),
     problem="solvers.processes.grain_growth:build",
     # Grains vanish and neighbours change within a moment: such events amplify what came before several times.
-    accuracy=AccuracyModel(linear=1.0, square=3100.0, time_factor=0.015, space_share=0.4),
+    accuracy=AccuracyModel(linear=1.0, square=3100.0, time_factor=0.012, space_share=0.4),
     appearance=Appearance(
         title="Grain growth",
         colours="bone",

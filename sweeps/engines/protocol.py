@@ -42,24 +42,24 @@ class Answer:
             ``<qoi>_high``.
         fields: name of each field of the process -> (batch, time, y, x); empty where not wanted.
         finite: bool (batch, time), frames without NaN or infinity.
-        error_estimate: (batch, time) measured relative L2 error against the converged equation, NaN where it was not
-            measured; None of an engine that measures none.
-        tolerance: what the estimate should stay below; infinite for an engine without one.
         modelled: bool (batch, time), frames that a model made; None for an engine without bands.
         trust: float32 (batch,), 1 inside the model's domain, 0 outside; None for an engine without bands.
         reasons: (batch,) why a sample is outside; empty inside.
         engine_of: sample -> name of the engine, where it is another one.
+        error_estimate: (batch, time) measured relative L2 error against the converged equation, NaN where it was not
+            measured; None of an engine that measures none.
+        tolerance: what the estimate should stay below; infinite for an engine without one.
     """
 
     values: dict[str, np.ndarray]
     fields: dict[str, np.ndarray]
     finite: np.ndarray
-    error_estimate: np.ndarray | None = None
-    tolerance: float = math.inf
     modelled: np.ndarray | None = None
     trust: np.ndarray | None = None
     reasons: list[str] = field(default_factory=list)
     engine_of: dict[int, str] = field(default_factory=dict)
+    error_estimate: np.ndarray | None = None
+    tolerance: float = math.inf
 
 
 class Engine(Protocol):

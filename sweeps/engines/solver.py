@@ -56,7 +56,7 @@ def answer_of(request: Request, frames: Frames) -> Answer:
     values = {n: q.cpu().numpy() for n, q in evaluate_qois(request.problem, frames).items()}
     fields = {n: f.cpu().numpy() for n, f in frames.named().items()} if request.fields else {}
     estimate = None if frames.error_estimate is None else frames.error_estimate.cpu().numpy()
-    return Answer(values, fields, frames.finite.cpu().numpy(), estimate)
+    return Answer(values, fields, frames.finite.cpu().numpy(), error_estimate=estimate)
 
 
 def solver_engine(block: SolverBlock, name: str = "solver") -> SolverEngine:
