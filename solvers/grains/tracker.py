@@ -29,14 +29,14 @@ Overlaps = Callable[[int], np.ndarray]
 Index = tuple[slice | torch.Tensor, ...]
 
 # Closest that grains of one field may come, in decay lengths: log(_OVERLAP / tolerance).
-_OVERLAP = 3000.0
+_OVERLAP = 8000.0
 # A grain enters a field only where it has this many decay lengths more than that.
 _MARGIN = 2.5
 # Approach between checks, in decay lengths, and the speed of approach assumed, in kappa / interface length.
-_APPROACH = 1.0
+_APPROACH = 2.0
 _SPEED = 0.7
 # Emptying a field is tried when the number of grains has fallen to this share since the last attempt.
-_FEWER = 0.95
+_FEWER = 0.6
 # The initial profile is one cell wide whatever kappa is: at this many cells its tail is below 1e-4.
 _INITIAL_CELLS = 5.0
 
@@ -67,7 +67,7 @@ class GrainTracker:
         self._decay = math.sqrt(kappa / (2.0 * gamma - 1.0))
         self._near = self._decay * math.log(_OVERLAP / tolerance)
         self._clear = self._near + _MARGIN * self._decay
-        self._limit = 3.0 * tolerance / _OVERLAP
+        self._limit = 1e-3 * tolerance
         self._negligible = 0.3 * tolerance
         self._interval = _APPROACH * self._decay / (_SPEED * math.sqrt(kappa))
         self._grid = grid

@@ -43,7 +43,7 @@ PROCESS = Process(
     ),
     problem="solvers.processes.cahn_hilliard:build",
     # One white-noise start in four passes through a coalescence that multiplies errors by five to ten for a moment.
-    accuracy=AccuracyModel(linear=1.0, square=3100.0, time_factor=0.12, space_share=0.5, least_excess=0.7, stiffness=4),
+    accuracy=AccuracyModel(linear=1.0, square=3100.0, time_factor=0.06, space_share=0.5, least_excess=0.7, stiffness=4),
     appearance=Appearance(
         title="Cahn-Hilliard: phase separation",
         # Blue to red through light grey: distinguishable with every common kind of colour blindness.
