@@ -19,6 +19,7 @@ from surrogate.models.protocol import RolloutSurrogate
 from sweeps.engines.registry import resolve_device
 from sweeps.engines.solver import DTYPES
 from sweeps.engines.solver_kind import SolverBlock
+from sweeps.store.layout import OVER_TOLERANCE
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -87,7 +88,11 @@ def _by_solver(members: Members, lead: np.ndarray, engine: SolverBlock, name: st
         "device": resolve_device(engine.device),
     }
     frames = members.process.model.solve(members, lead.tolist(), settings)
-    return _with_qois(members.problem(members.grid), frames, name)
+    found = _with_qois(members.problem(members.grid), frames, name)
+    if frames.error_estimate is not None:
+        worst = frames.error_estimate.nan_to_num(0.0).amax(1).tolist()
+        found.engine = [f"{name}, {OVER_TOLERANCE} {e:.2g}" if e > engine.tolerance else name for e in worst]
+    return found
 
 
 def _with_qois(problem: Problem, frames: Frames, engine: str) -> MemberForecasts:

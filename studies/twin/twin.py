@@ -36,6 +36,7 @@ from sweeps.cluster.client import open_client
 from sweeps.config.cluster import LocalCluster
 from sweeps.config.cluster_kinds import CLUSTERS
 from sweeps.inputs.yaml_source import load_yaml
+from sweeps.store.layout import OVER_TOLERANCE
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -65,15 +66,16 @@ class Forecast:
     crossings: list[tuple[str, np.ndarray]]
 
     def crossing_lines(self) -> list[str]:
-        """One line a threshold: when it is passed."""
-        lines = []
+        """One line a threshold: when it is passed, and how many members may be off by more than the tolerance."""
+        lines, over = [], sum(OVER_TOLERANCE in name for name in self.engine)
+        doubt = f"; {over} of {len(self.engine)} members may exceed the solver's tolerance" if over else ""
         for text, times in self.crossings:
             passed = np.isfinite(times)
             line = f"{text}: not before {self.times[-1]:g}"
             if passed.any():
                 low, middle, high = quantiles(times[passed])
                 line = f"{text}: at {middle:.4g} ({low:.4g} to {high:.4g}) in {passed.mean():.0%} of the members"
-            lines.append(line)
+            lines.append(line + doubt)
         return lines
 
 

@@ -39,9 +39,10 @@ def status(url: str, curves: bool = True) -> Facts:
         now, or None), ``phase``, ``rate_points_per_s``, ``seconds_left`` (of that run, None otherwise), ``map`` (axes,
         every, x, y, state), ``curves`` (time, rows and some quantities), ``verification`` (points, within,
         judged_by; or None), ``trust`` (samples, trusted, reasons, largest_mass_drift, energy_rises; or None without a
-        learned engine), ``estimates`` (samples with a measured error, over_tolerance, and the first of these with what
-        is said of them; or None where no error was measured), ``engine_choice`` (with ``engine: auto``: what was chosen
-        and why), ``cluster_choice`` (with ``cluster: auto``: where the last run computed and why), ``history``.
+        learned engine), ``estimates`` (samples with a measured error, over_tolerance, the largest of these errors, and
+        the first with what is said of them; or None where no error was measured), ``engine_choice`` (with
+        ``engine: auto``: what was chosen and why), ``cluster_choice`` (with ``cluster: auto``: where the last run
+        computed and why), ``history``.
 
     Raises:
         InputError: if there is no store.
@@ -119,16 +120,22 @@ def _estimates(store: Store, status: np.ndarray) -> Facts | None:
         return None
     there = usable(status)
     texts, points = store.read("error"), store.read("point")
-    over = [
-        {"point": int(points[row]), "realization": realization, "error": str(texts[row, realization])}
-        for row, realization in np.argwhere(there).tolist()
-        if str(texts[row, realization]).startswith(OVER_TOLERANCE)
-    ]
-    return {"samples": int(there.sum()), "over_tolerance": len(over), "first": over[:FAILURES_SHOWN]}
+    over = [(r, k) for r, k in np.argwhere(there).tolist() if str(texts[r, k]).startswith(OVER_TOLERANCE)]
+    rows = np.unique([row for row, _ in over]) if over else np.zeros(0, dtype=int)
+    return {
+        "samples": int(there.sum()),
+        "over_tolerance": len(over),
+        "largest": float(np.nanmax(store.read(ESTIMATE, rows))) if over else None,
+        "first": [
+            {"point": int(points[row]), "realization": realization, "error": str(texts[row, realization])}
+            for row, realization in over[:FAILURES_SHOWN]
+        ],
+    }
 
 
 def _estimate_lines(estimates: Facts) -> list[str]:
-    lines = [f"  tolerance: {estimates['over_tolerance']} of {estimates['samples']} samples estimated to exceed it"]
+    count = f"{estimates['over_tolerance']} of {estimates['samples']} samples"
+    lines = [f"  tolerance: {count} estimated to exceed it, errors up to {estimates['largest']:.2g}"]
     return lines + [
         f"  point {one['point']} realization {one['realization']}: {one['error']}" for one in estimates["first"]
     ]

@@ -24,13 +24,16 @@ from solvers.integrators.fixed_step import phi_functions
 from solvers.processes.registry import PROCESSES, process_named, register_process
 from studies import Twin
 from studies.twin.config import TwinConfig
-from studies.twin.forecast import crossing_times
+from studies.twin.forecast import crossing_times, forecast_members
+from studies.twin.model.process_model import FirstGuess, Members
 from studies.twin.model.window import Window
 from studies.twin.observations.frames import ObservedFrames, camera_for, estimate_noise, make_frames
 from studies.twin.observations.readers import read_frames
 from studies.twin.observations.segmentation import segment
 from studies.twin.processes import CAHN_HILLIARD
 from studies.twin.store import folder_for
+from studies.twin.twin import Forecast
+from sweeps.engines.solver_kind import SolverBlock
 
 CELLS, FRAMES, SIGMA = 24, 5, 0.03
 TRUTH = {"mobility": 1.2, "kappa": 1.1}
@@ -468,3 +471,25 @@ def test_grain_twin_follows_and_forecasts(tmp_path: Path) -> None:
     forecast = followed.forecast([24.0])
     assert forecast.grey.shape == (8, 1, 24, 24)
     assert np.isfinite(forecast.qois["grain_count"]).all()
+
+
+def test_forecasts_that_may_exceed_the_tolerance_say_so() -> None:
+    empty = np.zeros((2, 1, 4, 4), dtype=np.float32)
+    crossings = [("domain_size above 17", np.array([3.0, np.nan]))]
+    sure, doubtful = "solver", "solver, estimated error 0.03"
+    lines = Forecast(np.array([5.0]), empty, empty, {}, [sure, doubtful], crossings).crossing_lines()
+    (line,) = lines
+    assert line.endswith("in 50% of the members; 1 of 2 members may exceed the solver's tolerance")
+    (line,) = Forecast(np.array([5.0]), empty, empty, {}, [sure, sure], crossings).crossing_lines()
+    assert "tolerance" not in line
+
+
+def test_the_engine_of_a_member_says_what_the_solver_measured() -> None:
+    """Round-off decides the pattern of a mixture without noise: no tolerance can be kept, and the member says so."""
+    grid = Grid((16, 16))
+    states = torch.stack([noise(grid, 0.3, amplitude, [1])[0] for amplitude in (0.3, 1e-9)])[:, None].float()
+    values = {"mobility": np.ones(2), "kappa": np.full(2, 0.4)}
+    members = Members(CAHN_HILLIARD, grid, grid.shape, states, values, FirstGuess(0.1, 1, {}), 0.0)
+    found = forecast_members(members, np.array([600.0]), SolverBlock(tolerance=1e-3, dtype="float32"))
+    assert found.engine[0] == "solver"
+    assert found.engine[1].startswith("solver, estimated error")

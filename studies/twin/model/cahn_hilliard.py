@@ -69,7 +69,8 @@ class CahnHilliardModel(ProcessModel):
 
     def solve(self, members: Members, lead: Sequence[float], settings: SolverSettings) -> Frames:
         solution = solve(members.problem(members.fine_grid), members.states[:, 0].double(), lead, **settings)
-        return Frames(resample(solution.states, members.grid.shape, members.grid.boundary), solution.free_energy)
+        field = resample(solution.states, members.grid.shape, members.grid.boundary)
+        return Frames(field, solution.free_energy, error_estimate=solution.error_estimate)
 
     def free_energy(self, problem: Problem, field: torch.Tensor) -> torch.Tensor:
         return problem.free_energy(field.double())

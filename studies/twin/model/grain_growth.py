@@ -116,7 +116,7 @@ class GrainGrowthModel(ProcessModel):
         labels, field_of = start.arrays["labels"], start.arrays["field_of"]
         problem = cast("GrainGrowth", members.problem(members.fine_grid))
         to_user = torch.from_numpy(nearest_cells(tuple(members.shape), grid.shape, grid.boundary))
-        fields, energies, grains = [], [], []
+        fields, energies, grains, estimates = [], [], [], []
         for i, state in enumerate(members.states):
             owner, order_parameters = by_grain(state, labels, field_of, grid)
             present, own = np.unique(owner, return_inverse=True)
@@ -124,10 +124,12 @@ class GrainGrowthModel(ProcessModel):
             maps = torch.from_numpy(own.reshape(tuple(members.shape)))[None]
             found = solve_grains(problem.take(torch.tensor([i])), maps, lead, start=dense[None], **settings).frames
             assert found.grain_id is not None
+            assert found.error_estimate is not None
+            estimates.append(found.error_estimate[0])
             fields.append(resample(found.field[0], grid.shape, grid.boundary))
             energies.append(found.free_energy[0])
             grains.append(found.grain_id[0].flatten(1)[:, to_user.flatten()].reshape(len(lead), *grid.shape))
-        return Frames(torch.stack(fields), torch.stack(energies), torch.stack(grains))
+        return Frames(torch.stack(fields), torch.stack(energies), torch.stack(grains), torch.stack(estimates))
 
     def free_energy(self, problem: Problem, field: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """NaN: phi does not determine the order parameters."""
