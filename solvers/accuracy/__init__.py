@@ -1,4 +1,7 @@
-"""From a tolerance to steps and internal grids, and the measured error of what came out. Loads no torch."""
+"""From a tolerance to steps and internal grids (loads no torch), and the measured error of what came out.
+
+The latter, :mod:`solvers.accuracy.error_control`, is imported by its own name.
+"""
 
 from solvers.accuracy.model import (
     HIGHEST_TOLERANCE,

@@ -3,10 +3,9 @@
 The error against the converged PDE has two parts. Space: the equilibrium interface tanh(x / sqrt(2 kappa/W)) has its
 pole pi/sqrt(2) interface lengths off the real axis, so its spectrum at the highest wavenumber pi/dx is
 x = exp(-pi^2/sqrt(2) * sqrt(kappa/W) / dx). What is cut off counts once in the field itself and, through the dynamics
-along the interface, once as its square: error = linear * x + square * x^2. Time: each step may differ from its
-prediction by ``step_tolerance``; what that makes of the answer was measured. All constants come from
-``python benchmarks/calibrate.py``. Each part gets a share of the tolerance, so that the sum stays within it with room
-to spare.
+along the interface, once as its square: error = linear * x + square * x^2 (``python benchmarks/calibrate.py``). Time:
+each step may differ from its prediction by ``step_tolerance``; what that makes of the answer was measured
+(``python benchmarks/measured_error.py --seeds calibrate``). Each part gets a share of the tolerance.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from scipy.fft import next_fast_len
 
 from solvers.errors import InputError
 from solvers.grids.grid import Grid
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 HIGHEST_TOLERANCE = 0.5
 # An internal grid coarser than the user's is used up to this share of its cells.
 _WORTHWHILE = 0.9
+# Of the second-order scheme, see AccuracyModel.step_tolerance: its factor over that of third order, and its exponent.
+_SECOND_ORDER_FACTOR, _SECOND_ORDER_EXPONENT = 1.7, 0.5
 #: By precision: what rounding leaves room for.
 LOWEST_TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
@@ -56,7 +59,9 @@ class AccuracyModel:
         Of steps h it is in proportion to h^(order + 1), what it makes of the answer to h^order: so it must fall faster
         than the tolerance, at third order a little less than that, as steps are limited by stability for a part.
         """
-        factor, exponent = (self.time_factor, self.exponent) if order == 3 else (1.7 * self.time_factor, 0.5)
+        factor, exponent = self.time_factor, self.exponent
+        if order == 2:
+            factor, exponent = _SECOND_ORDER_FACTOR * factor, _SECOND_ORDER_EXPONENT
         return factor * tolerance * (tolerance / 1e-2) ** exponent
 
     def smooth_after(self, spacing: float, interface_length: float, tolerance: float) -> float:
@@ -114,24 +119,6 @@ def _next_fast(grid: Grid, length: float, spacing: float) -> int:
 
     Of a no-flux box half as many as its even extension needs, so that both are solved on the same grid.
     """
-    if grid.boundary == "no_flux":
-        return _next_even(math.ceil(2.0 * length / spacing - 1e-9)) // 2
-    return _next_even(math.ceil(length / spacing - 1e-9))
-
-
-def _next_even(n: int) -> int:
-    """The smallest even number >= n and 8 with no prime factor above 5."""
-    n = max(8, n)
-    while True:
-        n += n % 2
-        if _without_small_factors(n) == 1:
-            return n
-        n += 2
-
-
-def _without_small_factors(n: int) -> int:
-    """What is left of ``n`` without its factors 2, 3 and 5; 1 if there is nothing."""
-    for factor in (2, 3, 5):
-        while n % factor == 0:
-            n //= factor
-    return n
+    halves = 2 if grid.boundary == "no_flux" else 1
+    least = max(8, math.ceil(halves * length / spacing - 1e-9))
+    return 2 * next_fast_len((least + 1) // 2, real=True) // halves

@@ -199,15 +199,17 @@ class GrainTracker:
         where = np.nonzero(self.owner == grain)
         axes, inner = [], []
         for positions, n, p in zip(where, self.cells.shape, pad, strict=True):
+            # Distances need a margin around the window, or a grain of the field just outside would seem to be far away.
             if self.cells.boundary == "no_flux":
                 low, high = max(0, positions.min() - p), min(n, positions.max() + p + 1)
-                axes.append(np.arange(low, high))
-                inner.append(slice(None))
+                first = max(0, low - p)
+                axes.append(np.arange(first, min(n, high + p)))
+                inner.append(slice(low - first, high - first))
                 continue
             relative = (positions - positions[0] + n // 2) % n - n // 2 + positions[0]
             low, high = relative.min() - p, relative.max() + p + 1
             high = min(high, low + n)
-            # Distances need a margin that wraps around; the window itself must not hold a cell twice.
+            # The margin wraps around; the window itself must not hold a cell twice.
             axes.append(np.arange(low - p, high + p) % n)
             inner.append(slice(p, p + high - low))
         around = self.owner[np.ix_(*axes)]

@@ -69,13 +69,6 @@ class Equation(Protocol):
         """The equation of the samples in ``keep`` (indices)."""
 
 
-class CompiledEquation(Equation, Protocol):
-    """An equation whose trajectories can run in one compiled function on the CPU."""
-
-    def compiled_terms(self) -> CompiledTerms:
-        """The terms of :meth:`explicit`, defined in the same class."""
-
-
 def resolved_scale(basis: Basis, kappa: torch.Tensor) -> torch.Tensor:
     """Scale weights (batch or 1, F, 1) that count a mode by how much of it outlives the first moments.
 

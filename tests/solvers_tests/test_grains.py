@@ -7,11 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from solvers import GrainGrowth, Grid, InputError, order_parameters, simulate, simulate_grains, solve
+from solvers.grains.labels import in_order_of_occurrence
 from solvers.grains.neighbours import CellMap, colouring, graph_of, near_pairs
 from solvers.grains.simulation import solve_grains
+from solvers.grains.tracker import GrainTracker
 from solvers.grids.grid import Boundary
+from solvers.grids.spectral_basis import basis_for
 from solvers.initial import voronoi
 
 
@@ -163,6 +167,31 @@ def test_float32_agrees() -> None:
     single = simulate_grains(GrainGrowth(grid), labels, [10.0], dtype=torch.float32)
     assert single.field.dtype == torch.float32
     assert max(relative(single.field.double(), double.field)) < 1e-3
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "no_flux"])
+def test_shares_of_a_grain_are_those_of_distances_on_the_whole_map(boundary: Boundary) -> None:
+    """Also near the edge of the part that is looked at, where another grain of the field lies just outside."""
+    grid = Grid((64, 64), boundary=boundary)
+    _, numbers = in_order_of_occurrence(voronoi(grid, 60, [3])[0].numpy())
+    tracker = GrainTracker(numbers, grid, basis_for(grid, torch.float64, torch.device("cpu")), 0.2, 1.5, 1e-2)
+    tiles = 3 if boundary == "periodic" else 1
+    middle = (slice(64 * (tiles // 2), 64 * (tiles // 2) + 64),) * 2
+    everywhere = np.tile(tracker.owner, (tiles, tiles))
+    distance = [ndimage.distance_transform_edt(everywhere != g)[middle] for g in range(len(tracker.field_of))]
+    decay = math.sqrt(0.2 / 2.0)
+    assert tracker.fields < len(tracker.field_of) / 2
+    for grain, field in enumerate(tracker.field_of):
+        members = np.flatnonzero(tracker.field_of == field)
+        others = [distance[other] for other in members if other != grain]
+        if not others:
+            continue
+        index, found = tracker._share(grain, members)
+        expected = 1.0 / (1.0 + np.exp(np.clip((distance[grain] - np.min(others, axis=0)) / decay, -50.0, 50.0)))
+        expected = expected[tuple(i.numpy() for i in index[1:])]
+        # Far from both, where a field is nothing, the distance to the other is only known to be large.
+        near = np.minimum(distance[grain], np.min(others, axis=0))[tuple(i.numpy() for i in index[1:])] < 4.0
+        np.testing.assert_allclose(found[near], expected[near], atol=1e-3)
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "no_flux"])
