@@ -1,0 +1,219 @@
+"""Mobility and gradient energy of Cahn-Hilliard from the inside of frames alone: no boundary, no start, no run.
+
+Multiplied by a test function psi(y, x) theta(t) that vanishes with its derivatives at the edge of its support, and
+integrated by parts, dc/dt = M lap(c^3 - c - kappa lap c) becomes
+
+    -<c, psi theta_t> = M <c^3 - c, lap psi theta> - M kappa <c, lap^2 psi theta>,
+
+in which nothing is differentiated but the test function: one linear equation for each place that the function is put
+(Messenger and Bortz 2021, doi:10.1016/j.jcp.2021.110525). What lies outside the frames does not occur in it.
+
+Noise s changes the mean of c^3 by 3 s^2 c, which is taken off again; then the ratio of the two terms, kappa, is right.
+Mobility is not: the two terms on the right nearly cancel, and noise in what is left makes it too small (errors in
+variables). So mobility is found from frames that the equation itself has smoothed for a moment, with that kappa.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy.fft import dctn, idctn
+from scipy.ndimage import correlate1d
+
+#: Powers of the test functions (1 - x^2)^p in space and in time: smooth enough for four derivatives.
+_SPACE_POWER, _TIME_POWER = 7, 3
+# Constants were chosen with ``python benchmarks/interior_estimate.py --seeds calibrate``.
+#: Half the width of the test functions, in cells for kappa = 1, and the least of it.
+_HALF_WIDTH, _LEAST_HALF_WIDTH = 10.0, 8
+#: Frames are smoothed for so long, in units of kappa / M, times the noise, and at most for the second.
+_SMOOTHED, _LONGEST = 40.0, 8.0
+#: Share of mobility by which smoothing makes it too large at most.
+_SMOOTHING_ERROR = 0.03
+#: Noise below which frames are taken as they are.
+_QUIET = 0.01
+_STEP = 0.25
+#: Implicit part of the slope of c^3 - c.
+_STABILISER = 2.0
+#: Cells at the rim that smoothing with mirrored edges spoils.
+_RIM = 6
+#: Where kappa is looked for, in cells.
+_KAPPA_RANGE = (0.05, 50.0)
+_FEWEST_FRAMES = 4
+#: Estimates from parts overlap, so their scatter says less than that of independent ones.
+_OVERLAPPING = 1.5
+
+_Ders = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class InteriorEstimate:
+    """Material from the interior of frames, with standard errors (relative); lengths as those of ``spacing``."""
+
+    mobility: float
+    kappa: float
+    mobility_error: float
+    kappa_error: float
+
+
+def interior_estimate(
+    composition: np.ndarray, seen: np.ndarray, times: np.ndarray, noise: float, spacing: float
+) -> InteriorEstimate | None:
+    """Mobility (W = 1) and kappa from frames; None where the frames are too few or too small for it.
+
+    Args:
+        composition: (time, y, x), -1 and 1 in the wells; pixels that were not seen filled in.
+        seen: bool (time, y, x). Test functions that touch a pixel that was not are left out.
+        times: (time,) increasing.
+        noise: standard deviation of a pixel.
+        spacing: side of a pixel (length).
+    """
+    smallest = min(composition.shape[1:]) - 2 * _RIM
+    if len(times) < _FEWEST_FRAMES or smallest < 2 * _LEAST_HALF_WIDTH + 5:
+        return None
+    first = _normal_equations(composition, seen, times, noise, _half_width(1.0, smallest), rim=0)
+    kappa = _both(first.whole())[1]
+    if not _KAPPA_RANGE[0] < kappa < _KAPPA_RANGE[1]:
+        return None
+    half_width = _half_width(kappa, smallest)
+    first = _normal_equations(composition, seen, times, noise, half_width, rim=0)
+    kappa = _both(first.whole())[1]
+    if not _KAPPA_RANGE[0] < kappa < _KAPPA_RANGE[1]:
+        return None
+    smooth = _smoothed(composition, kappa, noise)
+    second = _normal_equations(smooth, seen, times, 0.0, half_width, rim=0 if smooth is composition else _RIM)
+    mobility = _mobility(second.whole(), kappa)
+    kappas = [_both(part)[1] / kappa for part in first.parts()]
+    mobilities = [_mobility(part, kappa) / mobility for part in second.parts()]
+    return InteriorEstimate(
+        mobility * spacing**2,
+        kappa * spacing**2,
+        math.hypot(_scatter(mobilities), 0.0 if smooth is composition else _SMOOTHING_ERROR),
+        _scatter(kappas),
+    )
+
+
+def _half_width(kappa: float, smallest: int) -> int:
+    most = (smallest - 5) // 2
+    return int(min(most, max(_LEAST_HALF_WIDTH, round(_HALF_WIDTH * min(math.sqrt(kappa), 2.0)))))
+
+
+def _scatter(values: list[float]) -> float:
+    """Standard error of the mean of estimates from overlapping parts; infinite for fewer than three."""
+    found = np.array([v for v in values if np.isfinite(v)])
+    if len(found) < 3:
+        return math.inf
+    return float(_OVERLAPPING * found.std(ddof=1) / math.sqrt(len(found)))
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """Left side, and the factors of M and of M kappa, of every place; (set, y, x), by set of frames, first all.
+
+    ``valid`` (y, x) says where all pixels were seen.
+    """
+
+    left: np.ndarray
+    potential: np.ndarray
+    gradient: np.ndarray
+    valid: np.ndarray
+
+    def whole(self) -> np.ndarray:
+        """The products (3, 3) of the three with each other over all places, from all frames."""
+        return self._products(0, self.valid)
+
+    def parts(self) -> Iterator[np.ndarray]:
+        """The same of four quarters of the places, from every second frame."""
+        rows, columns = (n // 2 for n in self.valid.shape)
+        for i in (slice(None, rows), slice(rows, None)):
+            for j in (slice(None, columns), slice(columns, None)):
+                quarter = np.zeros_like(self.valid)
+                quarter[i, j] = self.valid[i, j]
+                for subset in range(1, len(self.left)):
+                    yield self._products(subset, quarter)
+
+    def _products(self, subset: int, places: np.ndarray) -> np.ndarray:
+        rows = np.stack([each[subset][places] for each in (self.left, self.potential, self.gradient)])
+        return np.asarray(rows @ rows.T)
+
+
+def _both(products: np.ndarray) -> tuple[float, float]:
+    """(M, kappa) by least squares; NaN where the equations do not say."""
+    try:
+        mobility, both = np.linalg.solve(products[1:, 1:], products[1:, 0])
+    except np.linalg.LinAlgError:
+        return math.nan, math.nan
+    return float(mobility), float(-both / mobility) if mobility else math.nan
+
+
+def _mobility(products: np.ndarray, kappa: float) -> float:
+    """M by least squares with kappa given."""
+    direction = np.array([1.0, -kappa])
+    size = float(direction @ products[1:, 1:] @ direction)
+    return float(direction @ products[1:, 0]) / size if size > 0.0 else math.nan
+
+
+def _normal_equations(
+    c: np.ndarray, seen: np.ndarray, times: np.ndarray, noise: float, half_width: int, rim: int
+) -> _Equations:
+    inside = slice(rim, -rim or None)
+    c, m = c[:, inside, inside], half_width
+    value = _projected(c, m, (0, 0))
+    driving = c**3 - (1.0 + 3.0 * noise**2) * c
+    potential = _projected(driving, m, (2, 0)) + _projected(driving, m, (0, 2))
+    gradient = _projected(c, m, (4, 0)) + 2.0 * _projected(c, m, (2, 2)) + _projected(c, m, (0, 4))
+    valid = _projected((~seen.all(0)[None, inside, inside]).astype(np.float64), m, (0, 0))[0] < 1e-9
+    sets = [np.arange(len(times))]
+    sets += [np.arange(first, len(times), 2) for first in (0, 1) if len(times[first::2]) >= _FEWEST_FRAMES - 1]
+    weights = np.zeros((2, len(sets), len(times)))
+    for k, chosen in enumerate(sets):
+        weights[0, k, chosen], weights[1, k, chosen] = _in_time(times[chosen])
+    left, test = (np.tensordot(w, values, 1) for w, values in zip(weights, (value, potential), strict=True))
+    return _Equations(-left, test, np.tensordot(weights[1], gradient, 1), valid)
+
+
+def _in_time(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (time,) of frames in the integrals of theta_t and of theta, by the trapezoidal rule."""
+    half = 0.5 * (times[-1] - times[0])
+    x = (times - times[0]) / half - 1.0
+    rule = np.zeros(len(times))
+    rule[:-1] += 0.5 * np.diff(times)
+    rule[1:] += 0.5 * np.diff(times)
+    slope = -2.0 * _TIME_POWER * x * (1.0 - x * x) ** (_TIME_POWER - 1) / half
+    return rule * slope, rule * (1.0 - x * x) ** _TIME_POWER
+
+
+def _projected(values: np.ndarray, half_width: int, derivatives: _Ders) -> np.ndarray:
+    """Integrals (time, y, x) of ``values`` with derivatives of psi around each place whose support lies inside."""
+    for axis, order in zip((1, 2), derivatives, strict=True):
+        values = correlate1d(values, _bump(half_width, order), axis=axis, mode="constant")
+    return values[:, half_width:-half_width, half_width:-half_width]
+
+
+@cache
+def _bump(half_width: int, derivative: int) -> np.ndarray:
+    function = np.polynomial.Polynomial([1.0, 0.0, -1.0]) ** _SPACE_POWER
+    x = np.arange(-half_width, half_width + 1) / half_width
+    return np.asarray((function.deriv(derivative) if derivative else function)(x) / half_width**derivative)
+
+
+def _smoothed(c: np.ndarray, kappa: float, noise: float) -> np.ndarray:
+    """Frames after a short run of the equation from each, mirrored at the edges, by which noise decays."""
+    if noise < _QUIET:
+        return c
+    until = kappa * min(_SMOOTHED * noise, _LONGEST)
+    steps = max(2, math.ceil(until / (_STEP * kappa)))
+    step = until / steps
+    k2 = sum(
+        ((np.pi * np.arange(n) / n) ** 2).reshape([-1 if a == b else 1 for b in (0, 1)])
+        for a, n in enumerate(c.shape[1:])
+    )
+    spectrum = dctn(c, axes=(1, 2))
+    for _ in range(steps):
+        force = dctn(c * (c * c - (1.0 + _STABILISER)), axes=(1, 2))
+        spectrum = (spectrum - step * k2 * force) / (1.0 + step * k2 * (kappa * k2 + _STABILISER))
+        c = idctn(spectrum, axes=(1, 2))
+    return np.asarray(c)
