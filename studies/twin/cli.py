@@ -1,4 +1,4 @@
-"""The verb about twins: assimilate."""
+"""The verbs about twins: assimilate and inspect."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ register(
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add this room's verb to the front door."""
+    """Add this room's verbs to the front door."""
     app.command()(assimilate)
+    app.command()(inspect)
 
 
 def assimilate(
@@ -51,4 +52,33 @@ def assimilate(
     for line in run.forecast.crossing_lines():
         typer.echo(line)
     typer.echo(f"{run.folder}: posterior and forecast; report {run.page}")
+    return 0
+
+
+def inspect(
+    frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="A file of frames, or a folder with times.csv.")],
+    process: Annotated[
+        str | None, typer.Option("--process", help="Estimate mobility and kappa of this process from the frames.")
+    ] = None,
+    interval: Annotated[
+        float | None, typer.Option("--interval", metavar="TIME", help="Between frames, where the file has no times.")
+    ] = None,
+    pixel: Annotated[float, typer.Option("--pixel-size", metavar="LENGTH", help="Side of a pixel.")] = 1.0,
+    variable: Annotated[str | None, typer.Option("--variable", help="Of a Zarr store or NetCDF file.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="PNG", help="Write a picture of all frames to this file.")
+    ] = None,
+) -> int:
+    """Say what is understood of frames: count, size, times, grey values, noise; and, with a process, its material.
+
+    The estimate looks at the interior of the frames alone, so it holds for a window of a larger specimen.
+    """
+    from studies.twin.inspection import contact_sheet, inspect_frames
+
+    found = inspect_frames(frames, process, interval, pixel, variable)
+    for name, value in found.rows:
+        typer.echo(f"{name + ':':<14}{value}")
+    if sheet is not None:
+        contact_sheet(found.frames, sheet)
+        typer.echo(f"{sheet}: all frames")
     return 0

@@ -71,7 +71,7 @@ class TwinGrid(StrictModel):
     """The model's box: cells of ``spacing``; without ``shape`` the box is that of the frames."""
 
     spacing: Positive = 1.0
-    boundary: Literal["periodic", "no_flux"] = "no_flux"
+    boundary: Literal["periodic", "no_flux", "open"] = "no_flux"
     shape: Annotated[tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]], Field(strict=False)] | None = None
 
 

@@ -6,6 +6,7 @@ All estimation works on z.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
@@ -29,6 +30,10 @@ class LogNormal(StrictModel):
         """The parameter at z, same shape."""
         return self.median * (self.sigma * z).exp()
 
+    def z_of(self, value: float) -> float:
+        """The inverse of :meth:`value`."""
+        return math.log(value / self.median) / self.sigma
+
 
 class Uniform(StrictModel):
     """``{prior: uniform, low: 0.5, high: 2.0}``."""
@@ -47,6 +52,11 @@ class Uniform(StrictModel):
         """The parameter at z, same shape."""
         return self.low + (self.high - self.low) * 0.5 * (1.0 + (z / _SQRT2).erf())
 
+    def z_of(self, value: float) -> float:
+        """The inverse of :meth:`value`; at most 3 for what lies at or beyond the ends."""
+        share = (value - self.low) / (self.high - self.low)
+        return min(3.0, max(-3.0, NormalDist().inv_cdf(min(1.0 - 1e-9, max(1e-9, share)))))
+
 
 class Fixed(StrictModel):
     """A number: known, not estimated."""
@@ -57,6 +67,10 @@ class Fixed(StrictModel):
     def value(self, z: torch.Tensor) -> torch.Tensor:
         """The parameter, whatever z; same shape."""
         return z.new_full(z.shape, self.at)
+
+    def z_of(self, value: float) -> float:  # noqa: ARG002
+        """0: it does not depend on z."""
+        return 0.0
 
 
 def _number_is_fixed(value: object) -> object:

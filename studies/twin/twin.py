@@ -29,6 +29,7 @@ from studies.twin.observations.frames import (
     estimate_levels,
     estimate_noise,
     make_frames,
+    open_camera,
 )
 from studies.twin.processes import twin_process
 from studies.twin.quantiles import quantiles
@@ -140,9 +141,11 @@ class Twin:
         """Camera, priors, noise and levels for these frames. Raises InputError where they do not fit the file."""
         config, seen = self.config, self.config.observations
         height, width = frames.grey.shape[1:]
-        camera = camera_for(
-            (height, width), config.grid.spacing, config.grid.boundary, config.grid.shape, seen.pixel_size, seen.origin
-        )
+        spacing, boundary, pixel = config.grid.spacing, config.grid.boundary, seen.pixel_size
+        if boundary == "open":
+            camera = open_camera(frames, spacing, pixel)
+        else:
+            camera = camera_for((height, width), spacing, boundary, config.grid.shape, pixel, seen.origin)
         noise = estimate_noise(frames) if isinstance(seen.noise, str) else seen.noise
         if isinstance(seen.levels, str):
             grey = estimate_levels(frames, self.process, noise)

@@ -7,6 +7,7 @@ camera) are allowed, so that a flag means another process.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from solvers.frames import Frames
 from solvers.processes.registry import process_named
 from solvers.qois.analysis import evaluate_qois
-from studies.twin.inference.estimate import TwinEstimate
+from studies.twin.inference.estimate import TwinEstimate, interior_of
 from studies.twin.inference.variational import AssimilationProblem
 from studies.twin.observations.frames import ObservedFrames, camera_for
 
@@ -23,6 +24,9 @@ from studies.twin.observations.frames import ObservedFrames, camera_for
 STRUCTURED_LIMIT = 0.05
 #: A statistic this many standard deviations off.
 DEVIATION_LIMIT = 5.0
+#: An interior estimate with a larger relative standard error says nothing; and by how much a right fit may differ from
+#: it (logarithm), whatever the errors.
+INTERIOR_UNSURE, INTERIOR_ALLOWANCE = 0.3, 0.25
 #: Members that are compared.
 REPLICATES = 24
 
@@ -50,10 +54,32 @@ def check_model(problem: AssimilationProblem, frames: ObservedFrames, estimate: 
         reasons.append(
             f"neighbouring pixels share residuals of {structured:.1%} of the grey range, allowed {STRUCTURED_LIMIT:.0%}"
         )
+    reasons += _against_interior(problem, frames, estimate)
     for name, value in deviations.items():
         if value > DEVIATION_LIMIT:
             reasons.append(f"{name} of the frames is {value:.1f} standard deviations off, allowed {DEVIATION_LIMIT:g}")
     return ModelCheck(reasons, deviations)
+
+
+def _against_interior(problem: AssimilationProblem, frames: ObservedFrames, estimate: TwinEstimate) -> list[str]:
+    """Where the fit and the interior of the frames alone, which knows of no boundary and no start, do not agree."""
+    inside = interior_of(problem, frames)
+    if inside is None:
+        return []
+    values = problem.values(torch.from_numpy(estimate.posterior.z))
+    reasons = []
+    for name, expected, error in (
+        ("mobility", inside.mobility, inside.mobility_error),
+        ("kappa", inside.kappa, inside.kappa_error),
+    ):
+        found, middle = np.log(values[name].numpy() / expected), float(np.median(values[name]))
+        allowed = math.hypot(DEVIATION_LIMIT * math.hypot(float(found.std()), error), INTERIOR_ALLOWANCE)
+        if error < INTERIOR_UNSURE and abs(math.log(middle / expected)) > allowed:
+            reasons.append(
+                f"{name} is {middle:.3g}, but {expected:.3g} by the interior of the frames alone (+- {error:.0%})"
+                ": what is assumed of the boundary, the times or the start is wrong"
+            )
+    return reasons
 
 
 def _deviations(

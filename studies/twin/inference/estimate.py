@@ -12,6 +12,7 @@ from solvers.grids.spectral_basis import basis_for
 from studies.twin.inference.ensemble import Posterior, draw, linearise
 from studies.twin.inference.residuals import Residuals, residuals_of
 from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
+from studies.twin.inference.weak_form import InteriorEstimate
 from studies.twin.model.increments import rewhitened
 from studies.twin.model.process_model import FirstGuess
 from studies.twin.observations.frames import ObservedFrames
@@ -144,7 +145,9 @@ class _Search:
         # Cost of a right fit, and a standard deviation more: half a chi-square of as many pixels as are seen.
         pixels = float(self.frames.seen.sum())
         expected = 0.5 * pixels + (0.5 * pixels) ** 0.5
-        for z in rough.scan(CANDIDATES):
+        inside = interior_of(self.problem, self.frames)
+        first = [] if inside is None else [_z_of(self.problem, inside)]
+        for z in [*first, *rough.scan(CANDIDATES)]:
             fit = _without_increments(self.problem, start, z)
             for part in growing(count):
                 # A short window hardly determines mobility, which would drift to where nothing moves.
@@ -206,6 +209,26 @@ def first_start(
     image = problem.camera.spread(problem.from_grey(np.asarray(grey)))
     noise = problem.process.contrast * problem.noise_share * float(np.sqrt(np.square(shares).sum()))
     return problem.process.model.first_guess(image, problem.camera.grid, noise)
+
+
+def interior_of(problem: AssimilationProblem, frames: ObservedFrames) -> InteriorEstimate | None:
+    """The material by the interior of frames alone, with the best guess of the levels; None where it does not say."""
+    if len(frames.times) < 2:
+        return None
+    field = np.stack([problem.from_grey(frames.filled(i)) for i in range(len(frames.times))])
+    noise = problem.process.contrast * problem.noise_share
+    pixel = problem.camera.block * problem.camera.grid.spacing
+    known = min(problem.grey.spread) == 0.0
+    found = problem.process.model.from_interior(field, frames.seen, frames.times, noise, pixel, known)
+    return found if found is not None and min(found.mobility, found.kappa) > 0.0 else None
+
+
+def _z_of(problem: AssimilationProblem, inside: InteriorEstimate) -> np.ndarray:
+    z = np.zeros(len(problem.names))
+    for name, value in (("mobility", inside.mobility), ("kappa", inside.kappa)):
+        if name in problem.names:
+            z[problem.names.index(name)] = problem.priors[name].z_of(value)
+    return z
 
 
 def growing(count: int) -> list[int]:

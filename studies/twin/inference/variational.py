@@ -29,6 +29,8 @@ LEVELS = ("level_low", "level_high")
 SCAN = {"mobility": (-2.5, -1.8, -1.2, -0.6, 0.0, 0.6, 1.2, 1.8, 2.5), "kappa": (-1.5, -0.75, 0.0, 0.75, 1.5)}
 #: First guess of how well the data determine z, which scales the search.
 _FIRST_SCALE = 0.15
+#: Standard deviation of the start where no frame shows it, share of the field's range.
+UNSEEN = 0.3
 #: No field is this large: the steps were too long for the material.
 _BEYOND = 3.0
 
@@ -114,6 +116,10 @@ class VariationalProblem:
         self.weight = torch.where(seen, 1.0 / problem.sigma**2, 0.0).float()
         self.data = torch.from_numpy(np.nan_to_num(frames.grey)).float()
         self.where = where_uncertain(problem.process, basis.inverse(self.base), grid)
+        if problem.camera.open:
+            # What no frame shows may be anything that the process makes.
+            outside = torch.from_numpy(problem.camera.outside(basis.shape)).to(self.where)
+            self.where = self.where + outside * (UNSEEN * problem.process.contrast / start.amplitude - self.where)
         self.calls = 0
         self.last_cost = torch.zeros(0)
 

@@ -8,9 +8,10 @@ integrated by parts, dc/dt = M lap(c^3 - c - kappa lap c) becomes
 in which nothing is differentiated but the test function: one linear equation for each place that the function is put
 (Messenger and Bortz 2021, doi:10.1016/j.jcp.2021.110525). What lies outside the frames does not occur in it.
 
-Noise s changes the mean of c^3 by 3 s^2 c, which is taken off again; then the ratio of the two terms, kappa, is right.
-Mobility is not: the two terms on the right nearly cancel, and noise in what is left makes it too small (errors in
-variables). So mobility is found from frames that the equation itself has smoothed for a moment, with that kappa.
+Noise s changes the mean of c^3 by 3 s^2 c, which is taken off again. The two terms on the right are large and nearly
+cancel: their ratio, kappa, is found well, and so are the wells, from the ratios of a cubic's terms. What is left of the
+two is small, and noise in it makes mobility too small (errors in variables). So mobility is found from frames that the
+equation itself has smoothed for a moment, with that kappa.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _SMOOTHING_ERROR = 0.03
 #: Noise below which frames are taken as they are.
 _QUIET = 0.01
 _STEP = 0.25
+#: Noise up to which the wells are found by the dynamics, and how far off they are looked for.
+_NOISY, _LEVELS_OFF = 0.2, 0.4
 #: Implicit part of the slope of c^3 - c.
 _STABILISER = 2.0
 #: Cells at the rim that smoothing with mirrored edges spoils.
@@ -60,7 +63,12 @@ class InteriorEstimate:
 
 
 def interior_estimate(
-    composition: np.ndarray, seen: np.ndarray, times: np.ndarray, noise: float, spacing: float
+    composition: np.ndarray,
+    seen: np.ndarray,
+    times: np.ndarray,
+    noise: float,
+    spacing: float,
+    levels_known: bool = True,
 ) -> InteriorEstimate | None:
     """Mobility (W = 1) and kappa from frames; None where the frames are too few or too small for it.
 
@@ -70,23 +78,26 @@ def interior_estimate(
         times: (time,) increasing.
         noise: standard deviation of a pixel.
         spacing: side of a pixel (length).
+        levels_known: False if the wells may lie a little off -1 and 1; they are then found as well, where noise allows.
     """
     smallest = min(composition.shape[1:]) - 2 * _RIM
     if len(times) < _FEWEST_FRAMES or smallest < 2 * _LEAST_HALF_WIDTH + 5:
         return None
+    middle, half = (0.0, 1.0) if levels_known else well_levels(composition, times, noise, _half_width(1.0, smallest))
+    composition, noise = (composition - middle) / half, noise / half
     first = _normal_equations(composition, seen, times, noise, _half_width(1.0, smallest), rim=0)
-    kappa = _both(first.whole())[1]
+    kappa = _kappa(first.whole())
     if not _KAPPA_RANGE[0] < kappa < _KAPPA_RANGE[1]:
         return None
     half_width = _half_width(kappa, smallest)
     first = _normal_equations(composition, seen, times, noise, half_width, rim=0)
-    kappa = _both(first.whole())[1]
+    kappa = _kappa(first.whole())
     if not _KAPPA_RANGE[0] < kappa < _KAPPA_RANGE[1]:
         return None
     smooth = _smoothed(composition, kappa, noise)
     second = _normal_equations(smooth, seen, times, 0.0, half_width, rim=0 if smooth is composition else _RIM)
     mobility = _mobility(second.whole(), kappa)
-    kappas = [_both(part)[1] / kappa for part in first.parts()]
+    kappas = [_kappa(part) / kappa for part in first.parts()]
     mobilities = [_mobility(part, kappa) / mobility for part in second.parts()]
     return InteriorEstimate(
         mobility * spacing**2,
@@ -94,6 +105,32 @@ def interior_estimate(
         math.hypot(_scatter(mobilities), 0.0 if smooth is composition else _SMOOTHING_ERROR),
         _scatter(kappas),
     )
+
+
+def well_levels(values: np.ndarray, times: np.ndarray, noise: float, half_width: int) -> tuple[float, float]:
+    """Middle of the wells and half their distance, as the dynamics tell: (0, 1) where noise does not allow it.
+
+    Of y = middle + half c the force is a cubic with free coefficients, whose ratios say where its wells lie. ``values``
+    (time, y, x) must have them within :data:`_LEVELS_OFF` of -1 and 1.
+    """
+    if noise > _NOISY:
+        return 0.0, 1.0
+    slope, test = _in_time(times)
+    force = [np.tensordot(test, _laplacian(v, half_width), 1).ravel() for v in _powers(values, noise)]
+    gradient = np.tensordot(test, _bilaplacian(values, half_width), 1).ravel()
+    left = np.tensordot(slope, _projected(values, half_width, (0, 0)), 1).ravel()
+    # The cubic term on the others, for the reason that _kappa gives.
+    first, second = np.linalg.lstsq(np.stack([force[0], force[1], gradient, left], 1), force[2], rcond=None)[0][:2]
+    middle = second / 3.0
+    square = first + 3.0 * middle**2
+    half = math.sqrt(square) if square > 0.0 else 0.0
+    near = abs(middle) < _LEVELS_OFF and abs(half - 1.0) < _LEVELS_OFF
+    return (float(middle), half) if near else (0.0, 1.0)
+
+
+def _powers(values: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First to third power (time, y, x) without what noise adds to their means, constants aside."""
+    return values, values**2, values**3 - 3.0 * noise**2 * values
 
 
 def _half_width(kappa: float, smallest: int) -> int:
@@ -126,13 +163,13 @@ class _Equations:
         return self._products(0, self.valid)
 
     def parts(self) -> Iterator[np.ndarray]:
-        """The same of four quarters of the places, from every second frame."""
+        """The same of four quarters of the places, from every second frame where there are enough."""
         rows, columns = (n // 2 for n in self.valid.shape)
         for i in (slice(None, rows), slice(rows, None)):
             for j in (slice(None, columns), slice(columns, None)):
                 quarter = np.zeros_like(self.valid)
                 quarter[i, j] = self.valid[i, j]
-                for subset in range(1, len(self.left)):
+                for subset in range(min(1, len(self.left) - 1), len(self.left)):
                     yield self._products(subset, quarter)
 
     def _products(self, subset: int, places: np.ndarray) -> np.ndarray:
@@ -140,13 +177,17 @@ class _Equations:
         return np.asarray(rows @ rows.T)
 
 
-def _both(products: np.ndarray) -> tuple[float, float]:
-    """(M, kappa) by least squares; NaN where the equations do not say."""
+def _kappa(products: np.ndarray) -> float:
+    """Kappa by least squares of the first term on the second and on the left side; NaN where they do not say.
+
+    The two terms are large, their difference is small: as the unknown of either, kappa does not mind noise in it, nor
+    a material in which next to nothing moves.
+    """
+    others = products[np.ix_([0, 2], [0, 2])]
     try:
-        mobility, both = np.linalg.solve(products[1:, 1:], products[1:, 0])
+        return float(np.linalg.solve(others, products[[0, 2], 1])[1])
     except np.linalg.LinAlgError:
-        return math.nan, math.nan
-    return float(mobility), float(-both / mobility) if mobility else math.nan
+        return math.nan
 
 
 def _mobility(products: np.ndarray, kappa: float) -> float:
@@ -162,12 +203,12 @@ def _normal_equations(
     inside = slice(rim, -rim or None)
     c, m = c[:, inside, inside], half_width
     value = _projected(c, m, (0, 0))
-    driving = c**3 - (1.0 + 3.0 * noise**2) * c
-    potential = _projected(driving, m, (2, 0)) + _projected(driving, m, (0, 2))
-    gradient = _projected(c, m, (4, 0)) + 2.0 * _projected(c, m, (2, 2)) + _projected(c, m, (0, 4))
+    first, _, third = _powers(c, noise)
+    potential, gradient = _laplacian(third - first, m), _bilaplacian(c, m)
     valid = _projected((~seen.all(0)[None, inside, inside]).astype(np.float64), m, (0, 0))[0] < 1e-9
     sets = [np.arange(len(times))]
-    sets += [np.arange(first, len(times), 2) for first in (0, 1) if len(times[first::2]) >= _FEWEST_FRAMES - 1]
+    if len(times) >= 2 * _FEWEST_FRAMES:
+        sets += [np.arange(0, len(times), 2), np.arange(1, len(times), 2)]
     weights = np.zeros((2, len(sets), len(times)))
     for k, chosen in enumerate(sets):
         weights[0, k, chosen], weights[1, k, chosen] = _in_time(times[chosen])
@@ -191,6 +232,15 @@ def _projected(values: np.ndarray, half_width: int, derivatives: _Ders) -> np.nd
     for axis, order in zip((1, 2), derivatives, strict=True):
         values = correlate1d(values, _bump(half_width, order), axis=axis, mode="constant")
     return values[:, half_width:-half_width, half_width:-half_width]
+
+
+def _laplacian(values: np.ndarray, half_width: int) -> np.ndarray:
+    return _projected(values, half_width, (2, 0)) + _projected(values, half_width, (0, 2))
+
+
+def _bilaplacian(values: np.ndarray, half_width: int) -> np.ndarray:
+    mixed = 2.0 * _projected(values, half_width, (2, 2))
+    return _projected(values, half_width, (4, 0)) + mixed + _projected(values, half_width, (0, 4))
 
 
 @cache

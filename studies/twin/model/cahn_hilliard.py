@@ -15,6 +15,7 @@ from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import Basis
 from solvers.processes.base import Problem
 from solvers.simulation import solve
+from studies.twin.inference.weak_form import InteriorEstimate, interior_estimate
 from studies.twin.model.process_model import (
     FirstGuess,
     Linear,
@@ -60,6 +61,11 @@ class CahnHilliardModel(ProcessModel):
 
     def values_of(self, guess: FirstGuess, grid: Grid, shape: tuple[int, ...]) -> torch.Tensor:
         return resample(torch.from_numpy(guess.arrays["composition"])[None], shape, grid.boundary)
+
+    def from_interior(
+        self, field: np.ndarray, seen: np.ndarray, times: np.ndarray, noise: float, spacing: float, levels_known: bool
+    ) -> InteriorEstimate | None:
+        return interior_estimate(field, seen, times, noise, spacing, levels_known)
 
     def interfaces(self, values: np.ndarray) -> np.ndarray:
         return 1.0 - np.clip(values, -1.0, 1.0) ** 2

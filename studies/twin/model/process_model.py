@@ -17,6 +17,7 @@ from solvers.processes.base import Problem
 from solvers.processes.registry import process_named
 
 if TYPE_CHECKING:
+    from studies.twin.inference.weak_form import InteriorEstimate
     from studies.twin.processes import TwinProcess
 
 #: Parameter -> (batch,).
@@ -135,6 +136,21 @@ class ProcessModel(ABC):
     @abstractmethod
     def free_energy(self, problem: Problem, field: torch.Tensor) -> torch.Tensor:
         """Free energy (batch, time) of fields (batch, time, y, x); NaN where the field does not determine it."""
+
+    def from_interior(
+        self,
+        field: np.ndarray,  # noqa: ARG002
+        seen: np.ndarray,  # noqa: ARG002
+        times: np.ndarray,  # noqa: ARG002
+        noise: float,  # noqa: ARG002
+        spacing: float,  # noqa: ARG002
+        levels_known: bool,  # noqa: ARG002
+    ) -> InteriorEstimate | None:
+        """Mobility and kappa from the interior of frames alone; None for a process without such an estimate.
+
+        Arguments as those of :func:`studies.twin.inference.weak_form.interior_estimate`.
+        """
+        return None
 
     def unbiased(self, varied: torch.Tensor, centre: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """Varied starts (member, component, *shape) that show on average what their centre shows.

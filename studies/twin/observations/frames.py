@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from studies.twin.processes import TwinProcess
 
 #: Least share of seen pixels of a frame that is used.
 LEAST_SEEN = 0.02
+#: Width of the margin around a window of a larger specimen, in wavelengths of its microstructure: two domains each.
+MARGIN = 0.75
 
 
 @dataclass
@@ -105,6 +108,16 @@ class Camera:
     block: int  #: cells along each side of a pixel
     origin: tuple[int, int]  #: (y, x) first cell that a frame shows
     pixels: tuple[int, int]  #: (y, x) of a frame
+    open: bool = False  #: whether the box around the frames is there only because the specimen goes on
+
+    def outside(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Cells of an internal grid of ``shape`` that no frame shows: 1, falling to 0 within two cells; (*shape)."""
+        inside = np.zeros(self.grid.shape)
+        (top, left), (height, width), b = self.origin, self.pixels, self.block
+        inside[top : top + height * b, left : left + width * b] = 1.0
+        at = [((np.arange(m) + 0.5) * n / m - 0.5) for m, n in zip(shape, self.grid.shape, strict=True)]
+        smooth = ndimage.gaussian_filter(1.0 - inside, 1.0, mode="nearest")
+        return np.asarray(ndimage.map_coordinates(smooth, np.meshgrid(*at, indexing="ij"), order=1, mode="nearest"))
 
     def view(self, values: torch.Tensor) -> torch.Tensor:
         """Values (..., y, x) at the model's cells to (..., pixel y, pixel x)."""
@@ -160,6 +173,30 @@ def camera_for(
         raise InputError(f"observations.path: found frames of {pixels[0]} x {pixels[1]} pixels, allowed 8 x 8 or more")
     grid = Grid((box[0], box[1]), spacing, boundary)
     return Camera(grid, block, (corner[0], corner[1]), (pixels[0], pixels[1]))
+
+
+def open_camera(frames: ObservedFrames, spacing: float, pixel_size: float | None = None) -> Camera:
+    """The camera of frames that are a window of a larger specimen: a margin around them of :data:`MARGIN` wavelengths.
+
+    Coarsening is slow: what happens at the far side of such a margin does not reach the window in the time of an
+    experiment. The outer boundary is a wall. Raises InputError as :func:`camera_for`.
+    """
+    height, width = frames.grey.shape[1:]
+    alone = camera_for((height, width), spacing, "no_flux", None, pixel_size)
+    pixels = math.ceil(MARGIN * max(_wavelength(frames.filled(i)) for i in (0, len(frames.times) - 1)))
+    cells = min(pixels, height, width) * alone.block
+    box = (alone.grid.shape[0] + 2 * cells, alone.grid.shape[1] + 2 * cells)
+    at = (cells * spacing, cells * spacing)
+    return replace(camera_for((height, width), spacing, "no_flux", box, pixel_size, at), open=True)
+
+
+def _wavelength(frame: np.ndarray) -> float:
+    """Mean wavelength of a frame (pixels), from its structure factor; noise counts little at the power of two."""
+    window = np.outer(np.hanning(frame.shape[0]), np.hanning(frame.shape[1]))
+    power = np.abs(np.fft.fft2((frame - frame.mean()) * window)) ** 2
+    k = np.hypot(*np.meshgrid(*[np.fft.fftfreq(n) for n in frame.shape], indexing="ij"))
+    near = (k > 0) & (k < 0.25)
+    return float((power[near] ** 2).sum() / (power[near] ** 2 * k[near]).sum())
 
 
 @dataclass
