@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from solvers.errors import InputError
 from solvers.registries import Reference, Registry, resolve
 
 if TYPE_CHECKING:
+    import tifffile
     import xarray as xr
     from PIL import Image
 
@@ -110,9 +112,9 @@ def _names_pickle(value: object) -> bool:
 
 
 def read_picture(path: Path, variable: str | None = None) -> StoredArray:
-    """A PNG or TIFF picture: ``y``, ``x``, after ``time`` for a stack, before ``channel`` where there are several.
+    """A PNG or JPEG picture: ``y``, ``x``, after ``time`` for several pages, before ``channel`` for several.
 
-    Raises ValueError for a stack of pages of several sizes.
+    Raises ValueError for pages of several sizes.
     """
     from PIL import Image, ImageSequence
 
@@ -125,6 +127,56 @@ def read_picture(path: Path, variable: str | None = None) -> StoredArray:
     return StoredArray(pages[0], dims) if len(pages) == 1 else StoredArray(np.stack(pages), ("time", *dims))
 
 
+def read_tiff(path: Path, variable: str | None = None) -> StoredArray:
+    """A TIFF file, plain, BigTIFF, OME or of ImageJ: dims as :func:`read_picture`'s.
+
+    Numbers of a palette become colours, MinIsWhite is turned over, and a time step that OME or ImageJ noted gives
+    ``time`` its values.
+
+    Raises:
+        ValueError: for several images of different sizes, or axes that no series of pictures has.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        if not all(_readable(page.compression) for page in file.pages[:1]):
+            return read_picture(path, variable)
+        found = [series for series in file.series if len(series.shape) >= 2]
+        if len(found) > 1:
+            sizes = ", ".join(" x ".join(map(str, series.shape)) for series in found)
+            raise ValueError(f"found {len(found)} images ({sizes}), allowed one: save the one that holds the frames")
+        values, axes = found[0].asarray(), found[0].axes
+        page = found[0].keyframe
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            values, axes = np.moveaxis(page.colormap[:, values], 0, -1), axes + "S"
+        elif page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            values = (np.iinfo(values.dtype).max if values.dtype.kind == "u" else 0) - values
+        step = _time_step(file)
+    stack = axes.removesuffix("S").removesuffix("YX")
+    if len(stack) > 1 or "YX" not in axes:
+        raise ValueError(f"found axes {axes}, allowed one of time (T, Z or unnamed) before Y and X")
+    dims = (*(["time"] if stack else []), "y", "x", *(["channel"] if axes.endswith("S") else []))
+    known = {"time": step * np.arange(len(values))} if stack and step is not None else {}
+    return StoredArray(values, dims, known)
+
+
+def _readable(compression: int) -> bool:
+    """Whether tifffile decodes it by itself."""
+    return compression in (1, 8, 32773, 32946)
+
+
+def _time_step(file: tifffile.TiffFile) -> float | None:
+    """Of an OME or ImageJ series, in the unit that it is written in; None where there is none."""
+    if file.is_imagej:
+        step = (file.imagej_metadata or {}).get("finterval")
+    elif file.is_ome and file.ome_metadata:
+        pixels = ElementTree.fromstring(file.ome_metadata).find(".//{*}Pixels")
+        step = None if pixels is None else pixels.get("TimeIncrement")
+    else:
+        return None
+    return float(step) if step is not None and float(step) > 0.0 else None
+
+
 def _pixels(page: Image.Image) -> np.ndarray:
     # The pixels of a picture with a palette are numbers of colours.
     return np.asarray(page.convert("RGBA") if page.mode == "P" else page)
@@ -135,7 +187,8 @@ OWN = (
     FrameReader("npy", (".npy",), read_npy),
     FrameReader("netcdf", (".nc", ".netcdf", ".h5"), read_dataset, dataset_variables),
     FrameReader("zarr", (".zarr",), read_dataset, dataset_variables, marker="zarr.json"),
-    FrameReader("picture", (".png", ".tif", ".tiff"), read_picture, pictures=True),
+    FrameReader("tiff", (".tif", ".tiff"), read_tiff, pictures=True),
+    FrameReader("picture", (".png", ".jpg", ".jpeg"), read_picture, pictures=True),
 )
 #: Every reader known here.
 READERS: Registry[FrameReader] = Registry("reader", "phasetwin.readers", ("solvers.frame_readers:OWN",))

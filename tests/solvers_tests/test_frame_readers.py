@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import xarray as xr
 from PIL import Image
@@ -100,3 +102,63 @@ def test_a_format_of_ones_own(tmp_path: Path) -> None:
         assert torch.equal(from_file(tmp_path / "start.TXT", None, Grid((6, 5)))[0], torch.from_numpy(FIELDS[0]))
     finally:
         READERS.unregister("text")
+
+
+FRAMES = np.random.default_rng(0).integers(0, 255, (5, 24, 20)).astype("u1")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "values"),
+    [
+        ("float64.tif", {}, FRAMES / 255.0),
+        ("int32.tif", {}, FRAMES.astype("i4") * 1000),
+        ("tiled.tif", {"bigtiff": True, "tile": (16, 16), "compression": "zlib"}, FRAMES),
+        ("plain.tiff", {"photometric": "minisblack"}, FRAMES),
+    ],
+)
+def test_tiff_of_any_kind(tmp_path: Path, name: str, options: dict[str, Any], values: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / name, values, **options)
+    found = stored(tmp_path / name)
+    assert found.dims == ("time", "y", "x")
+    np.testing.assert_array_equal(found.values, values)
+
+
+def test_white_is_bright_whatever_the_numbers(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "white.tif", 255 - FRAMES, photometric="miniswhite")
+    np.testing.assert_array_equal(stored(tmp_path / "white.tif").values, FRAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.ome.tif", {"metadata": {"axes": "TYX", "TimeIncrement": 2.5}}),
+        ("imagej.tif", {"imagej": True, "metadata": {"axes": "TYX", "finterval": 2.5}}),
+    ],
+)
+def test_time_step_of_a_tiff(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    tifffile.imwrite(tmp_path / name, FRAMES.astype("u2"), **options)
+    found = stored(tmp_path / name)
+    assert found.values.shape == FRAMES.shape
+    np.testing.assert_allclose(found.coordinates["time"], 2.5 * np.arange(5))
+
+
+def test_palette_of_a_tiff_is_looked_up(tmp_path: Path) -> None:
+    turned = np.repeat((255 - np.arange(256, dtype="u2"))[None] * 257, 3, axis=0)
+    tifffile.imwrite(tmp_path / "palette.tif", FRAMES[0], photometric="palette", colormap=turned)
+    found = stored(tmp_path / "palette.tif")
+    assert found.dims == ("y", "x", "channel")
+    np.testing.assert_array_equal(found.values[..., 0], (255 - FRAMES[0].astype("u2")) * 257)
+
+
+def test_two_images_in_a_tiff_are_named(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "two.tif") as file:
+        file.write(FRAMES[0, :8, :8])
+        file.write(FRAMES)
+    with pytest.raises(ValueError, match="found 2 images"):
+        stored(tmp_path / "two.tif")
+
+
+def stored(path: Path) -> StoredArray:
+    reader = reader_of(path)
+    assert reader is not None
+    return reader.stored(path)

@@ -104,7 +104,7 @@ def _mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _from_folder(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    rows = read_times(path / TIMES_FILE)
+    rows = read_times(path / TIMES_FILE, growing=False)
     frames = [read_image(path / name) for name, _ in rows]
     sizes = {frame.shape for frame in frames}
     if len(sizes) > 1:
@@ -112,8 +112,8 @@ def _from_folder(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array([time for _, time in rows]), np.stack(frames)
 
 
-def read_times(path: Path) -> list[tuple[str, float]]:
-    """The rows ``file,time`` of a ``times.csv``; a last line without its end is still being written and is left out.
+def read_times(path: Path, growing: bool = True) -> list[tuple[str, float]]:
+    """The rows ``file,time`` of a ``times.csv``; of a ``growing`` one without a last line that has no end yet.
 
     Raises InputError for a missing file, a missing column, or a time that is not a number.
     """
@@ -121,7 +121,7 @@ def read_times(path: Path) -> list[tuple[str, float]]:
         raise InputError(f"observations.path: {path.parent}: found no {TIMES_FILE}, allowed one with columns file,time")
     text = path.read_text(encoding="utf-8-sig")
     lines = text.splitlines()
-    whole = lines if text.endswith("\n") else lines[:-1]
+    whole = lines[:-1] if growing and not text.endswith("\n") else lines
     reader = csv.DictReader(whole)
     if not {"file", "time"} <= set(reader.fieldnames or ()):
         raise InputError(f"{path}:1: found columns {', '.join(reader.fieldnames or ()) or 'none'}, allowed file,time")
