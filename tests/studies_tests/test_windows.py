@@ -110,8 +110,7 @@ def write(tmp_path: Path, boundary: str) -> Path:
 
 
 def test_open_box_recovers_what_a_wall_does_not(specimen: ObservedFrames, tmp_path: Path) -> None:
-    """The issue's aims at this noise are 4 % and 2 % in the median of ten frames; these are six."""
-    frames = window(specimen, 40, SIGMA).first(6)
+    frames = window(specimen, 48, SIGMA)
     opened = followed(tmp_path, frames, "open")
     values = opened.history[-1].values
     assert np.median(values["mobility"]) == pytest.approx(MOBILITY, rel=0.15)
