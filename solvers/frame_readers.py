@@ -147,7 +147,7 @@ def read_tiff(path: Path, variable: str | None = None) -> StoredArray:
             raise ValueError(f"found {len(found)} images ({sizes}), allowed one: save the one that holds the frames")
         values, axes = found[0].asarray(), found[0].axes
         page = found[0].keyframe
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
             values, axes = np.moveaxis(page.colormap[:, values], 0, -1), axes + "S"
         elif page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             values = (np.iinfo(values.dtype).max if values.dtype.kind == "u" else 0) - values

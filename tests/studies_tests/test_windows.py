@@ -11,7 +11,7 @@ import torch
 from phasetwin import main
 from solvers import CahnHilliard, Grid, simulate
 from solvers.initial import noise
-from studies.twin.inference.weak_form import interior_estimate, well_levels
+from studies.twin.model.weak_form import interior_estimate, well_levels
 from studies.twin.observations.frames import ObservedFrames, make_frames, open_camera
 from studies.twin.twin import Twin
 

@@ -12,9 +12,9 @@ from solvers.grids.spectral_basis import basis_for
 from studies.twin.inference.ensemble import Posterior, draw, linearise
 from studies.twin.inference.residuals import Residuals, residuals_of
 from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
-from studies.twin.inference.weak_form import InteriorEstimate
 from studies.twin.model.increments import rewhitened
 from studies.twin.model.process_model import FirstGuess
+from studies.twin.model.weak_form import InteriorEstimate
 from studies.twin.observations.frames import ObservedFrames
 
 #: Of L-BFGS on each of the growing windows.

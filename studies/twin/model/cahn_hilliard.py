@@ -15,7 +15,6 @@ from solvers.grids.resampling import resample
 from solvers.grids.spectral_basis import Basis
 from solvers.processes.base import Problem
 from solvers.simulation import solve
-from studies.twin.inference.weak_form import InteriorEstimate, interior_estimate
 from studies.twin.model.process_model import (
     FirstGuess,
     Linear,
@@ -25,6 +24,7 @@ from studies.twin.model.process_model import (
     SolverSettings,
     sampled,
 )
+from studies.twin.model.weak_form import InteriorEstimate, interior_estimate
 
 #: Standard deviation of a start's increments at interfaces: this, and this share of the noise. Larger ones would fit
 #: the first frame's noise.

@@ -17,7 +17,7 @@ from solvers.processes.base import Problem
 from solvers.processes.registry import process_named
 
 if TYPE_CHECKING:
-    from studies.twin.inference.weak_form import InteriorEstimate
+    from studies.twin.model.weak_form import InteriorEstimate
     from studies.twin.processes import TwinProcess
 
 #: Parameter -> (batch,).
@@ -148,7 +148,7 @@ class ProcessModel(ABC):
     ) -> InteriorEstimate | None:
         """Mobility and kappa from the interior of frames alone; None for a process without such an estimate.
 
-        Arguments as those of :func:`studies.twin.inference.weak_form.interior_estimate`.
+        Arguments as those of :func:`studies.twin.model.weak_form.interior_estimate`.
         """
         return None
 

@@ -205,7 +205,8 @@ def _normal_equations(
     value = _projected(c, m, (0, 0))
     first, _, third = _powers(c, noise)
     potential, gradient = _laplacian(third - first, m), _bilaplacian(c, m)
-    valid = _projected((~seen.all(0)[None, inside, inside]).astype(np.float64), m, (0, 0))[0] < 1e-9
+    hidden = (~seen).any(axis=0, keepdims=True)[:, inside, inside]
+    valid = _projected(hidden.astype(np.float64), m, (0, 0))[0] < 1e-9
     sets = [np.arange(len(times))]
     if len(times) >= 2 * _FEWEST_FRAMES:
         sets += [np.arange(0, len(times), 2), np.arange(1, len(times), 2)]
