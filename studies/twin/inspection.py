@@ -64,6 +64,7 @@ def inspect_frames(
             f"{noise:.3g} (standard deviation)" + (f", {noise / (high - low):.1%} of the range" if high > low else ""),
         ),
     ]
+    rows += [("note", note) for note in frames.notes]
     return Inspection(frames, rows + ([] if process is None else _material(frames, process, noise, pixel)))
 
 

@@ -68,7 +68,9 @@ def test_pixels_that_were_not_seen_do_not_count(specimen: ObservedFrames) -> Non
 
 def test_dynamics_tell_where_the_wells_are(specimen: ObservedFrames) -> None:
     values = 0.05 + 0.85 * window(specimen, 64, 0.0).grey
-    assert well_levels(values, specimen.times, 0.0, 10) == pytest.approx((0.05, 0.85), abs=2e-3)
+    assert well_levels(values, np.ones(values.shape, dtype=bool), specimen.times, 0.0, 10) == pytest.approx(
+        (0.05, 0.85), abs=2e-3
+    )
 
 
 def test_too_little_to_tell_is_no_estimate(specimen: ObservedFrames) -> None:
@@ -90,6 +92,37 @@ def test_open_box_goes_on_around_the_frames(specimen: ObservedFrames) -> None:
     assert outside[0, 0] == pytest.approx(1.0)
     assert outside[margin + 24, margin + 24] == pytest.approx(0.0)
     assert torch.equal(camera.view(torch.from_numpy(camera.spread(frames.grey[0]))), torch.from_numpy(frames.grey[0]))
+
+
+@pytest.mark.parametrize(("axis", "after", "side"), [(1, True, "bottom"), (1, False, "top"), (2, True, "right")])
+def test_information_bars_are_found_and_named(specimen: ObservedFrames, axis: int, after: bool, side: str) -> None:
+    grey = window(specimen, 64, SIGMA).grey
+    bar = np.zeros((10, 8, 64) if axis == 1 else (10, 64, 8))
+    bar[:, 2:6, 2:6] = 1.0
+    framed = make_frames(specimen.times, np.concatenate([grey, bar] if after else [bar, grey], axis), "test")
+    assert [side in note and note.startswith("8 ") for note in framed.notes] == [True]
+    inside = slice(None, 64) if after else slice(8, None)
+    seen = np.moveaxis(framed.seen, axis, 0)
+    assert seen[inside].all()
+    assert seen.sum() == grey.size
+    found = interior_estimate(np.nan_to_num(framed.grey), framed.seen, framed.times, SIGMA, 1.0)
+    assert found is not None
+    assert found.mobility == pytest.approx(MOBILITY, rel=0.1)
+
+
+def test_saturated_frame_is_left_out_and_named(specimen: ObservedFrames) -> None:
+    grey = window(specimen, 40, SIGMA).grey.copy()
+    grey[4] = 1.0
+    frames = make_frames(specimen.times, grey, "test")
+    assert len(frames.times) == 9
+    assert frames.notes == ("frame at 62 left out: it is 1 everywhere",)
+
+
+def test_frames_without_bars_keep_their_edges(specimen: ObservedFrames) -> None:
+    for sigma in (0.0, SIGMA):
+        frames = window(specimen, 48, sigma)
+        assert frames.seen.all()
+        assert frames.notes == ()
 
 
 def followed(tmp_path: Path, frames: ObservedFrames, boundary: str) -> Twin:

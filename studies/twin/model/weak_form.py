@@ -83,7 +83,9 @@ def interior_estimate(
     smallest = min(composition.shape[1:]) - 2 * _RIM
     if len(times) < _FEWEST_FRAMES or smallest < 2 * _LEAST_HALF_WIDTH + 5:
         return None
-    middle, half = (0.0, 1.0) if levels_known else well_levels(composition, times, noise, _half_width(1.0, smallest))
+    middle, half = (
+        (0.0, 1.0) if levels_known else well_levels(composition, seen, times, noise, _half_width(1.0, smallest))
+    )
     composition, noise = (composition - middle) / half, noise / half
     first = _normal_equations(composition, seen, times, noise, _half_width(1.0, smallest), rim=0)
     kappa = _kappa(first.whole())
@@ -107,7 +109,9 @@ def interior_estimate(
     )
 
 
-def well_levels(values: np.ndarray, times: np.ndarray, noise: float, half_width: int) -> tuple[float, float]:
+def well_levels(
+    values: np.ndarray, seen: np.ndarray, times: np.ndarray, noise: float, half_width: int
+) -> tuple[float, float]:
     """Middle of the wells and half their distance, as the dynamics tell: (0, 1) where noise does not allow it.
 
     Of y = middle + half c the force is a cubic with free coefficients, whose ratios say where its wells lie. ``values``
@@ -116,9 +120,10 @@ def well_levels(values: np.ndarray, times: np.ndarray, noise: float, half_width:
     if noise > _NOISY:
         return 0.0, 1.0
     slope, test = _in_time(times)
-    force = [np.tensordot(test, _laplacian(v, half_width), 1).ravel() for v in _powers(values, noise)]
-    gradient = np.tensordot(test, _bilaplacian(values, half_width), 1).ravel()
-    left = np.tensordot(slope, _projected(values, half_width, (0, 0)), 1).ravel()
+    valid = _valid(seen, half_width)
+    force = [np.tensordot(test, _laplacian(v, half_width), 1)[valid] for v in _powers(values, noise)]
+    gradient = np.tensordot(test, _bilaplacian(values, half_width), 1)[valid]
+    left = np.tensordot(slope, _projected(values, half_width, (0, 0)), 1)[valid]
     # The cubic term on the others, for the reason that _kappa gives.
     first, second = np.linalg.lstsq(np.stack([force[0], force[1], gradient, left], 1), force[2], rcond=None)[0][:2]
     middle = second / 3.0
@@ -205,8 +210,7 @@ def _normal_equations(
     value = _projected(c, m, (0, 0))
     first, _, third = _powers(c, noise)
     potential, gradient = _laplacian(third - first, m), _bilaplacian(c, m)
-    hidden = (~seen).any(axis=0, keepdims=True)[:, inside, inside]
-    valid = _projected(hidden.astype(np.float64), m, (0, 0))[0] < 1e-9
+    valid = _valid(seen[:, inside, inside], m)
     sets = [np.arange(len(times))]
     if len(times) >= 2 * _FEWEST_FRAMES:
         sets += [np.arange(0, len(times), 2), np.arange(1, len(times), 2)]
@@ -215,6 +219,12 @@ def _normal_equations(
         weights[0, k, chosen], weights[1, k, chosen] = _in_time(times[chosen])
     left, test = (np.tensordot(w, values, 1) for w, values in zip(weights, (value, potential), strict=True))
     return _Equations(-left, test, np.tensordot(weights[1], gradient, 1), valid)
+
+
+def _valid(seen: np.ndarray, half_width: int) -> np.ndarray:
+    """Places (y, x) of test functions that touch no pixel that was not seen in some frame."""
+    hidden = np.asarray((~seen).any(axis=0))[None].astype(np.float64)
+    return np.asarray(_projected(hidden, half_width, (0, 0))[0] < 1e-9)
 
 
 def _in_time(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

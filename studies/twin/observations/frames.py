@@ -17,6 +17,9 @@ from studies.twin.processes import TwinProcess
 
 #: Least share of seen pixels of a frame that is used.
 LEAST_SEEN = 0.02
+#: An information bar: lines of which this share changes by less than this share of a typical pixel's change, as many
+#: lines at least, this share of the picture at most, told from so many frames.
+_BAR, _STILL, _THINNEST, _THICKEST, _FRAMES_OF_BARS = 0.8, 0.1, 3, 0.35, 3
 #: Width of the margin around a window of a larger specimen, in wavelengths of its microstructure: two domains each.
 MARGIN = 0.75
 
@@ -27,6 +30,7 @@ class ObservedFrames:
 
     times: np.ndarray  #: float64 (time,), increasing
     grey: np.ndarray  #: float64 (time, y, x), NaN where not seen
+    notes: tuple[str, ...] = ()  #: what was left out, a line each
 
     @property
     def seen(self) -> np.ndarray:
@@ -35,7 +39,7 @@ class ObservedFrames:
 
     def first(self, count: int | None) -> ObservedFrames:
         """The first so many; all of them for None."""
-        return ObservedFrames(self.times[:count], self.grey[:count])
+        return ObservedFrames(self.times[:count], self.grey[:count], self.notes)
 
     def filled(self, index: int) -> np.ndarray:
         """Frame (y, x) with unseen pixels taken from the nearest seen one, in time first and then in space."""
@@ -56,7 +60,8 @@ def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> ObservedFra
     """Check and sort frames (time, y, x); whole frames without any value count as missing and are left out.
 
     A row or column with the same value in all of several frames (a defect of the camera) counts as not seen, as do
-    pixels that are not finite. ``source`` is named in errors.
+    pixels that are not finite, frames of one value (saturated), and strips along an edge in which next to nothing
+    changes (information bars). ``source`` is named in errors.
 
     Raises:
         InputError: for shapes that do not fit, a repeated or missing time, or no frame with enough pixels.
@@ -77,9 +82,10 @@ def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> ObservedFra
         raise InputError(f"observations.path: {source}: found the time {times[repeated[0]]:g} twice, allowed once")
     grey[~np.isfinite(grey)] = np.nan
     times, grey = _seen_enough(times, grey, source)
+    notes = [*_hide_saturated(times, grey), *_hide_bars(grey)]
     _hide_constant_lines(grey)
     # A frame may have had no other values than those lines.
-    return ObservedFrames(*_seen_enough(times, grey, source))
+    return ObservedFrames(*_seen_enough(times, grey, source), tuple(notes))
 
 
 def _seen_enough(times: np.ndarray, grey: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +94,37 @@ def _seen_enough(times: np.ndarray, grey: np.ndarray, source: str) -> tuple[np.n
     if not enough.any():
         raise InputError(f"observations.path: {source}: found no frame with {LEAST_SEEN:.0%} of its pixels seen")
     return times[enough], grey[enough]
+
+
+def _hide_saturated(times: np.ndarray, grey: np.ndarray) -> list[str]:
+    """Set frames of one value to NaN, where others have contrast; a note for each."""
+    low, high = np.nanmin(grey, axis=(1, 2)), np.nanmax(grey, axis=(1, 2))
+    flat = low == high
+    if flat.all():
+        return []  # an error of its own
+    grey[flat] = np.nan
+    return [f"frame at {times[i]:g} left out: it is {low[i]:g} everywhere" for i in np.flatnonzero(flat)]
+
+
+def _hide_bars(grey: np.ndarray) -> list[str]:
+    """Set strips along an edge that do not change with time to NaN: information bars; a note for each."""
+    told = np.isfinite(grey).all(axis=(1, 2))
+    if told.sum() < _FRAMES_OF_BARS:
+        return []
+    change = np.ptp(grey[told], axis=0)
+    typical = float(np.median(change))
+    # Where most of a picture stands still, what stands still is no bar.
+    still = change <= _STILL * typical if typical > 0.0 else np.zeros_like(change, dtype=bool)
+    notes = []
+    for axis, first, last in ((0, "top", "bottom"), (1, "left", "right")):
+        lines = still.mean(1 - axis) >= _BAR
+        for side, ordered in ((first, lines), (last, lines[::-1])):
+            count = int(np.argmin(ordered)) if not ordered.all() else 0
+            if _THINNEST <= count <= _THICKEST * len(lines):
+                strip = np.moveaxis(grey, 1 + axis, 0)
+                strip[slice(None, count) if side == first else slice(-count, None)] = np.nan
+                notes.append(f"{count} rows or columns at the {side} left out: nothing changes there (information bar)")
+    return notes
 
 
 def _hide_constant_lines(grey: np.ndarray) -> None:
