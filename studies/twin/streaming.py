@@ -56,6 +56,8 @@ def run_batch(twin: Twin) -> Path:
     """
     folder = folder_for(twin)
     frames = read_frames(twin.config.observations)
+    for note in frames.notes:
+        logger.warning("observations.path: %s", note)
     load_state(twin, folder)
     done = 0 if twin.frames is None else len(twin.frames.times)
     if twin.frames is not None and not _begins(frames, twin.frames):

@@ -32,7 +32,10 @@ def write_report(twin: Twin, check: ModelCheck, known: list[Determined], forecas
         made_by=("phasetwin assimilate", f"from {folder}"),
         facts=facts(twin, forecast),
         good="" if check.flagged else "The process explains the frames: residuals and statistics are as it predicts.",
-        warnings=[f"The process does not explain the frames: {reason}" for reason in check.reasons],
+        warnings=[
+            *(f"The process does not explain the frames: {reason}" for reason in check.reasons),
+            *(f"Of the frames: {note}" for note in frames.notes),
+        ],
     ).write(folder / "report")
 
 
