@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +30,7 @@ ALWAYS_SCAN = 4
 MEAN_OF = (1.0, 0.7, 0.4)
 #: Candidates of a scan that are tried.
 CANDIDATES = 2
-#: With an estimate from the interior whose relative standard errors are smaller, the fit begins there and nowhere else.
+#: With an estimate from the interior whose relative standard errors are smaller, the fit begins there first.
 SURE = 0.25
 #: Prior deviations beyond which a fit is taken only if there is no other: a start that follows the noise of every
 #: frame may cost less than a right one, in a material in which nothing moves.
@@ -147,9 +148,7 @@ class _Search:
         # Cost of a right fit, and a standard deviation more: half a chi-square of as many pixels as are seen.
         pixels = float(self.frames.seen.sum())
         expected = 0.5 * pixels + (0.5 * pixels) ** 0.5
-        inside = interior_of(self.problem, self.frames)
-        sure = inside is not None and max(inside.mobility_error, inside.kappa_error) < SURE
-        for z in [_z_of(self.problem, inside)] if inside is not None and sure else rough.scan(CANDIDATES):
+        for z in self._beginnings(rough):
             fit = _without_increments(self.problem, start, z)
             for part in growing(count):
                 # A short window hardly determines mobility, which would drift to where nothing moves.
@@ -161,6 +160,13 @@ class _Search:
         best = min(found, key=rank)
         best.calls = rough.calls + sum(fit.calls for fit in found)
         return best
+
+    def _beginnings(self, rough: VariationalProblem) -> Iterator[np.ndarray]:
+        """Materials z (name,) to begin from: by the interior of the frames where that is sure, then by a scan."""
+        inside = interior_of(self.problem, self.frames)
+        if inside is not None and max(inside.mobility_error, inside.kappa_error) < SURE:
+            yield _z_of(self.problem, inside)
+        yield from rough.scan(CANDIDATES)
 
     def descend(
         self, start: FirstGuess, at: VariationalFit, iterations: int, material: bool = True

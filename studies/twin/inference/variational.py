@@ -163,7 +163,11 @@ class VariationalProblem:
         right = torch.einsum("bityx,btyx,tyx->bi", design, off, self.weight).double()
         matrix = left * spread[:, None] * spread[None] + torch.eye(2, dtype=torch.float64)
         out = z.clone()
-        out[:, names.index("level_low") :] = torch.linalg.solve(matrix, (right * spread)[..., None])[..., 0].detach()
+        # A run that diverges has none: its levels stay.
+        solved, failed = torch.linalg.solve_ex(matrix, (right * spread)[..., None])
+        levels = solved[..., 0].detach()
+        usable = ((failed == 0) & torch.isfinite(levels).all(1))[:, None]
+        out[:, names.index("level_low") :] = torch.where(usable, levels, out[:, names.index("level_low") :])
         return out
 
     def misfit(self, predicted: torch.Tensor) -> torch.Tensor:
