@@ -8,6 +8,7 @@ Nothing here unpickles: files may come from anybody.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,6 +139,7 @@ def read_tiff(path: Path, variable: str | None = None) -> StoredArray:
     """
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what cannot be read is raised, and said once
     with tifffile.TiffFile(path) as file:
         if not all(_readable(page.compression) for page in file.pages[:1]):
             return read_picture(path, variable)
@@ -162,7 +164,9 @@ def read_tiff(path: Path, variable: str | None = None) -> StoredArray:
 
 def _readable(compression: int) -> bool:
     """Whether tifffile decodes it by itself."""
-    return compression in (1, 8, 32773, 32946)
+    from tifffile import COMPRESSION
+
+    return compression in (COMPRESSION.NONE, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.PACKBITS, COMPRESSION.DEFLATE)
 
 
 def _time_step(file: tifffile.TiffFile) -> float | None:

@@ -17,7 +17,7 @@ from sweeps.files import replacing
 
 #: Tolerances of truths by kind of start. Circles take the steps of thousands of units of time, and none of the tracker.
 TOLERANCE = {"noise": 2e-6, "smooth": 2e-6, "circle": 3e-7, "voronoi": 5e-7}
-#: Of grains in walls, one order parameter each: where the tracker was once wrong it is no judge of itself.
+#: Grains in walls are solved with one order parameter each, not by the tracker, which was once wrong there.
 DENSE_TOLERANCE = 4e-6
 #: By name, of both sets: cases whose truth is compared with one of a tolerance this much smaller.
 CHECKED = {

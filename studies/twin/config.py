@@ -68,7 +68,10 @@ class Observations(StrictModel):
 
 
 class TwinGrid(StrictModel):
-    """The model's box: cells of ``spacing``; without ``shape`` the box is that of the frames."""
+    """The model's box: cells of ``spacing``; without ``shape`` the box is that of the frames.
+
+    With ``boundary: open`` the frames are a window of a larger specimen, and the box has a margin around them.
+    """
 
     spacing: Positive = 1.0
     boundary: Literal["periodic", "no_flux", "open"] = "no_flux"
@@ -165,6 +168,13 @@ class TwinConfig(StrictModel):
 
     @model_validator(mode="after")
     def _resolve(self) -> TwinConfig:
+        if self.grid.boundary == "open":
+            if self.grid.shape is not None:
+                raise problem(
+                    "a shape", "none with boundary open, whose box follows from the frames", ("grid", "shape")
+                )
+            if any(self.observations.origin):
+                raise problem("an origin", "none with grid.boundary open", ("observations", "origin"))
         priors = twin_process(self.process).priors
         for name in self.parameters:
             if name not in priors:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from solvers.errors import InputError
 from studies.twin.config import Assimilation, Observations
@@ -69,13 +68,11 @@ def inspect_frames(
 
 
 def _read(path: Path, interval: float | None, variable: str | None) -> ObservedFrames:
-    given = {"path": str(path.absolute()), "interval": interval, "variable": variable}
-    try:
-        wanted = Observations.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    return read_frames(wanted)
+    if not path.exists():
+        raise InputError(f"FRAMES: found no {path}, allowed a file of frames or a folder with times.csv")
+    if interval is not None and not (interval > 0.0 and math.isfinite(interval)):
+        raise InputError(f"--interval: found {interval:g}, allowed a number above 0")
+    return read_frames(Observations(path=str(path.absolute()), interval=interval, variable=variable))
 
 
 def _gaps(times: np.ndarray) -> str:

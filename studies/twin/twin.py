@@ -140,17 +140,17 @@ class Twin:
     def problem_for(self, frames: ObservedFrames) -> AssimilationProblem:
         """Camera, priors, noise and levels for these frames. Raises InputError where they do not fit the file."""
         config, seen = self.config, self.config.observations
+        noise = estimate_noise(frames) if isinstance(seen.noise, str) else seen.noise
+        if isinstance(seen.levels, str):
+            grey = estimate_levels(frames, self.process, noise)
+        else:
+            grey = GreyScale(noise, *seen.levels)
         height, width = frames.grey.shape[1:]
         spacing, boundary, pixel = config.grid.spacing, config.grid.boundary, seen.pixel_size
         if boundary == "open":
             camera = open_camera(frames, spacing, pixel)
         else:
             camera = camera_for((height, width), spacing, boundary, config.grid.shape, pixel, seen.origin)
-        noise = estimate_noise(frames) if isinstance(seen.noise, str) else seen.noise
-        if isinstance(seen.levels, str):
-            grey = estimate_levels(frames, self.process, noise)
-        else:
-            grey = GreyScale(noise, *seen.levels)
         return AssimilationProblem(self.process, camera, config.parameters, grey, config.assimilation.model_error)
 
     def _continues(self, frames: ObservedFrames, problem: AssimilationProblem) -> bool:

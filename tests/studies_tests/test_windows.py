@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from phasetwin import main
-from solvers import CahnHilliard, Grid, simulate
+from solvers import CahnHilliard, Grid, InputError, simulate
 from solvers.initial import noise
+from studies.twin.config import Observations
 from studies.twin.model.weak_form import interior_estimate, well_levels
 from studies.twin.observations.frames import ObservedFrames, make_frames, open_camera
+from studies.twin.observations.readers import read_frames
 from studies.twin.twin import Twin
 
 MOBILITY, KAPPA = 1.3, 0.9
@@ -110,6 +113,46 @@ def test_information_bars_are_found_and_named(specimen: ObservedFrames, axis: in
     assert found.mobility == pytest.approx(MOBILITY, rel=0.1)
 
 
+def test_bar_of_a_later_frame_is_left_out_too(specimen: ObservedFrames) -> None:
+    """Frames that arrive one by one meet those whose bars are hidden already."""
+    grey = window(specimen, 48, SIGMA).grey
+    framed = np.concatenate([grey, np.zeros((10, 8, 48))], 1)
+    before = make_frames(specimen.times[:9], framed[:9], "test")
+    after = make_frames(specimen.times, np.concatenate([before.grey, framed[9:]]), "test")
+    assert not after.seen[:, 48:].any()
+    assert after.seen[:, :48].all()
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [("grid: {boundary: open, shape: [64, 64]}", "grid.shape"), ("grid: {boundary: open}", "observations.origin")],
+)
+def test_open_box_takes_no_shape_and_no_origin(tmp_path: Path, line: str, key: str) -> None:
+    path = write(tmp_path, "open")
+    np.save(tmp_path / "frames.npy", np.zeros((4, 40, 40)))
+    text = path.read_text().replace("grid: {boundary: open}", line)
+    if key == "observations.origin":
+        text = text.replace("interval: 8.0", "interval: 8.0, origin: [4.0, 4.0]")
+    path.write_text(text)
+    with pytest.raises(InputError, match=key):
+        Twin.from_yaml(path)
+
+
+def test_frames_without_contrast_are_said_with_an_open_box(tmp_path: Path) -> None:
+    np.save(tmp_path / "frames.npy", np.zeros((4, 40, 40)))
+    twin = Twin.from_yaml(write(tmp_path, "open"))
+    with pytest.raises(InputError, match="without contrast"):
+        twin.assimilate(ObservedFrames(np.arange(4.0), np.zeros((4, 40, 40))))
+
+
+def test_interval_of_the_file_wins_over_a_tag(specimen: ObservedFrames, tmp_path: Path) -> None:
+    tags = {"axes": "TYX", "TimeIncrement": 2.5}
+    tifffile.imwrite(tmp_path / "a.ome.tif", window(specimen, 40, 0.0).grey, metadata=tags)
+    for interval, step in ((None, 2.5), (8.0, 8.0)):
+        frames = read_frames(Observations(path=str(tmp_path / "a.ome.tif"), interval=interval))
+        np.testing.assert_allclose(np.diff(frames.times), step)
+
+
 def test_saturated_frame_is_left_out_and_named(specimen: ObservedFrames) -> None:
     grey = window(specimen, 40, SIGMA).grey.copy()
     grey[4] = 1.0
@@ -168,7 +211,12 @@ def test_inspect_says_what_was_understood(
 
 @pytest.mark.parametrize(
     ("extra", "message"),
-    [([], "found no times"), (["--interval", "8", "--process", "grain_growth"], "--process: found nothing")],
+    [
+        ([], "found no times"),
+        (["--interval", "-1"], "--interval: found -1"),
+        (["--interval", "8", "--pixel-size", "0"], "--pixel-size: found 0"),
+        (["--interval", "8", "--process", "grain_growth"], "--process: found nothing"),
+    ],
 )
 def test_inspect_says_what_is_missing(
     specimen: ObservedFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str

@@ -223,8 +223,6 @@ def first_start(
 
 def interior_of(problem: AssimilationProblem, frames: ObservedFrames) -> InteriorEstimate | None:
     """The material by the interior of frames alone, with the best guess of the levels; None where it does not say."""
-    if len(frames.times) < 2:
-        return None
     field = np.stack([problem.from_grey(frames.filled(i)) for i in range(len(frames.times))])
     noise = problem.process.contrast * problem.noise_share
     pixel = problem.camera.block * problem.camera.grid.spacing

@@ -87,17 +87,15 @@ def interior_estimate(
         (0.0, 1.0) if levels_known else well_levels(composition, seen, times, noise, _half_width(1.0, smallest))
     )
     composition, noise = (composition - middle) / half, noise / half
-    first = _normal_equations(composition, seen, times, noise, _half_width(1.0, smallest), rim=0)
-    kappa = _kappa(first.whole())
-    if not _KAPPA_RANGE[0] < kappa < _KAPPA_RANGE[1]:
-        return None
-    half_width = _half_width(kappa, smallest)
-    first = _normal_equations(composition, seen, times, noise, half_width, rim=0)
-    kappa = _kappa(first.whole())
-    if not _KAPPA_RANGE[0] < kappa < _KAPPA_RANGE[1]:
-        return None
+    kappa = 1.0
+    for _ in range(2):  # the test functions' width follows from kappa
+        half_width = _half_width(kappa, smallest)
+        first = _equations(composition, seen, times, noise, half_width, rim=0)
+        kappa = _kappa(first.whole())
+        if not _KAPPA_RANGE[0] < kappa < _KAPPA_RANGE[1]:
+            return None
     smooth = _smoothed(composition, kappa, noise)
-    second = _normal_equations(smooth, seen, times, 0.0, half_width, rim=0 if smooth is composition else _RIM)
+    second = _equations(smooth, seen, times, 0.0, half_width, rim=0 if smooth is composition else _RIM)
     mobility = _mobility(second.whole(), kappa)
     kappas = [_kappa(part) / kappa for part in first.parts()]
     mobilities = [_mobility(part, kappa) / mobility for part in second.parts()]
@@ -202,7 +200,7 @@ def _mobility(products: np.ndarray, kappa: float) -> float:
     return float(direction @ products[1:, 0]) / size if size > 0.0 else math.nan
 
 
-def _normal_equations(
+def _equations(
     c: np.ndarray, seen: np.ndarray, times: np.ndarray, noise: float, half_width: int, rim: int
 ) -> _Equations:
     inside = slice(rim, -rim or None)

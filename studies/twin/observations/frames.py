@@ -108,22 +108,25 @@ def _hide_saturated(times: np.ndarray, grey: np.ndarray) -> list[str]:
 
 def _hide_bars(grey: np.ndarray) -> list[str]:
     """Set strips along an edge that do not change with time to NaN: information bars; a note for each."""
-    told = np.isfinite(grey).all(axis=(1, 2))
-    if told.sum() < _FRAMES_OF_BARS:
+    often = np.isfinite(grey).sum(axis=0) >= _FRAMES_OF_BARS
+    if not often.any():
         return []
-    change = np.ptp(grey[told], axis=0)
-    typical = float(np.median(change))
-    # Where most of a picture stands still, what stands still is no bar.
+    # A pixel that was hidden in all frames but one, the newest, does not change either: a bar stays hidden.
+    highest, lowest = np.where(np.isnan(grey), -np.inf, grey).max(0), np.where(np.isnan(grey), np.inf, grey).min(0)
+    change = np.maximum(highest - lowest, 0.0)
+    typical = float(np.median(change[often]))
+    # Where most of a picture does not change, lines that do not change are no bar.
     still = change <= _STILL * typical if typical > 0.0 else np.zeros_like(change, dtype=bool)
     notes = []
-    for axis, first, last in ((0, "top", "bottom"), (1, "left", "right")):
+    for axis, kind, first, last in ((0, "rows", "top", "bottom"), (1, "columns", "left", "right")):
         lines = still.mean(1 - axis) >= _BAR
         for side, ordered in ((first, lines), (last, lines[::-1])):
             count = int(np.argmin(ordered)) if not ordered.all() else 0
             if _THINNEST <= count <= _THICKEST * len(lines):
-                strip = np.moveaxis(grey, 1 + axis, 0)
-                strip[slice(None, count) if side == first else slice(-count, None)] = np.nan
-                notes.append(f"{count} rows or columns at the {side} left out: nothing changes there (information bar)")
+                strip = np.moveaxis(grey, 1 + axis, 0)[slice(None, count) if side == first else slice(-count, None)]
+                if np.isfinite(strip).any():
+                    strip[:] = np.nan
+                    notes.append(f"{count} {kind} at the {side} left out: nothing changes there (information bar)")
     return notes
 
 

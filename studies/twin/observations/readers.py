@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ def _read(path: Path, wanted: Observations) -> tuple[np.ndarray, np.ndarray]:
             "allowed .zarr, .nc, .npy, .tif or a folder"
         )
     stored = reader.stored(path)
+    if reader.pictures and (wanted.times is not None or wanted.interval is not None):
+        stored = replace(stored, coordinates={})  # a time step in a picture's tags may have another unit
     grey = _grey(stored, path)
     grey = grey[None] if grey.ndim == 2 else grey
     return _times(stored, path, wanted, len(grey)), grey
