@@ -200,7 +200,8 @@ class _Batch:
         # Samples share a transform only with those of the same internal grid, which their own kappa decides: what else
         # is in the batch must not change an answer.
         groups: dict[tuple[tuple[int, ...], float], dict[int, np.ndarray]] = defaultdict(dict)
-        stretches = on_internal_grids(problem, rows, aims, wanted, self.tolerance)
+        few = start.device.type != "cpu"
+        stretches = on_internal_grids(problem, rows, aims, wanted, self.tolerance, few)
         for place, (of_sample, aim) in enumerate(zip(stretches, aims.tolist(), strict=True)):
             for shape, times in of_sample:
                 groups[shape, aim][place] = times
@@ -235,7 +236,7 @@ class _Batch:
 
 
 def on_internal_grids(
-    problem: Problem, rows: np.ndarray, aims: np.ndarray, wanted: np.ndarray, tolerance: float
+    problem: Problem, rows: np.ndarray, aims: np.ndarray, wanted: np.ndarray, tolerance: float, few: bool = False
 ) -> list[list[tuple[tuple[int, ...], np.ndarray]]]:
     """Per sample, the cells of an internal grid and which of its times, bool (time,), are solved on it.
 
@@ -247,6 +248,7 @@ def on_internal_grids(
         aims: (batch,) tolerance that each sample's trajectory is made for.
         wanted: bool (batch, time).
         tolerance: relative L2 error that modes of the start which a coarser grid leaves out may make.
+        few: see :func:`~solvers.accuracy.internal_shape`.
     """
     model = process_named(problem.process).accuracy
     lengths = problem.reduced_kappa(len(rows)).sqrt().tolist()
@@ -254,7 +256,7 @@ def on_internal_grids(
     found = []
     for aim, length, times, these in zip(aims.tolist(), lengths, scaled, wanted, strict=True):
         spacing = model.spacing(aim, length)
-        fine, coarse = (internal_shape(problem.grid, spacing, coarser) for coarser in (False, True))
+        fine, coarse = (internal_shape(problem.grid, spacing, coarser, few) for coarser in (False, True))
         smooth = times >= model.smooth_after(spacing, length, tolerance)
         if fine == coarse or not (these & smooth).any():
             found.append([(fine, these)])

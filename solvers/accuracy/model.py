@@ -98,11 +98,14 @@ def finest_aim(dtype: torch.dtype) -> float:
     return 0.1 * LOWEST_TOLERANCE[str(dtype).removeprefix("torch.")]
 
 
-def internal_shape(grid: Grid, spacing: float, coarser: bool = False) -> tuple[int, ...]:
+def internal_shape(grid: Grid, spacing: float, coarser: bool = False, few: bool = False) -> tuple[int, ...]:
     """Cells of the internal grid: the user's where fine enough, else the next size that transforms fast.
 
-    With ``coarser`` it may have fewer cells than the user's, where that saves a tenth at least.
+    With ``coarser`` it may have fewer cells than the user's, where that saves a tenth at least. With ``few`` it is one
+    of few sizes and never coarser: a GPU takes many samples of one size in the time of a few.
     """
+    if few:
+        coarser = False
     if spacing >= grid.spacing * (1 - 1e-9):
         if not coarser:
             return grid.shape
@@ -110,16 +113,20 @@ def internal_shape(grid: Grid, spacing: float, coarser: bool = False) -> tuple[i
             min(n, _next_fast(grid, length, spacing)) for n, length in zip(grid.shape, grid.lengths, strict=True)
         )
         return fewer if math.prod(fewer) <= _WORTHWHILE * grid.cells else grid.shape
-    return tuple(_next_fast(grid, length, spacing) for length in grid.lengths)
+    return tuple(_next_fast(grid, length, spacing, few) for length in grid.lengths)
 
 
-def _next_fast(grid: Grid, length: float, spacing: float) -> int:
+def _next_fast(grid: Grid, length: float, spacing: float, few: bool = False) -> int:
     """Cells of at most ``spacing`` along ``length``: the smallest even number >= 8 with no prime factor above 5.
 
-    Of a no-flux box half as many as its even extension needs, so that both are solved on the same grid.
+    Of a no-flux box half as many as its even extension needs, so that both are solved on the same grid. With ``few``
+    it is a power of two, or one and a half times one.
     """
     halves = 2 if grid.boundary == "no_flux" else 1
     least = max(8, math.ceil(halves * length / spacing - 1e-9))
+    if few:
+        power: int = 2 ** math.ceil(math.log2(least))
+        return (3 * power // 4 if 3 * power // 4 >= least else power) // halves
     # Imported here: files are checked and plans are made without scipy.
     fast: int = resolve("scipy.fft:next_fast_len")((least + 1) // 2, real=True)
     return 2 * fast // halves

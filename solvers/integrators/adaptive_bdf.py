@@ -23,8 +23,9 @@ import numpy as np
 import torch
 
 from solvers.integrators import kernels
-from solvers.integrators.predictor_corrector import SLOTS, passes_for
+from solvers.integrators.predictor_corrector import SLOTS, CompiledPasses, Passes
 from solvers.integrators.protocol import Equation
+from solvers.integrators.torch_passes import TorchPasses
 
 FAR_PAST = 1e200
 TINY = 1e-30  # keeps 0 / 0 of a uniform state at 0, in float32 too
@@ -93,7 +94,8 @@ class AdaptiveMultistep:
         predictions = self._predictions.view(batch, SLOTS, *self._shape)
         self._slots = [[states[:, kind, slot] for slot in range(SLOTS)] for kind in range(2)]
         self._slots.append([predictions[:, slot] for slot in range(SLOTS)])
-        self._passes = passes_for(self.equation, self._history, self._predictions)
+        kind = CompiledPasses if self._history.device.type == "cpu" else TorchPasses
+        self._passes: Passes = kind(self.equation, self._history, self._predictions)
         self._passes.stabilise(self._stabiliser)
 
     def _first_step(self, initial: torch.Tensor, explicit: torch.Tensor) -> np.ndarray:
@@ -110,11 +112,7 @@ class AdaptiveMultistep:
         slot = (self._newest + 1) % SLOTS
         weights, beta_h = self._weights, self._beta_h
         kernels.set_weights(self.time, self._times, self.step_size, self._order, 3 * FAR_PAST, slot, weights, beta_h)
-        if self._history.dtype == torch.float32:
-            weights, beta_h = weights.astype(np.float32), beta_h.astype(np.float32)
-        predicted = self._passes.predict(weights, beta_h, slot)
-        explicit, largest = self.equation.explicit(predicted)
-        square = self._passes.correct(explicit, beta_h, slot)
+        square, largest = self._passes.attempt(weights, beta_h, slot)
         if self.evaluations % SCALE_EVERY == 1:
             self._passes.scale(self._attainable, slot, self._magnitude)
         self.evaluations += 1
@@ -139,7 +137,7 @@ class AdaptiveMultistep:
             self._undo(square, slot)
         if everyone or accepted.any():
             self._newest = slot
-            self._restabilise(self.equation.stabiliser(largest.cpu().numpy().astype(float)))
+            self._restabilise(self.equation.stabiliser(largest))
         return accepted
 
     def _undo(self, square: np.ndarray, slot: int) -> None:

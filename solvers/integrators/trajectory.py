@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # History of one chunk, in bytes: beyond this it leaves the cache and every transform costs several times more.
 _CHUNK_BYTES = 6 * 2**20
 _ROWS = 12
+# Samples that are done are dropped when no more than this share is left: on a GPU, and on a CPU. On the former the
+# arrays of a step are set up again, which costs as much as many steps.
+_KEPT = (0.5, 0.75)
 # Share of a GPU's free memory for histories; about as much again is used around them.
 _GPU_SHARE = 0.25
 
@@ -204,7 +207,7 @@ def _in_step(
             active = (reached[samples] < count) & ~stepper.diverged
             if not active.any():
                 break
-            if active.sum() <= 0.75 * len(samples):
+            if active.sum() <= _KEPT[initial.device.type == "cpu"] * len(samples):
                 stepper.keep(np.flatnonzero(active))
                 samples = samples[active]
         accepted = stepper.step()
