@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,56 @@ _STABILISER, _CHANGE, _WANTED = 0, 1, 2
 _TOLERANCE, _ATTAINABLE, _SLOPE, _OFFSET = 0, 1, 2, 3
 
 
+class _Memory(NamedTuple):
+    """States and terms of a trajectory, and views of them as the transforms take them."""
+
+    history: np.ndarray  # (1, 2 * slot, component, F): states u, then explicit terms
+    predictions: np.ndarray  # (1, slot, component, F)
+    known: np.ndarray  # (1, component, F)
+    spectra: np.ndarray  # of the predictions
+    out: np.ndarray  # (1, component, F): N(u*)
+    out_spectrum: np.ndarray
+
+
+class _Typed(NamedTuple):
+    """Numbers of a step, in float64 and in the precision of the states."""
+
+    weights: np.ndarray  # (1, 2, slot)
+    beta_h: np.ndarray  # (1,)
+    own_weights: np.ndarray
+    own_beta_h: np.ndarray
+    stabiliser: np.ndarray  # (1,)
+    change: np.ndarray  # (1,)
+
+
+class _Clock(NamedTuple):
+    """Where a trajectory is: arrays (1,) as a batch's of the same names, and what is kept between calls."""
+
+    time: np.ndarray
+    nodes: np.ndarray  # (1, slot): times of the history
+    step: np.ndarray
+    magnitude: np.ndarray
+    square: np.ndarray
+    count: np.ndarray
+    rejections: np.ndarray
+    diverged: np.ndarray
+    accepted: np.ndarray
+    counts: np.ndarray
+    stabilisation: np.ndarray
+    typed: _Typed
+    settings: np.ndarray
+
+
+class _Material(NamedTuple):
+    """The linear terms of a sample, what errors are measured in, and the order of its scheme."""
+
+    stiff: np.ndarray  # (1, F)
+    damping: np.ndarray  # (F,)
+    error_weights: np.ndarray  # (F,)
+    scale_weights: np.ndarray  # (1, F)
+    order: np.ndarray  # (1,)
+
+
 @cache
 def begin_with(explicit: Explicit) -> Callable[..., None]:
     """The compiled start of a trajectory with these explicit terms."""
@@ -38,26 +88,26 @@ def begin_with(explicit: Explicit) -> Callable[..., None]:
     @compiled
     def begin(memory: Any, clock: Any, material: Any, work: Any, initial: np.ndarray) -> None:
         """First state, explicit terms, stabilisation and step, from ``initial`` (component, F)."""
-        history, predictions, _, spectra, out, out_spectrum = memory
-        _, _, step, magnitude, _, _, _, _, _, counts, stabilisation, _, settings = clock
-        stiff, damping, error_weights, scale_weights, _ = material
+        history, predictions, out, settings = memory.history, memory.predictions, memory.out, clock.settings
+        stiff, damping, error_weights = material.stiff, material.damping, material.error_weights
         for g in range(len(initial)):
             for i in range(len(damping)):
                 history[0, 0, g, i] = initial[g, i]
                 predictions[0, 0, g, i] = initial[g, i]
-        largest = explicit(spectra[0], predictions[0, 0], out_spectrum, out[0], work)
+        largest = explicit(memory.spectra[0], predictions[0, 0], memory.out_spectrum, out[0], work)
         s = settings[_SLOPE] * largest + settings[_OFFSET]
-        stabilisation[_STABILISER] = s
-        kernels.scale(history, scale_weights, error_weights, settings[_ATTAINABLE], 0, magnitude)
+        clock.stabilisation[_STABILISER] = s
+        scale_weights, attainable = material.scale_weights, settings[_ATTAINABLE]
+        kernels.scale(history, scale_weights, error_weights, attainable, 0, clock.magnitude)
         square = 0.0
         for g in range(len(initial)):
             for i in range(len(damping)):
                 history[0, SLOTS, g, i] = out[0, g, i] + s * damping[i] * initial[g, i]
                 rate = np.float64(out[0, g, i] - stiff[0, i] * initial[g, i])
                 square += error_weights[i] * rate * rate
-        relative = math.sqrt(square / max(magnitude[0], TINY))
-        step[0] = 0.5 * math.sqrt(settings[_TOLERANCE]) / max(relative, 1e-12)
-        counts[_EVALUATIONS] = 1
+        relative = math.sqrt(square / max(clock.magnitude[0], TINY))
+        clock.step[0] = 0.5 * math.sqrt(settings[_TOLERANCE]) / max(relative, 1e-12)
+        clock.counts[_EVALUATIONS] = 1
 
     return begin
 
@@ -69,17 +119,16 @@ def emit(memory: Any, clock: Any, wanted: np.ndarray, found: Any, filled: int) -
     ``found`` are (states (row, component, F), indices of their times (row,), steps accepted until then (row,)), the
     first ``filled`` of which are taken; returns how many are at the end.
     """
-    history = memory[0]
-    time, nodes, count, counts, typed = clock[0], clock[1], clock[5], clock[9], clock[11]
+    count, counts = clock.count, clock.counts
     states, indices, steps = found
-    by_slot, typed_row = typed[0][0, :1], typed[2][0, :1]
+    by_slot, own_row = clock.typed.weights[0, :1], clock.typed.own_weights[0, :1]
     one = counts[3:4]  # the index of the only sample
-    while counts[_REACHED] < len(wanted) and wanted[counts[_REACHED]] <= time[0] and filled < len(states):
+    while counts[_REACHED] < len(wanted) and wanted[counts[_REACHED]] <= clock.time[0] and filled < len(states):
         at = wanted[counts[_REACHED] : counts[_REACHED] + 1]
-        kernels.interpolation_weights(nodes, count, counts[_NEWEST], one, at, by_slot)
+        kernels.interpolation_weights(clock.nodes, count, counts[_NEWEST], one, at, by_slot)
         for j in range(SLOTS):
-            typed_row[0, j] = by_slot[0, j]
-        kernels.combine(history, one, typed_row, states[filled : filled + 1])
+            own_row[0, j] = by_slot[0, j]
+        kernels.combine(memory.history, one, own_row, states[filled : filled + 1])
         indices[filled], steps[filled] = counts[_REACHED], count[0] - 1
         counts[_REACHED] += 1
         filled += 1
@@ -89,46 +138,74 @@ def emit(memory: Any, clock: Any, wanted: np.ndarray, found: Any, filled: int) -
 @compiled
 def predict(memory: Any, clock: Any, material: Any) -> int:
     """The prediction of the next step, into the slot that is returned."""
-    history, predictions, known = memory[:3]
-    time, nodes, step, counts, stabilisation, typed = clock[0], clock[1], clock[2], clock[9], clock[10], clock[11]
-    stiff, damping, _, _, order = material
-    weights, beta_h, typed_weights, typed_beta, typed_stabiliser, _ = typed
-    slot = (counts[_NEWEST] + 1) % SLOTS
-    kernels.set_weights(time, nodes, step, order, _TWICE_FAR, slot, weights, beta_h)
-    for kind in range(weights.shape[1]):
-        for j in range(weights.shape[2]):
-            typed_weights[0, kind, j] = weights[0, kind, j]
-    typed_beta[0] = beta_h[0]
-    typed_stabiliser[0] = stabilisation[_STABILISER]
-    kernels.predict(history, predictions, known, typed_weights, typed_beta, stiff, damping, typed_stabiliser, slot)
+    typed = clock.typed
+    slot = (clock.counts[_NEWEST] + 1) % SLOTS
+    kernels.set_weights(
+        clock.time, clock.nodes, clock.step, material.order, _TWICE_FAR, slot, typed.weights, typed.beta_h
+    )
+    for kind in range(typed.weights.shape[1]):
+        for j in range(typed.weights.shape[2]):
+            typed.own_weights[0, kind, j] = typed.weights[0, kind, j]
+    typed.own_beta_h[0] = typed.beta_h[0]
+    typed.stabiliser[0] = clock.stabilisation[_STABILISER]
+    kernels.predict(
+        memory.history,
+        memory.predictions,
+        memory.known,
+        typed.own_weights,
+        typed.own_beta_h,
+        material.stiff,
+        material.damping,
+        typed.stabiliser,
+        slot,
+    )
     return slot  # type: ignore[no-any-return]
 
 
 @compiled
 def correct(memory: Any, clock: Any, material: Any, slot: int, largest: float) -> None:
     """Corrects, accepts or rejects the step into ``slot``, and sets the next one and its stabilisation."""
-    history, predictions, known, _, out, _ = memory
-    time, nodes, step, magnitude, square, count, rejections, diverged, accepted = clock[:9]
-    counts, stabilisation, typed, settings = clock[9:]
-    stiff, damping, error_weights, scale_weights, order = material
-    _, _, _, beta_h, stabiliser, typed_change = typed
+    history, predictions, typed = memory.history, memory.predictions, clock.typed
+    counts, stabilisation, settings = clock.counts, clock.stabilisation, clock.settings
     kernels.correct(
-        history, predictions, known, out, beta_h, stiff, damping, stabiliser, error_weights, slot, square
-    )  # fmt: skip
+        history,
+        predictions,
+        memory.known,
+        memory.out,
+        typed.own_beta_h,
+        material.stiff,
+        material.damping,
+        typed.stabiliser,
+        material.error_weights,
+        slot,
+        clock.square,
+    )
     if counts[_EVALUATIONS] % SCALE_EVERY == 1:
-        kernels.scale(history, scale_weights, error_weights, settings[_ATTAINABLE], slot, magnitude)
+        scale_weights, attainable = material.scale_weights, settings[_ATTAINABLE]
+        kernels.scale(history, scale_weights, material.error_weights, attainable, slot, clock.magnitude)
     counts[_EVALUATIONS] += 1
-    tolerance = settings[_TOLERANCE]
     if kernels.control(
-        square, magnitude, tolerance, order, slot, time, nodes, step, count, rejections, diverged, GIVE_UP, accepted
+        clock.square,
+        clock.magnitude,
+        settings[_TOLERANCE],
+        material.order,
+        slot,
+        clock.time,
+        clock.nodes,
+        clock.step,
+        clock.count,
+        clock.rejections,
+        clock.diverged,
+        GIVE_UP,
+        clock.accepted,
     ):
         counts[_NEWEST] = slot
         stabilisation[_WANTED] = settings[_SLOPE] * largest + settings[_OFFSET]
         wanted, change = stabilisation[_WANTED : _WANTED + 1], stabilisation[_CHANGE : _CHANGE + 1]
-        if kernels.stabilisation_change(wanted, stabilisation[:1], accepted, LAG, SLACK, change):
-            typed_change[0] = change[0]
-            kernels.restabilise(history, predictions, damping, typed_change)
-    elif not math.isfinite(square[0]):
+        if kernels.stabilisation_change(wanted, stabilisation[:1], clock.accepted, LAG, SLACK, change):
+            typed.change[0] = change[0]
+            kernels.restabilise(history, predictions, material.damping, typed.change)
+    elif not math.isfinite(clock.square[0]):
         kernels.clear(history, predictions, slot)  # infinity times a weight of zero is NaN
 
 
@@ -144,14 +221,16 @@ def advance_with(explicit: Explicit) -> Callable[..., int]:
 
         Arguments and result as :func:`emit`'s.
         """
-        time, diverged, counts = clock[0], clock[7], clock[9]
-        predictions, spectra, out, out_spectrum = memory[1], memory[3], memory[4], memory[5]
         while True:
             filled = emit(memory, clock, wanted, found, filled)
-            if counts[_REACHED] >= len(wanted) or filled == len(found[0]) or diverged[0] or time[0] >= stop:
+            if clock.counts[_REACHED] >= len(wanted) or filled == len(found[0]):
+                return filled
+            if clock.diverged[0] or clock.time[0] >= stop:
                 return filled
             slot = predict(memory, clock, material)
-            largest = explicit(spectra[slot], predictions[0, slot], out_spectrum, out[0], work)
+            largest = explicit(
+                memory.spectra[slot], memory.predictions[0, slot], memory.out_spectrum, memory.out[0], work
+            )
             correct(memory, clock, material, slot, largest)
 
     return advance
@@ -180,25 +259,25 @@ class CompiledTrajectory:
         attainable = (ROUNDING * float(np.finfo(initial.dtype).eps) / step_tolerance) ** 2
         settings = np.array([step_tolerance, attainable, *terms.stabiliser(sample)])
         kind = initial.dtype
-        typed = (
+        typed = _Typed(
             np.zeros((1, 2, SLOTS)),
             np.zeros(1),
             *(np.zeros(shape, dtype=kind) for shape in ((1, 2, SLOTS), 1, 1, 1)),
         )
-        self._clock = (
-            self.time,
-            self._nodes,
-            np.zeros(1),
-            np.zeros(1),
-            np.zeros(1),
-            np.ones(1, dtype=np.int64),
-            np.zeros(1, dtype=np.int64),
-            self.diverged,
-            np.zeros(1, dtype=bool),
-            self._counts,
-            np.zeros(3),
-            typed,
-            settings,
+        self._clock = _Clock(
+            time=self.time,
+            nodes=self._nodes,
+            step=np.zeros(1),
+            magnitude=np.zeros(1),
+            square=np.zeros(1),
+            count=np.ones(1, dtype=np.int64),
+            rejections=np.zeros(1, dtype=np.int64),
+            diverged=self.diverged,
+            accepted=np.zeros(1, dtype=bool),
+            counts=self._counts,
+            stabilisation=np.zeros(3),
+            typed=typed,
+            settings=settings,
         )
         self._material = _material(equation, sample)
         self._history, self._predictions = (np.zeros((1, n * SLOTS, *initial.shape), dtype=kind) for n in (2, 1))
@@ -210,7 +289,7 @@ class CompiledTrajectory:
         components, size = self._history.shape[2:]
         basis, kind, terms = self._equation.basis, self._history.dtype, self._terms
         out = np.empty((1, components, size), dtype=kind)
-        self._memory = (
+        self._memory = _Memory(
             self._history,
             self._predictions,
             np.empty((1, components, size), dtype=kind),
@@ -235,7 +314,7 @@ class CompiledTrajectory:
         return int(self._counts[_EVALUATIONS])
 
     def advance(self, wanted: np.ndarray, found: tuple[np.ndarray, ...], filled: int, stop: float) -> int:
-        """See :func:`advance_with`; states of a conserved mean have it to the last bit."""
+        """See :func:`advance_with`."""
         advance = advance_with(self._terms.explicit)
         return advance(self._memory, self._clock, self._material, self._work, wanted, found, filled, stop)
 
@@ -258,13 +337,13 @@ class CompiledTrajectory:
         self._allocate()
 
 
-def _material(equation: Equation, sample: int) -> tuple[np.ndarray, ...]:
-    """Stiff (1, F), damping (F,), error weights (F,), scale weights (1, F) and order (1,) of a sample."""
+def _material(equation: Equation, sample: int) -> _Material:
+    """What a trajectory needs of the equation of a sample."""
 
     def row(values: torch.Tensor) -> np.ndarray:
         return values[sample : sample + 1].numpy() if len(values) > 1 else values.numpy()
 
-    return (
+    return _Material(
         row(equation.stiff[:, 0]),
         equation.damping.numpy(),
         equation.basis.weights.numpy(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 # History of one chunk, in bytes: beyond this it leaves the cache and every transform costs several times more.
 _CHUNK_BYTES = 6 * 2**20
 _ROWS = 12
-# Samples that are done are dropped when no more than this share is left: on a GPU, and on a CPU. On the former the
-# arrays of a step are set up again, which costs as much as many steps.
-_KEPT = (0.5, 0.75)
+# Samples that are done are dropped when no more than this share is left. On a GPU the arrays of a step are set up
+# again then, which costs as much as many steps.
+_KEPT_ON_CPU, _KEPT_ON_GPU = 0.75, 0.5
+# The smallest number above 0.
+_AFTER_FIRST_STEP = 5e-324
 # Share of a GPU's free memory for histories; about as much again is used around them.
 _GPU_SHARE = 0.25
 
@@ -107,8 +110,26 @@ def rollout(
     yield from _initial_states(initial, reached)
     evaluations = np.zeros(len(times), dtype=np.int64) if evaluations is None else evaluations
     terms = _compiled_terms(equation, initial)
-    shared = (equation, initial, times, step_tolerance, interrupt, together, evaluations, reached)
-    yield from _in_step(*shared) if terms is None else _one_by_one(terms, *shared)
+    asked = _Asked(equation, initial, times, step_tolerance, interrupt, together, evaluations, reached)
+    yield from _in_step(asked) if terms is None else _one_by_one(asked, terms)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What :func:`rollout` was asked for; ``reached`` (batch,) are the times that each sample has behind it."""
+
+    equation: Equation
+    initial: torch.Tensor
+    times: np.ndarray
+    step_tolerance: float
+    interrupt: Interrupt | None
+    together: int
+    evaluations: np.ndarray
+    reached: np.ndarray
+
+    def first_interrupt(self) -> float:
+        """Time after which ``interrupt`` is called first."""
+        return math.inf if self.interrupt is None else _AFTER_FIRST_STEP
 
 
 def _compiled_terms(equation: Equation, initial: torch.Tensor) -> CompiledTerms | None:
@@ -121,32 +142,22 @@ def _compiled_terms(equation: Equation, initial: torch.Tensor) -> CompiledTerms 
     return None if resolve("numba.core:config").DISABLE_JIT else make()
 
 
-def _one_by_one(
-    terms: CompiledTerms,
-    equation: Equation,
-    initial: torch.Tensor,
-    times: np.ndarray,
-    step_tolerance: float,
-    interrupt: Interrupt | None,
-    together: int,
-    evaluations: np.ndarray,
-    reached: np.ndarray,
-) -> Iterator[States]:
+def _one_by_one(asked: _Asked, terms: CompiledTerms) -> Iterator[States]:
     """Each sample on its own, in a compiled loop."""
-    made = resolve("solvers.integrators.compiled_trajectory:trajectories")(equation, terms, initial, step_tolerance)
-    found = _Found(min(together, times.size))
-    for sample, trajectory in enumerate(made):
-        row, mean = times[sample], initial[sample, :, 0] if equation.conserves_mean else None
-        trajectory.skip(reached[sample])
-        # The smallest number above 0: after the first step.
-        stop = np.inf if interrupt is None else 5e-324
+    equation, initial, interrupt = asked.equation, asked.initial, asked.interrupt
+    make = resolve("solvers.integrators.compiled_trajectory:trajectories")
+    found = _Found(min(asked.together, asked.times.size))
+    for sample, trajectory in enumerate(make(equation, terms, initial, asked.step_tolerance)):
+        row, mean = asked.times[sample], initial[sample, :, 0] if equation.conserves_mean else None
+        trajectory.skip(asked.reached[sample])
+        stop = asked.first_interrupt()
         while trajectory.reached() < len(row) and not trajectory.diverged[0]:
             found.fill(trajectory, sample, row, stop, mean)
             if found.full or (interrupt is not None and found.length):
                 yield found.taken()
             if interrupt is not None and trajectory.time[0] >= stop:
                 stop = interrupt(trajectory)
-        evaluations[sample] = trajectory.evaluations
+        asked.evaluations[sample] = trajectory.evaluations
     if found.length:
         yield found.taken()
 
@@ -186,28 +197,21 @@ class _Found:
         return States(self._samples[here].copy(), self._times[here].copy(), states, self._steps[here].copy())
 
 
-def _in_step(
-    equation: Equation,
-    initial: torch.Tensor,
-    times: np.ndarray,
-    step_tolerance: float,
-    interrupt: Interrupt | None,
-    together: int,
-    evaluations: np.ndarray,
-    reached: np.ndarray,
-) -> Iterator[States]:
+def _in_step(asked: _Asked) -> Iterator[States]:
     """The whole batch at once, a step of every sample at a time."""
+    times, reached, interrupt = asked.times, asked.reached, asked.interrupt
     batch, count = times.shape
     samples = np.arange(batch)
-    stepper = AdaptiveMultistep(equation, initial, step_tolerance)
-    waiting = _Waiting(times, together)
-    changed, stop = True, 5e-324
+    stepper = AdaptiveMultistep(asked.equation, asked.initial, asked.step_tolerance)
+    waiting = _Waiting(times, asked.together)
+    kept = _KEPT_ON_CPU if asked.initial.device.type == "cpu" else _KEPT_ON_GPU
+    changed, stop = True, asked.first_interrupt()
     while True:
         if changed:
             active = (reached[samples] < count) & ~stepper.diverged
             if not active.any():
                 break
-            if active.sum() <= _KEPT[initial.device.type == "cpu"] * len(samples):
+            if active.sum() <= kept * len(samples):
                 stepper.keep(np.flatnonzero(active))
                 samples = samples[active]
         accepted = stepper.step()
@@ -215,7 +219,7 @@ def _in_step(
         changed = ended or stepper.diverged_now
         if found:
             yield from waiting.add(stepper, found)
-        evaluations[samples] = stepper.evaluations
+        asked.evaluations[samples] = stepper.evaluations
         if interrupt is not None and stepper.time[0] >= stop:
             stop = interrupt(stepper)
     yield from waiting.rest()
