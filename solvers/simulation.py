@@ -123,7 +123,7 @@ def solve(
         return _solve_mirrored(problem, initial, rows, tolerance, refine)
     batch = _Batch(problem, initial, rows, tolerance)
     if refine:
-        aims = np.full(len(initial), tolerance / 8.0**refine)
+        aims = np.minimum(tolerance, batch.loosest()) / 8.0**refine
         return batch.run(np.arange(len(initial)), aims, np.ones(rows.shape, dtype=bool), False)
     return _joined([_measured(batch.part(part)) for part in _parts(batch)])
 
@@ -140,8 +140,8 @@ def _parts(batch: _Batch) -> Iterator[slice]:
 def _measured(batch: _Batch) -> Solution:
     """Solves every sample to the tolerance."""
     least = process_named(batch.problem.process).accuracy.least_excess
-    finest = finest_aim(batch.initial.dtype)
-    found = solve_measured(batch, (len(batch.rows), batch.rows.shape[1]), batch.tolerance, finest, least)
+    finest, times = finest_aim(batch.initial.dtype), batch.rows.shape[1]
+    found = solve_measured(batch, times, batch.tolerance, finest, least, batch.loosest())
     return replace(found, evaluations=batch.spent)
 
 
@@ -167,6 +167,7 @@ class _Batch:
         initial: (batch, *shape) or (batch, component, *shape), in the user's units.
         rows: (batch, time) times in the user's units.
         spent: (batch,) evaluations of the right-hand side made so far.
+        order: (batch,) of the scheme, 2 or 3.
     """
 
     problem: Problem
@@ -174,9 +175,18 @@ class _Batch:
     rows: np.ndarray
     tolerance: float
     spent: np.ndarray = field(init=False)
+    order: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "spent", np.zeros(len(self.initial), dtype=np.int64))
+        batch = len(self.initial)
+        object.__setattr__(self, "spent", np.zeros(batch, dtype=np.int64))
+        equation = self.problem.equation(basis_for(self.problem.grid, self.initial.dtype, self.initial.device), batch)
+        object.__setattr__(self, "order", np.broadcast_to(equation.order, batch))
+
+    def loosest(self) -> np.ndarray:
+        """(batch,) largest tolerance that a trajectory may be made for."""
+        model = process_named(self.problem.process).accuracy
+        return np.array([model.loosest(order) for order in self.order.tolist()])
 
     def part(self, part: slice) -> _Batch:
         chosen = torch.arange(len(self.initial))[part]
@@ -195,7 +205,7 @@ class _Batch:
             evaluations=np.zeros(len(samples), dtype=np.int64),
             shapes=[problem.grid.shape] * len(samples),
             steps=np.zeros(rows.shape, dtype=np.int64),
-            order=np.full(len(samples), 3),
+            order=self.order[samples],
         )
         # Samples share a transform only with those of the same internal grid, which their own kappa decides: what else
         # is in the batch must not change an answer.
@@ -298,11 +308,9 @@ def _solve_group(group: _Group, tolerance: float, solution: Solution) -> None:
     basis = basis_for(grid, initial.dtype, initial.device, shape)
     components = initial.shape[1] if initial.ndim > 1 + grid.ndim else 1
     model = process_named(problem.process).accuracy
-    members = torch.from_numpy(group.members)
-    orders = np.broadcast_to(problem.take(members).equation(basis, len(members)).order, len(members))
+    orders = solution.order[group.members]
     for order in np.unique(orders).tolist():
         of_order = group.members[orders == order]
-        solution.order[of_order] = order
         for part in chunks(len(of_order), components, basis.size, initial):
             index = of_order[part]
             chosen = torch.from_numpy(index)

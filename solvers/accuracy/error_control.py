@@ -49,17 +49,16 @@ class ErrorControl:
     Args:
         tolerance: relative L2 error allowed at every time.
         finest: smallest tolerance that the precision of the computation can meet.
-        shape: samples and times.
+        aims: (batch, time) tolerance that the first trajectory is made for.
 
     Attributes:
         aims: (batch, time) tolerance that the last trajectory was made for, in the accuracy model's terms.
     """
 
-    def __init__(self, tolerance: float, finest: float, shape: tuple[int, int]) -> None:
-        self.tolerance, self.finest = tolerance, finest
-        self.aims = np.full(shape, tolerance)
-        self._least = np.full(shape, np.inf)
-        self._failures = np.zeros(shape, dtype=np.int64)
+    def __init__(self, tolerance: float, finest: float, aims: np.ndarray) -> None:
+        self.tolerance, self.finest, self.aims = tolerance, finest, aims
+        self._least = np.full(aims.shape, np.inf)
+        self._failures = np.zeros(aims.shape, dtype=np.int64)
 
     def again(self, estimate: np.ndarray, judged: np.ndarray) -> np.ndarray:
         """Which of the times ``judged``, bool (batch, time), need a finer trajectory; sets what it is made for.
@@ -131,17 +130,19 @@ class Solvable(Protocol[T]):
 
 
 def solve_measured(
-    batch: Solvable[T], shape: tuple[int, int], tolerance: float, finest: float, least_excess: float
+    batch: Solvable[T], times: int, tolerance: float, finest: float, least_excess: float, loosest: np.ndarray
 ) -> T:
     """Solves every sample of a batch beside a companion, and again where the measured error exceeds the tolerance.
 
     Args:
-        shape: samples and times.
+        times: how many.
         finest: see :class:`ErrorControl`.
         least_excess: see :func:`error_estimate`.
+        loosest: (sample,) largest tolerance that a companion may be made for.
     """
-    everyone, judged = np.arange(shape[0]), np.ones(shape, dtype=bool)
-    control = ErrorControl(tolerance, finest, shape)
+    everyone, judged = np.arange(len(loosest)), np.ones((len(loosest), times), dtype=bool)
+    first = np.minimum(tolerance, loosest / COARSER)
+    control = ErrorControl(tolerance, finest, np.repeat(first[:, None], times, axis=1))
     best = batch.run(everyone, control.aims[:, 0], judged, False)
     companion = batch.run(everyone, COARSER * control.aims[:, 0], judged, True)
     estimate = error_estimate(best, companion, least_excess)

@@ -26,6 +26,9 @@ HIGHEST_TOLERANCE = 0.5
 _WORTHWHILE = 0.9
 # Of the second-order scheme, see AccuracyModel.step_tolerance: its factor over that of third order, and its exponent.
 _SECOND_ORDER_FACTOR, _SECOND_ORDER_EXPONENT = 1.7, 0.5
+# Step tolerance, by order of the scheme, up to which the scheme was found stable (docs/experiments.md, "loose
+# tolerances"): longer steps cost more than they save, or end in nonsense.
+_LARGEST_STEP_TOLERANCE = {2: 1e-3, 3: 0.03}
 #: By precision: what rounding leaves room for.
 LOWEST_TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
@@ -58,10 +61,19 @@ class AccuracyModel:
         Of steps h it is in proportion to h^(order + 1), what it makes of the answer to h^order: so it must fall faster
         than the tolerance, at third order a little less than that, as steps are limited by stability for a part.
         """
-        factor, exponent = self.time_factor, self.exponent
-        if order == 2:
-            factor, exponent = _SECOND_ORDER_FACTOR * factor, _SECOND_ORDER_EXPONENT
+        factor, exponent = self._of_order(order)
         return factor * tolerance * (tolerance / 1e-2) ** exponent
+
+    def loosest(self, order: int = 3) -> float:
+        """The largest tolerance that a trajectory is made for, at an order of the scheme: with the longest steps."""
+        factor, exponent = self._of_order(order)
+        return float((_LARGEST_STEP_TOLERANCE[order] / factor * 1e-2**exponent) ** (1.0 / (1.0 + exponent)))
+
+    def _of_order(self, order: int) -> tuple[float, float]:
+        """Step tolerance over tolerance at 1e-2, and the exponent by which it falls faster."""
+        if order == 2:
+            return _SECOND_ORDER_FACTOR * self.time_factor, _SECOND_ORDER_EXPONENT
+        return self.time_factor, self.exponent
 
     def smooth_after(self, spacing: float, interface_length: float, tolerance: float) -> float:
         """Time, in the equation's units, after which modes that cells of this size cut off have decayed below the

@@ -192,9 +192,9 @@ class _Sample:
 
 def _measured(sample: _Sample) -> _Trajectory:
     """Solves one sample to the tolerance."""
-    least = process_named(sample.problem.process).accuracy.least_excess
-    finest = finest_aim(sample.like.dtype)
-    best = solve_measured(sample, (1, sample.times.shape[1]), sample.tolerance, finest, least)
+    model = process_named(sample.problem.process).accuracy
+    finest, loosest = finest_aim(sample.like.dtype), np.array([model.loosest()])
+    best = solve_measured(sample, sample.times.shape[1], sample.tolerance, finest, model.least_excess, loosest)
     best.evaluations = sample.spent[0]
     return best
 

@@ -16,7 +16,7 @@ from sweeps.engines.registry import EngineKind, engine_kind
 from sweeps.inputs.paths import content_hash
 
 #: Raised when the numbers that the program produces from the same file change.
-NUMBERS_VERSION = 6
+NUMBERS_VERSION = 7
 #: Decide where and how a sweep runs, or what it is called; never a number in its result.
 EXECUTION_ONLY = ("name", "cluster", "verify", "reuse")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -11,6 +12,8 @@ from common.spectral import cosines, relative_l2, smooth_noise
 from validation_cases.reference import Material, cahn_hilliard, grain_growth
 
 from solvers import CahnHilliard, GrainGrowth, Grid, solve
+from solvers.accuracy import internal_shape
+from solvers.initial import noise
 
 CELLS = 32
 TIMES = (5.0, 20.0, 40.0)
@@ -126,3 +129,24 @@ def test_extreme_starts_come_through(mean, std, dtype):
     # A few thousand evaluations for the violent start, whose rates begin at 1e4, and for those that an instability
     # keeps from their tolerance; a few hundred for the others.
     assert solution.evaluations[0] < 6000
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.4, 0.8])
+def test_the_loosest_tolerance_is_stable(contrast):
+    """Longer steps than the scheme is stable at once ended in compositions of a thousand, or never ended."""
+    grid = Grid((64, 64))
+    problem = CahnHilliard(grid, kappa=0.5, mobility_contrast=contrast)
+    solution = solve(problem, noise(grid, 0.0, 0.1, [1]), [100.0, 250.0, 400.0], 0.5)
+    assert float(solution.states.abs().max()) < 1.2
+    assert float(solution.error_estimate.max()) < 0.5
+    assert solution.evaluations[0] < 3000
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "no_flux"])
+@pytest.mark.parametrize("spacing", [1.0, 0.9, 0.66, 0.41, 0.3])
+def test_a_gpu_gets_few_sizes_of_internal_grids(boundary, spacing):
+    shape = internal_shape(Grid((64, 48), boundary=boundary), spacing, coarser=True, few=True)
+    assert all(n in {48, 64, 96, 128, 192, 256} for n in shape)
+    assert shape[0] >= 64 / spacing - 1e-9
+    assert shape[1] >= 48 / spacing - 1e-9
+    assert math.prod(shape) < 4.5 * 64 * 48 / spacing**2
