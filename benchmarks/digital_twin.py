@@ -96,6 +96,7 @@ def twin_for(process: str, folder: Path, members: int, until: float = 1e6) -> Tw
                 "name": "benchmark",
                 "process": process,
                 "observations": {"path": str(folder)},
+                "grid": {"boundary": "no_flux"},
                 "parameters": {
                     "mobility": {"prior": "lognormal", "median": 1.0, "sigma": 0.5},
                     "kappa": {"prior": "uniform", "low": 0.5, "high": 2.0},

@@ -70,11 +70,13 @@ class Observations(StrictModel):
 class TwinGrid(StrictModel):
     """The model's box: cells of ``spacing``; without ``shape`` the box is that of the frames.
 
-    With ``boundary: open`` the frames are a window of a larger specimen, and the box has a margin around them.
+    With ``boundary: open``, the default, the box has a margin around the frames, for they may be a window of a larger
+    specimen; where they show that they are the whole of a periodic box or of one without flux, the box is theirs. With
+    a ``shape`` or an ``observations.origin`` the box is known, and ``no_flux`` the default.
     """
 
     spacing: Positive = 1.0
-    boundary: Literal["periodic", "no_flux", "open"] = "no_flux"
+    boundary: Literal["periodic", "no_flux", "open"] = "open"
     shape: Annotated[tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]], Field(strict=False)] | None = None
 
 
@@ -168,6 +170,9 @@ class TwinConfig(StrictModel):
 
     @model_validator(mode="after")
     def _resolve(self) -> TwinConfig:
+        known = self.grid.shape is not None or any(self.observations.origin)
+        if known and "boundary" not in self.grid.model_fields_set:
+            object.__setattr__(self, "grid", self.grid.model_copy(update={"boundary": "no_flux"}))
         if self.grid.boundary == "open":
             if self.grid.shape is not None:
                 raise problem(

@@ -69,6 +69,7 @@ def run_batch(twin: Twin) -> Path:
             twin.assimilate(frames.first(count))
             save_state(twin, folder)
             logger.info(_line(twin))
+    logger.info(_box_line(twin))
     return folder
 
 
@@ -94,6 +95,7 @@ def run_watch(twin: Twin, source: Path, idle: float | None) -> Path:
         elif idle is not None and clock.monotonic() - last > idle:
             if twin.frames is None:
                 raise InputError(f"--watch: found no frame in {source} within {idle:g} s")
+            logger.info(_box_line(twin))
             return folder
         else:
             clock.sleep(POLL_SECONDS if idle is None else min(POLL_SECONDS, 0.2 * idle + 0.01))
@@ -141,3 +143,8 @@ def _line(twin: Twin) -> str:
         if not name.startswith("level") and np.ptp(v) > 0
     )
     return f"t = {snapshot.time:g}, {snapshot.frames} frames: {values}, {snapshot.wall_s:.1f} s"
+
+
+def _box_line(twin: Twin) -> str:
+    shape = twin.current()[1].camera.grid.shape
+    return f"box of {shape[0]} x {shape[1]} cells: {twin.box()}"

@@ -22,6 +22,7 @@ from studies.twin.forecast import crossing_times, forecast_members
 from studies.twin.inference.estimate import TwinEstimate, estimate
 from studies.twin.inference.variational import AssimilationProblem
 from studies.twin.model.process_model import Members
+from studies.twin.observations.boundaries import told_boundary
 from studies.twin.observations.frames import (
     GreyScale,
     ObservedFrames,
@@ -147,10 +148,11 @@ class Twin:
             grey = GreyScale(noise, *seen.levels)
         height, width = frames.grey.shape[1:]
         spacing, boundary, pixel = config.grid.spacing, config.grid.boundary, seen.pixel_size
-        if boundary == "open":
+        told = told_boundary(frames, noise) if boundary == "open" else boundary
+        if told is None:
             camera = open_camera(frames, spacing, pixel)
         else:
-            camera = camera_for((height, width), spacing, boundary, config.grid.shape, pixel, seen.origin)
+            camera = camera_for((height, width), spacing, told, config.grid.shape, pixel, seen.origin)
         return AssimilationProblem(self.process, camera, config.parameters, grey, config.assimilation.model_error)
 
     def _continues(self, frames: ObservedFrames, problem: AssimilationProblem) -> bool:
@@ -167,6 +169,16 @@ class Twin:
         if self.frames is None or self.problem is None or self.estimate is None:
             raise InputError("twin: found no frame yet, allowed forecasts after the first update")
         return self.frames, self.problem, self.estimate
+
+    def box(self) -> str:
+        """The model's box, and why, in words."""
+        _, problem, _ = self.current()
+        camera, asked = problem.camera, self.config.grid.boundary
+        if camera.open:
+            cells = camera.origin[0]
+            return f"a window of a larger specimen, with a margin of {cells} cells around it"
+        name = camera.grid.boundary.replace("_", "-")
+        return f"{name}, as the frames meet their edges" if asked == "open" else f"{name}, as the file says"
 
     def check(self) -> ModelCheck:
         """Whether the process explains the frames so far."""

@@ -10,10 +10,12 @@ import tifffile
 import torch
 
 from phasetwin import main
-from solvers import CahnHilliard, Grid, InputError, simulate
-from solvers.initial import noise
-from studies.twin.config import Observations
+from solvers import CahnHilliard, GrainGrowth, Grid, InputError, simulate, simulate_grains
+from solvers.grids.grid import Boundary
+from solvers.initial import noise, voronoi
+from studies.twin.config import Observations, TwinConfig
 from studies.twin.model.weak_form import interior_estimate, well_levels
+from studies.twin.observations.boundaries import told_boundary
 from studies.twin.observations.frames import ObservedFrames, make_frames, open_camera
 from studies.twin.observations.readers import read_frames
 from studies.twin.twin import Twin
@@ -226,3 +228,48 @@ def test_inspect_says_what_is_missing(
     said = capsys.readouterr().err.strip()
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+class TestToldBoundary:
+    """Whole specimens are told from windows by how they meet their edges."""
+
+    @pytest.mark.parametrize("sigma", [0.0, 0.1, 0.3])
+    @pytest.mark.parametrize("boundary", ["periodic", "no_flux"])
+    @pytest.mark.parametrize("seed", [1, 2, 3])
+    def test_phases(self, boundary: Boundary, sigma: float, seed: int) -> None:
+        grid = Grid((48, 48), boundary=boundary)
+        times = (40.0 + 8.0 * np.arange(6)).tolist()
+        whole = simulate(CahnHilliard(grid, 1.0, 1.0), noise(grid, 0.1, 0.05, [seed]), times, 1e-2)[0].numpy()
+        whole = whole + sigma * np.random.default_rng(seed).standard_normal(whole.shape)
+        frames = make_frames(np.array(times), whole, "test")
+        assert told_boundary(frames, sigma) == boundary
+        cut = make_frames(np.array(times), whole[:, 4:40, 6:42], "test")
+        assert told_boundary(cut, sigma) is None
+
+    @pytest.mark.parametrize("boundary", ["periodic", "no_flux"])
+    def test_grains(self, boundary: Boundary) -> None:
+        grid, times = Grid((48, 48), boundary=boundary), (10.0 + 4.0 * np.arange(4))
+        solution = simulate_grains(GrainGrowth(grid, 1.0, 1.0), voronoi(grid, 25, [4]), times.tolist(), tolerance=2e-2)
+        whole = solution.field[0].double().numpy()
+        assert told_boundary(make_frames(times, whole, "test"), 0.0) == boundary
+        assert told_boundary(make_frames(times, whole[:, 6:42, 5:41], "test"), 0.0) is None
+
+    def test_nothing_is_told_where_an_edge_is_not_seen(self) -> None:
+        grey = np.random.default_rng(0).standard_normal((3, 24, 24))
+        grey[:, -1] = np.nan
+        assert told_boundary(make_frames(np.arange(3.0), grey, "test"), 0.1) is None
+
+    def test_a_known_box_has_walls_unless_the_file_says_otherwise(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "frames.npy", np.zeros((2, 16, 16)))
+        config = {
+            "schema_version": 1,
+            "name": "t",
+            "process": "cahn_hilliard",
+            "forecast": {"until": 1.0, "every": 1.0},
+        }
+        seen: dict[str, object] = {"path": str(tmp_path / "frames.npy")}
+        made = [
+            TwinConfig.model_validate({**config, "observations": seen, **more}).grid.boundary
+            for more in ({}, {"grid": {"shape": [64, 64]}}, {"grid": {"shape": [64, 64], "boundary": "periodic"}})
+        ]
+        assert made == ["open", "no_flux", "periodic"]

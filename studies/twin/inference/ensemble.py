@@ -106,21 +106,21 @@ class LinearisedFit:
 
 
 def linearise(
-    variational: VariationalProblem, fit: VariationalFit, rng: np.random.Generator, iterations: int = MOST_BLOCKS
+    variational: VariationalProblem, fit: VariationalFit, rng: np.random.Generator, samples: int = SAMPLES
 ) -> LinearisedFit:
-    """Perturb each parameter, and the frames, around a fit; let the start adapt, in at most ``iterations`` blocks."""
+    """Perturb each parameter, and the frames ``samples`` times, around a fit; let the start adapt."""
     count = len(fit.z)
     z, w = torch.from_numpy(fit.z), fit.increments
     change = _slopes(variational, z, w)
     tangent = Tangent(variational, z, w)
     residual = torch.from_numpy(fit.predicted).float() - variational.data
-    noise = torch.from_numpy(rng.standard_normal((SAMPLES, *variational.data.shape)).astype(np.float32))
+    noise = torch.from_numpy(rng.standard_normal((samples, *variational.data.shape)).astype(np.float32))
     pulled = tangent.transposed(
         torch.cat([variational.weight * residual[None], variational.weight * change, variational.weight.sqrt() * noise])
     )
     right = torch.cat([-(pulled[:1] + w), -pulled[1 : 1 + count], pulled[1 + count :]])
-    right[1 + count :] += torch.from_numpy(rng.standard_normal((SAMPLES, *w.shape)).astype(np.float32))
-    found = tangent.solve(right, iterations, CLOSE)
+    right[1 + count :] += torch.from_numpy(rng.standard_normal((samples, *w.shape)).astype(np.float32))
+    found = tangent.solve(right, MOST_BLOCKS, CLOSE)
     with torch.no_grad():
         shown = tangent.frames(found[: 1 + count])
     adapted, sensitivity = found[1 : 1 + count], change + shown[1:]

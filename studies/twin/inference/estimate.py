@@ -30,6 +30,8 @@ ALWAYS_SCAN = 4
 MEAN_OF = (1.0, 0.7, 0.4)
 #: Candidates of a scan that are tried.
 CANDIDATES = 2
+#: Steps of Gauss and Newton at most, and the share of the cost that one must gain for another.
+MOST_ROUNDS, WORTHWHILE = 8, 2e-3
 #: With an estimate from the interior whose relative standard errors are smaller, the fit begins there first.
 SURE = 0.25
 #: Prior deviations beyond which a fit is taken only if there is no other: a start that follows the noise of every
@@ -73,7 +75,8 @@ def estimate(
     else:
         fit, variational = search.descend(start, before.fit, max(8, round(WARM_SHARE * iterations)))
         doubt = start.doubt
-    around = linearise(variational, fit, np.random.default_rng([seed, count, 1])).polished()
+    rng = np.random.default_rng([seed, count, 1])
+    around = linearise(variational, settled(variational, fit), rng).polished()
     residuals = residuals_of(frames, around.fit.predicted, problem.sigma, problem.grey.span)
     around = around.widened(residuals.inflation)
     member_seed = int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])
@@ -81,6 +84,29 @@ def estimate(
     posterior = draw(around, members, steps, member_seed, apart, problem.process.widening)
     calls = around.fit.calls + variational.calls
     return TwinEstimate(around.fit, posterior, residuals, replace(variational.start, doubt=doubt), calls)
+
+
+def settled(variational: VariationalProblem, fit: VariationalFit) -> VariationalFit:
+    """The fit after steps of Gauss and Newton, while it is above the noise and they lower the cost.
+
+    Around a window of a larger specimen a start has thousands of unknowns that L-BFGS settles slowly: after as many
+    iterations as a whole specimen needs, mobilities were up to 8 % off.
+    """
+    for _ in range(MOST_ROUNDS):
+        if fit.cost <= expected_cost(variational.frames):
+            break
+        found = linearise(variational, fit, np.random.default_rng(0), samples=0).polished().fit
+        gained = fit.cost - found.cost
+        fit = found
+        if gained <= WORTHWHILE * fit.cost:
+            break
+    return fit
+
+
+def expected_cost(frames: ObservedFrames) -> float:
+    """Cost of a right fit, and a standard deviation more: half a chi-square of as many pixels as are seen."""
+    half = 0.5 * float(frames.seen.sum())
+    return half + half**0.5
 
 
 class _Search:
@@ -145,9 +171,7 @@ class _Search:
         rough = VariationalProblem(self.problem, self.frames, start, *at, coarse=True)
         found = [] if before is None else [self.descend(start, before, FIRST_ITERATIONS)[0]]
         count = len(self.frames.times)
-        # Cost of a right fit, and a standard deviation more: half a chi-square of as many pixels as are seen.
-        pixels = float(self.frames.seen.sum())
-        expected = 0.5 * pixels + (0.5 * pixels) ** 0.5
+        expected = expected_cost(self.frames)
         for z in self._beginnings(rough):
             fit = _without_increments(self.problem, start, z)
             for part in growing(count):

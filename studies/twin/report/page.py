@@ -47,6 +47,7 @@ def facts(twin: Twin, forecast: Forecast) -> list[Fact]:
     moved = f"{lost} of them diverged and were moved towards the fit" if lost else ""
     return [
         Fact("Frames", str(len(frames.times)), f"t = {frames.times[0]:g} to {frames.times[-1]:g}"),
+        Fact("Box", " × ".join(map(str, problem.camera.grid.shape)), twin.box()),
         Fact("Noise", f"{problem.grey.noise:.3g} grey", noise),
         Fact("Residual", f"{residuals.rms.mean():.2%} of the grey range", f"{residuals.structured:.2%} structured"),
         Fact("Seen", f"{frames.seen.mean():.0%} of the pixels"),
