@@ -67,11 +67,12 @@ def window(process: str, seed: int) -> Window:
     if process == "cahn_hilliard":
         start = noisy_start(grid, composition=float(rng.uniform(-0.3, 0.3)), amplitude=0.05, seeds=[seed])
         times = rng.uniform(20.0, 60.0) + rng.uniform(60.0, 150.0) * share
-        field = simulate(CahnHilliard(grid, **values), start, times.tolist(), 1e-3)[0]
+        field = simulate(CahnHilliard(grid, values["mobility"], values["kappa"]), start, times.tolist(), 1e-3)[0]
     else:
         labels = voronoi(grid, round(box * box / rng.uniform(60.0, 160.0)), [seed])
         times = rng.uniform(10.0, 30.0) + rng.uniform(30.0, 90.0) * share
-        field = simulate_grains(GrainGrowth(grid, **values), labels, times.tolist(), tolerance=2e-3).field[0]
+        problem = GrainGrowth(grid, values["mobility"], values["kappa"])
+        field = simulate_grains(problem, labels, times.tolist(), tolerance=2e-3).field[0]
     y, x = rng.integers(0, box - cells + 1, 2)
     return Window(field.double().numpy()[:, y : y + cells, x : x + cells], times, values)
 

@@ -61,7 +61,7 @@ class _Clock(NamedTuple):
     step: np.ndarray
     magnitude: np.ndarray
     square: np.ndarray
-    count: np.ndarray
+    accepted_steps: np.ndarray
     rejections: np.ndarray
     diverged: np.ndarray
     accepted: np.ndarray
@@ -119,7 +119,7 @@ def emit(memory: Any, clock: Any, wanted: np.ndarray, found: Any, filled: int) -
     ``found`` are (states (row, component, F), indices of their times (row,), steps accepted until then (row,)), the
     first ``filled`` of which are taken; returns how many are at the end.
     """
-    count, counts = clock.count, clock.counts
+    count, counts = clock.accepted_steps, clock.counts
     states, indices, steps = found
     by_slot, own_row = clock.typed.weights[0, :1], clock.typed.own_weights[0, :1]
     one = counts[3:4]  # the index of the only sample
@@ -193,7 +193,7 @@ def correct(memory: Any, clock: Any, material: Any, slot: int, largest: float) -
         clock.time,
         clock.nodes,
         clock.step,
-        clock.count,
+        clock.accepted_steps,
         clock.rejections,
         clock.diverged,
         GIVE_UP,
@@ -270,7 +270,7 @@ class CompiledTrajectory:
             step=np.zeros(1),
             magnitude=np.zeros(1),
             square=np.zeros(1),
-            count=np.ones(1, dtype=np.int64),
+            accepted_steps=np.ones(1, dtype=np.int64),
             rejections=np.zeros(1, dtype=np.int64),
             diverged=self.diverged,
             accepted=np.zeros(1, dtype=bool),

@@ -170,8 +170,8 @@ class TwinConfig(StrictModel):
 
     @model_validator(mode="after")
     def _resolve(self) -> TwinConfig:
-        known = self.grid.shape is not None or any(self.observations.origin)
-        if known and "boundary" not in self.grid.model_fields_set:
+        box_known = self.grid.shape is not None or any(self.observations.origin)
+        if box_known and "boundary" not in self.grid.model_fields_set:
             object.__setattr__(self, "grid", self.grid.model_copy(update={"boundary": "no_flux"}))
         if self.grid.boundary == "open":
             if self.grid.shape is not None:

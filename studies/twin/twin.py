@@ -19,7 +19,7 @@ from studies.twin.config import TwinConfig
 from studies.twin.diagnostics.identifiability import Determined, identifiability
 from studies.twin.diagnostics.model_check import ModelCheck, check_model
 from studies.twin.forecast import crossing_times, forecast_members
-from studies.twin.inference.estimate import TwinEstimate, estimate
+from studies.twin.inference.estimate import TwinEstimate, estimate, levels_by_dynamics
 from studies.twin.inference.variational import AssimilationProblem
 from studies.twin.model.process_model import Members
 from studies.twin.observations.boundaries import told_boundary
@@ -143,7 +143,7 @@ class Twin:
         config, seen = self.config, self.config.observations
         noise = estimate_noise(frames) if isinstance(seen.noise, str) else seen.noise
         if isinstance(seen.levels, str):
-            grey = estimate_levels(frames, self.process, noise)
+            grey = levels_by_dynamics(frames, self.process, estimate_levels(frames, self.process, noise))
         else:
             grey = GreyScale(noise, *seen.levels)
         height, width = frames.grey.shape[1:]

@@ -24,7 +24,7 @@ from studies.twin.model.process_model import (
     SolverSettings,
     sampled,
 )
-from studies.twin.model.weak_form import InteriorEstimate, interior_estimate
+from studies.twin.model.weak_form import InteriorEstimate, interior_estimate, wells
 
 #: Standard deviation of a start's increments at interfaces: this, and this share of the noise. Larger ones would fit
 #: the first frame's noise.
@@ -66,6 +66,11 @@ class CahnHilliardModel(ProcessModel):
         self, field: np.ndarray, seen: np.ndarray, times: np.ndarray, noise: float, spacing: float, levels_known: bool
     ) -> InteriorEstimate | None:
         return interior_estimate(field, seen, times, noise, spacing, levels_known)
+
+    def levels_from_interior(
+        self, field: np.ndarray, seen: np.ndarray, times: np.ndarray, noise: float
+    ) -> tuple[float, float] | None:
+        return wells(field, seen, times, noise)
 
     def interfaces(self, values: np.ndarray) -> np.ndarray:
         return 1.0 - np.clip(values, -1.0, 1.0) ** 2

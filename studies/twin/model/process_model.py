@@ -152,6 +152,19 @@ class ProcessModel(ABC):
         """
         return None
 
+    def levels_from_interior(
+        self,
+        field: np.ndarray,  # noqa: ARG002
+        seen: np.ndarray,  # noqa: ARG002
+        times: np.ndarray,  # noqa: ARG002
+        noise: float,  # noqa: ARG002
+    ) -> tuple[float, float] | None:
+        """Values of the field at its two levels, where its dynamics tell them better than a histogram of frames.
+
+        ``field`` was scaled by levels from a histogram; arguments as those of :meth:`from_interior`.
+        """
+        return None
+
     def unbiased(self, varied: torch.Tensor, centre: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """Varied starts (member, component, *shape) that show on average what their centre shows.
 

@@ -38,7 +38,10 @@ _SMOOTHING_ERROR = 0.03
 _QUIET = 0.01
 _STEP = 0.25
 #: Noise up to which the wells are found by the dynamics, and how far off they are looked for.
-_NOISY, _LEVELS_OFF = 0.2, 0.4
+_NOISY, _LEVELS_OFF = 0.8, 0.6
+#: Noise in the regressors draws wells together by this share of their distance, times the noise squared; what is left
+#: of that after correction (a standard error); and by how much mobility and kappa are off for it.
+_DRAWN, _DRAWN_ERROR, _BY_LEVELS = 0.28, 0.2, 5.0
 #: Implicit part of the slope of c^3 - c.
 _STABILISER = 2.0
 #: Cells at the rim that smoothing with mirrored edges spoils.
@@ -99,12 +102,25 @@ def interior_estimate(
     mobility = _mobility(second.whole(), kappa)
     kappas = [_kappa(part) / kappa for part in first.parts()]
     mobilities = [_mobility(part, kappa) / mobility for part in second.parts()]
+    levels = 0.0 if levels_known else _BY_LEVELS * _DRAWN_ERROR * noise**2
     return InteriorEstimate(
         mobility * spacing**2,
         kappa * spacing**2,
-        math.hypot(_scatter(mobilities), 0.0 if smooth is composition else _SMOOTHING_ERROR),
-        _scatter(kappas),
+        math.hypot(_scatter(mobilities), 0.0 if smooth is composition else _SMOOTHING_ERROR, levels),
+        math.hypot(_scatter(kappas), levels),
     )
+
+
+def wells(field: np.ndarray, seen: np.ndarray, times: np.ndarray, noise: float) -> tuple[float, float] | None:
+    """Where the wells are of a field that was scaled to have them near -1 and 1; None where the frames do not tell.
+
+    Arguments as those of :func:`interior_estimate`.
+    """
+    smallest = min(field.shape[1:]) - 2 * _RIM
+    if len(times) < _FEWEST_FRAMES or smallest < 2 * _LEAST_HALF_WIDTH + 5:
+        return None
+    middle, half = well_levels(field, seen, times, noise, _half_width(1.0, smallest))
+    return None if (middle, half) == (0.0, 1.0) else (middle - half, middle + half)
 
 
 def well_levels(
@@ -127,6 +143,7 @@ def well_levels(
     middle = second / 3.0
     square = first + 3.0 * middle**2
     half = math.sqrt(square) if square > 0.0 else 0.0
+    half *= 1.0 + _DRAWN * noise**2
     near = abs(middle) < _LEVELS_OFF and abs(half - 1.0) < _LEVELS_OFF
     return (float(middle), half) if near else (0.0, 1.0)
 
