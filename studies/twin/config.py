@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from solvers.qois.registry import qois_of
 from studies.twin.priors import Prior
@@ -48,7 +57,8 @@ class Observations(StrictModel):
 
     ``path`` is relative to the YAML file: a Zarr or NetCDF store (dims ``time, y, x``), a ``.npy`` array, a TIFF
     stack, or a folder of TIFF or PNG images with ``times.csv`` (columns ``file,time``). ``interval`` gives frames their
-    times where the file has none. ``frames`` uses the first so many only.
+    times where the file has none. ``frames`` uses the first so many only. ``crop`` leaves out information bars,
+    ``register`` takes out drift, ``bad_frames`` leaves out frames unlike their neighbours; each can be ``off``.
     """
 
     path: InputFile
@@ -60,7 +70,13 @@ class Observations(StrictModel):
     levels: Annotated[
         Annotated[Literal["auto"], Tag("word")] | Annotated[Levels, Tag("pair")], Discriminator(_word_or("pair"))
     ] = "auto"
+    model_config = ConfigDict(serialize_by_alias=True)
+
     pixel_size: Positive | None = None
+    crop: Literal["auto", "off"] = "auto"
+    # `register` is a method of every model.
+    registration: Annotated[Literal["auto", "off"], Field(alias="register")] = "auto"
+    bad_frames: Literal["auto", "off"] = "auto"
     origin: Annotated[tuple[NotNegative, NotNegative], Field(strict=False)] = (0.0, 0.0)
     interval: Positive | None = None
     times: Annotated[tuple[Finite, ...], Field(strict=False, min_length=1)] | None = None

@@ -73,9 +73,10 @@ class StrictModel(BaseModel):
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
         if isinstance(data, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
             for key in data:
-                if key not in cls.model_fields:
-                    raise unknown_key(key, cls.model_fields)
+                if key not in known:
+                    raise unknown_key(key, known)
         return data
 
 

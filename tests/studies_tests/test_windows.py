@@ -15,6 +15,7 @@ from solvers.grids.grid import Boundary
 from solvers.initial import noise, voronoi
 from studies.twin.config import Observations, TwinConfig
 from studies.twin.model.weak_form import interior_estimate, well_levels
+from studies.twin.observations.alignment import aligned
 from studies.twin.observations.boundaries import told_boundary
 from studies.twin.observations.frames import ObservedFrames, make_frames, open_camera
 from studies.twin.observations.readers import read_frames
@@ -273,3 +274,52 @@ class TestToldBoundary:
             for more in ({}, {"grid": {"shape": [64, 64]}}, {"grid": {"shape": [64, 64], "boundary": "periodic"}})
         ]
         assert made == ["open", "no_flux", "periodic"]
+
+
+class TestAlignment:
+    """Drift is taken out, a frame unlike its neighbours is left out, right frames are left alone."""
+
+    def aligned(self, specimen: ObservedFrames, grey: np.ndarray, sigma: float) -> ObservedFrames:
+        noisy = grey + sigma * np.random.default_rng(5).standard_normal(grey.shape)
+        return aligned(make_frames(specimen.times, noisy, "test"))
+
+    @pytest.mark.parametrize("sigma", [0.0, SIGMA, 0.4])
+    def test_right_frames_are_left_alone(self, specimen: ObservedFrames, sigma: float) -> None:
+        found = self.aligned(specimen, specimen.grey[:, 20:84, 30:78], sigma)
+        assert found.notes == ()
+        assert found.seen.all()
+
+    @pytest.mark.parametrize("sigma", [SIGMA, 0.4])
+    def test_drift(self, specimen: ObservedFrames, sigma: float) -> None:
+        cut = np.stack([specimen.grey[i, 10 + i : 74 + i, 30 - i // 2 : 78 - i // 2] for i in range(10)])
+        found = self.aligned(specimen, cut, sigma)
+        assert len(found.notes) == 9
+        # What moves in the specimen counts a little as drift.
+        down, right = (float(word.rstrip(",")) for word in found.notes[-1].split()[6:8])
+        assert (down, right) == (pytest.approx(-9.0, abs=0.8), pytest.approx(4.0, abs=0.5))
+        off = (found.grey - specimen.grey[:, 10:74, 30:78])[:, 12:-12, 8:-8]
+        assert np.isfinite(off).all()
+        assert float(np.sqrt(np.square(off).mean())) < np.hypot(sigma, 0.15)
+
+    def test_one_shifted_frame(self, specimen: ObservedFrames) -> None:
+        grey = specimen.grey[:, 20:84, 30:78].copy()
+        grey[4] = specimen.grey[4, 24:88, 33:81]
+        found = self.aligned(specimen, grey, SIGMA)
+        assert found.notes == ("frame at 62 left out: it is unlike those before and after it",)
+        assert len(found.times) == 9
+
+    def test_swapped_frames(self, specimen: ObservedFrames) -> None:
+        grey = specimen.grey[:, 20:84, 30:78].copy()
+        grey[[4, 5]] = grey[[5, 4]]
+        found = self.aligned(specimen, grey, SIGMA)
+        assert found.notes == ("frames at 62 and 70 left out: they look swapped",)
+
+    def test_a_file_may_say_not_to(self, specimen: ObservedFrames, tmp_path: Path) -> None:
+        grey = specimen.grey[:, 20:84, 30:78].copy()
+        grey[4] = specimen.grey[4, 24:88, 33:81]
+        np.save(tmp_path / "frames.npy", grey)
+        block = {"path": str(tmp_path / "frames.npy"), "interval": 8.0}
+        assert len(read_frames(Observations.model_validate(block)).times) == 9
+        as_they_are = Observations.model_validate({**block, "bad_frames": "off", "register": "off"})
+        assert len(read_frames(as_they_are).times) == 10
+        assert as_they_are.model_dump()["register"] == "off"

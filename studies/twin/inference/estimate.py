@@ -34,7 +34,7 @@ CANDIDATES = 2
 #: Steps of Gauss and Newton at most, and the share of the cost that one must gain for another.
 MOST_ROUNDS, WORTHWHILE = 8, 2e-3
 #: With an estimate from the interior whose relative standard errors are smaller, the fit begins there first.
-SURE = 0.15
+SURE = 0.25
 #: Prior deviations beyond which a fit is taken only if there is no other: a start that follows the noise of every
 #: frame may cost less than a right one, in a material in which nothing moves.
 PLAUSIBLE = 4.0

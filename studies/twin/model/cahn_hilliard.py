@@ -31,6 +31,8 @@ from studies.twin.model.weak_form import InteriorEstimate, interior_estimate, we
 AMPLITUDE, NOISE_SHARE = 0.1, 0.6
 #: Noise that a first guess may keep, and the widest filter (cells).
 QUIET, WIDEST = 0.03, 1.8
+#: A filtered guess is stretched by what filtering took of its contrast, and by so much at most.
+MOST_STRETCHED = 1.5
 #: Slope of a first guess after filtering, over that before.
 STEEPER = 1.5
 
@@ -98,4 +100,11 @@ def without_noise(image: np.ndarray, grid: Grid, noise: float) -> np.ndarray:
         return image
     mode = "wrap" if grid.boundary == "periodic" else "reflect"
     smooth = ndimage.gaussian_filter(image, width, mode=mode)
+    smooth = smooth * min(MOST_STRETCHED, max(1.0, _typical(image) / _typical(smooth)))
     return np.tanh(STEEPER * smooth) / math.tanh(STEEPER)
+
+
+def _typical(image: np.ndarray) -> float:
+    """Median magnitude of the compositions on either side of 0, mean of both."""
+    sides = [part for part in (-image[image < 0.0], image[image > 0.0]) if len(part)]
+    return float(np.mean([np.median(part) for part in sides])) if sides else 1.0

@@ -1,16 +1,18 @@
-"""Frames in the order and at the place of their neighbours: drift is taken out, frames unlike their neighbours left out.
+"""Frames where their neighbours are: drift is taken out, frames unlike their neighbours are left out.
 
 A specimen changes little by little. So the mean squared difference of two frames grows with the time between them, and
-is smallest where they lie on each other. Frames are arrays (time, y, x), changed in place; each function returns a note
-for every frame that it touched.
+is smallest where they lie on each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
+
+from studies.twin.observations.frames import ObservedFrames, estimate_noise, make_frames
 
 # A frame is left out whose differences to both neighbours exceed this many times that between the neighbours; two are
 # taken for swapped where the other order makes the way through four frames this much shorter.
@@ -18,13 +20,25 @@ _UNLIKE, _SHORTER = 1.6, 0.75
 # Frames are moved where that makes the differences of successive ones this much smaller, and one of them by so many
 # pixels at least. Shifts are looked for up to this share of a side.
 _CLOSER, _LEAST_SHIFT, _LARGEST_SHIFT = 0.75, 0.6, 0.25
-# Shifts are found to a tenth of a pixel.
-_FINE = 10
-_FEWEST = 4
+# Shifts are found to a tenth of a pixel, on frames that are smoothed by so many, in so many rounds of least squares.
+_FINE, _SMOOTHED, _ROUNDS = 10, 1.0, 4
+
+
+def aligned(frames: ObservedFrames, register: bool = True, leave_out: bool = True) -> ObservedFrames:
+    """Frames with drift taken out and without those unlike their neighbours, with a note for each that was touched."""
+    grey, noise, notes = frames.grey.copy(), estimate_noise(frames), []
+    if leave_out:
+        notes += leave_out_strangers(frames.times, grey, noise)
+    if register:
+        notes += registered(frames.times, grey, noise)
+    if not notes:
+        return frames
+    kept = make_frames(frames.times, grey, "aligned frames")
+    return ObservedFrames(kept.times, kept.grey, (*frames.notes, *notes))
 
 
 def leave_out_strangers(times: np.ndarray, grey: np.ndarray, noise: float) -> list[str]:
-    """Set frames that are unlike their neighbours, and pairs in the wrong order, to NaN."""
+    """Set frames (time, y, x) unlike their neighbours, and pairs in the wrong order, to NaN; a note for each."""
     notes: list[str] = []
     apart = _differences(grey, noise)
     for i in range(1, len(grey) - 2):  # a pair
@@ -59,27 +73,20 @@ def _is_strange(apart: Callable[[int, int], float], i: int, before: int, after: 
     return min(apart(before, i), apart(i, after)) > _UNLIKE * between
 
 
-def register(times: np.ndarray, grey: np.ndarray, noise: float) -> list[str]:
-    """Move frames back to where the first of them shows the specimen; what they do not show there is NaN."""
+def registered(times: np.ndarray, grey: np.ndarray, noise: float) -> list[str]:
+    """Move frames (time, y, x) back to where the first of them shows the specimen; a note for each.
+
+    What they do not show there is NaN.
+    """
     shown = [i for i in range(len(grey)) if np.isfinite(grey[i]).any()]
     if len(shown) < 2:
         return []
     filled = [_filled(grey[i]) for i in shown]
-    steps = [np.zeros(2), *(_shift(a, b) for a, b in zip(filled[:-1], filled[1:], strict=True))]
+    steps = [np.zeros(2), *(_shift(a, b) for a, b in pairwise(filled))]
     place = np.cumsum(steps, axis=0)
     if np.abs(place).max() < _LEAST_SHIFT:
         return []
-    # By whole pixels, for interpolation would make noise smaller.
-    moved = [_moved(image, -np.round(at)) for image, at in zip(filled, place, strict=True)]
-    common = np.isfinite(moved).all(axis=0)
-    if common.mean() < _LARGEST_SHIFT:
-        return []
-    before, after = (
-        float(np.mean([np.square(a - b)[common].mean() for a, b in zip(series[:-1], series[1:], strict=True)]))
-        - 2.0 * noise**2
-        for series in (filled, moved)
-    )
-    if not after < _CLOSER * before:
+    if not _closer(filled, np.round(place).astype(int), noise):
         return []
     notes = []
     for i, at in zip(shown, place, strict=True):
@@ -90,22 +97,51 @@ def register(times: np.ndarray, grey: np.ndarray, noise: float) -> list[str]:
     return notes
 
 
+def _closer(images: list[np.ndarray], place: np.ndarray, noise: float) -> bool:
+    """Whether frames are nearer to each other when moved back from ``place`` (frame, 2).
+
+    By whole pixels, as interpolation makes noise smaller; and of pairs that those displace against each other.
+    """
+    before, after = 0.0, 0.0
+    for j in range(1, len(images)):
+        for i in range(j):
+            down, right = place[j] - place[i]
+            if (down, right) == (0, 0):
+                continue
+            rows, columns = images[i].shape
+            if max(abs(down) / rows, abs(right) / columns) > _LARGEST_SHIFT:
+                continue
+            here = images[i][max(0, -down) : rows - max(0, down), max(0, -right) : columns - max(0, right)]
+            there = images[j][max(0, down) : rows + min(0, down), max(0, right) : columns + min(0, right)]
+            before += float(np.square(images[i] - images[j]).mean()) - 2.0 * noise**2
+            after += float(np.square(here - there).mean()) - 2.0 * noise**2
+    return after < _CLOSER * before
+
+
 def _filled(frame: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(frame), frame, np.nanmean(frame))
 
 
 def _shift(reference: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Pixels (down, right) by which an image is displaced against a reference: the peak of their cross-correlation.
+    """Pixels (down, right) by which an image is displaced against a reference.
 
-    Guizar-Sicairos, Thurman and Fienup (2008), doi:10.1364/OL.33.000156.
+    The peak of their cross-correlation (Guizar-Sicairos, Thurman and Fienup 2008, doi:10.1364/OL.33.000156), then least
+    squares (Lucas and Kanade 1981): the taper that correlation needs draws its peak aside.
     """
     from skimage.registration import phase_cross_correlation
 
     taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in reference.shape))
-    one, other = ((part - part.mean()) * taper for part in (reference, image))
-    found, _, _ = phase_cross_correlation(one, other, normalization=None, upsample_factor=_FINE)
+    one, other = (ndimage.gaussian_filter(part - part.mean(), _SMOOTHED) for part in (reference, image))
+    found, _, _ = phase_cross_correlation(one * taper, other * taper, normalization=None, upsample_factor=_FINE)
     shift = -np.asarray(found, dtype=np.float64)
-    return shift if np.abs(shift).max() <= _LARGEST_SHIFT * min(reference.shape) else np.zeros(2)
+    for _ in range(_ROUNDS):
+        if np.abs(shift).max() > _LARGEST_SHIFT * min(reference.shape):
+            return np.zeros(2)
+        back = ndimage.shift(other, -shift, order=3, cval=np.nan)
+        seen = ndimage.binary_erosion(np.isfinite(back), iterations=2)
+        slopes = np.stack([slope[seen] for slope in np.gradient(0.5 * (one + back))], axis=1)
+        shift = shift - np.linalg.lstsq(slopes, (back - one)[seen], rcond=None)[0]
+    return shift
 
 
 def _moved(image: np.ndarray, by: np.ndarray) -> np.ndarray:

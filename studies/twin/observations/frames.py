@@ -56,12 +56,12 @@ class ObservedFrames:
         return frame
 
 
-def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> ObservedFrames:
+def make_frames(times: np.ndarray, grey: np.ndarray, source: str, crop: bool = True) -> ObservedFrames:
     """Check and sort frames (time, y, x); whole frames without any value count as missing and are left out.
 
     A row or column with the same value in all of several frames (a defect of the camera) counts as not seen, as do
     pixels that are not finite, frames of one value (saturated), and strips along an edge in which next to nothing
-    changes (information bars). ``source`` is named in errors.
+    changes (information bars; not without ``crop``). ``source`` is named in errors.
 
     Raises:
         InputError: for shapes that do not fit, a repeated or missing time, or no frame with enough pixels.
@@ -82,7 +82,7 @@ def make_frames(times: np.ndarray, grey: np.ndarray, source: str) -> ObservedFra
         raise InputError(f"observations.path: {source}: found the time {times[repeated[0]]:g} twice, allowed once")
     grey[~np.isfinite(grey)] = np.nan
     times, grey = _seen_enough(times, grey, source)
-    notes = [*_hide_saturated(times, grey), *_hide_bars(grey)]
+    notes = [*_hide_saturated(times, grey), *(_hide_bars(grey) if crop else [])]
     _hide_constant_lines(grey)
     # A frame may have had no other values than those lines.
     return ObservedFrames(*_seen_enough(times, grey, source), tuple(notes))

@@ -11,6 +11,7 @@ import numpy as np
 from solvers.errors import InputError
 from solvers.frame_readers import READERS, FrameReader, StoredArray, reader_of
 from studies.twin.config import Observations
+from studies.twin.observations.alignment import aligned
 from studies.twin.observations.frames import ObservedFrames, make_frames
 
 AXES = ("time", "y", "x")
@@ -30,7 +31,8 @@ def read_frames(wanted: Observations) -> ObservedFrames:
     except Exception as error:  # noqa: BLE001 readers of image files raise whatever they like
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"observations.path: {path}: cannot be read: {reason}") from None
-    return make_frames(times, grey, str(path)).first(wanted.frames)
+    frames = make_frames(times, grey, str(path), crop=wanted.crop == "auto").first(wanted.frames)
+    return aligned(frames, wanted.registration == "auto", wanted.bad_frames == "auto")
 
 
 def _read(path: Path, wanted: Observations) -> tuple[np.ndarray, np.ndarray]:
