@@ -14,11 +14,13 @@ from solvers import CahnHilliard, GrainGrowth, Grid, InputError, simulate, simul
 from solvers.grids.grid import Boundary
 from solvers.initial import noise, voronoi
 from studies.twin.config import Observations, TwinConfig
+from studies.twin.inference.estimate import levels_by_dynamics
 from studies.twin.model.weak_form import interior_estimate, well_levels
 from studies.twin.observations.alignment import aligned
 from studies.twin.observations.boundaries import told_boundary
-from studies.twin.observations.frames import ObservedFrames, make_frames, open_camera
+from studies.twin.observations.frames import ObservedFrames, estimate_levels, make_frames, open_camera
 from studies.twin.observations.readers import read_frames
+from studies.twin.processes import CAHN_HILLIARD
 from studies.twin.twin import Twin
 
 MOBILITY, KAPPA = 1.3, 0.9
@@ -194,7 +196,10 @@ def test_open_box_recovers_what_a_wall_does_not(specimen: ObservedFrames, tmp_pa
     values = opened.history[-1].values
     assert np.median(values["mobility"]) == pytest.approx(MOBILITY, rel=0.15)
     assert np.median(values["kappa"]) == pytest.approx(KAPPA, rel=0.08)
+    # What lies outside never settles quite: bands say so.
+    assert np.log(values["mobility"]).std() > 0.01
     assert not opened.check().flagged
+    assert opened.box().startswith("a window of a larger specimen, with a margin of ")
     assert followed(tmp_path, frames, "no_flux").check().flagged
 
 
@@ -229,6 +234,17 @@ def test_inspect_says_what_is_missing(
     said = capsys.readouterr().err.strip()
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.2, 0.4])
+def test_levels_are_told_by_the_dynamics(specimen: ObservedFrames, sigma: float) -> None:
+    """A histogram has them a tenth of the range off and more, as few cells reach the wells."""
+    frames = window(specimen, 64, sigma)
+    by_histogram = estimate_levels(frames, CAHN_HILLIARD, sigma)
+    found = levels_by_dynamics(frames, CAHN_HILLIARD, by_histogram)
+    assert found.low == pytest.approx(-1.0, abs=0.02 + 0.2 * sigma)
+    assert found.high == pytest.approx(1.0, abs=0.02 + 0.2 * sigma)
+    assert found.span - 2.0 > by_histogram.span - 2.0
 
 
 class TestToldBoundary:

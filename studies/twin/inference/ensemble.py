@@ -43,6 +43,9 @@ MIXING_LENGTH = 6.0
 _LEAST_INFORMATION = 0.02
 #: Times that a member whose run diverges is moved halfway to the fit; the last time all the way.
 HALVINGS = 5
+#: A member of a window is moved halfway to the fit while its misfit exceeds that of the fit by so many times as much as
+#: linearised deviations do.
+FAR = 2.0
 #: Members of one batch.
 CHUNK = 16
 
@@ -71,11 +74,13 @@ class LinearisedFit:
     deviations: torch.Tensor  #: (sample, component, F) of the increments at given z
     rest: torch.Tensor  #: (component, F) from the fit's increments to the minimum at its z
     rest_seen: torch.Tensor  #: (time, pixel y, pixel x) its change of the frames
+    excess: float  #: mean misfit of the deviations, linearised
     inflation: float = 1.0  #: factor of the noise's variance
 
     def widened(self, inflation: float) -> LinearisedFit:
         information, deviations = self.information / inflation, self.deviations * inflation**0.5
-        return replace(self, information=information, deviations=deviations, inflation=inflation)
+        excess = self.excess * inflation
+        return replace(self, information=information, deviations=deviations, excess=excess, inflation=inflation)
 
     def start_at(self, z: np.ndarray) -> torch.Tensor:
         """Coefficients (member, component, F) of the fit's start, adapted to each z (member, name)."""
@@ -122,15 +127,16 @@ def linearise(
     right[1 + count :] += torch.from_numpy(rng.standard_normal((samples, *w.shape)).astype(np.float32))
     found = tangent.solve(right, MOST_BLOCKS, CLOSE)
     with torch.no_grad():
-        shown = tangent.frames(found[: 1 + count])
-    adapted, sensitivity = found[1 : 1 + count], change + shown[1:]
+        shown = tangent.frames(found)
+    adapted, sensitivity = found[1 : 1 + count], change + shown[1 : 1 + count]
+    excess = 0.5 * float((variational.weight * shown[1 + count :].square()).sum()) / max(1, samples)
     # The Gauss-Newton form of the Schur complement: change of the frames, and the prior's cost of the adapted start. An
     # error in the adaptation enters squared.
     weighted = (variational.weight * sensitivity).double()
     information = torch.einsum("ntyx,mtyx->nm", weighted, sensitivity.double())
     information += torch.einsum("ncf,mcf->nm", adapted.double(), adapted.double())
     return LinearisedFit(
-        variational, fit, information.numpy(), adapted, sensitivity, found[1 + count :], found[0], shown[0]
+        variational, fit, information.numpy(), adapted, sensitivity, found[1 + count :], found[0], shown[0], excess
     )
 
 
@@ -150,12 +156,14 @@ def draw(
     seed: int,
     doubt: np.ndarray | float = 0.0,
     wider: float = 1.0,
+    outside: np.ndarray | float = 0.0,
 ) -> Posterior:
     """The ensemble, by ``steps`` of ES-MDA.
 
     Args:
         doubt: deviation (name,) of z that the frames' noise does not explain.
         wider: factor of the deviations of z that the noise explains.
+        outside: deviation (name,) of z to which starts do not adapt: they would have to change too much.
     """
     rng = np.random.default_rng(seed)
     count = len(around.fit.z)
@@ -172,7 +180,33 @@ def draw(
         # eighth), always to the same side: the members give the spread, the fit the mean.
         z = around.fit.z + wider * (z - z.mean(0))
         z += _standard(rng, members, 1) * apart
-    return _finite(around, z, _member_starts(around, z, rng), covariance)
+    starts = _member_starts(around, z, rng)
+    if around.variational.problem.camera.open:
+        starts = _kept_near(around, z, starts)
+    if np.any(outside):
+        z = z + _standard(rng, members, 1) * outside
+        covariance = covariance + np.outer(outside, outside)
+    return _finite(around, z, starts, covariance)
+
+
+def _kept_near(around: LinearisedFit, z: np.ndarray, starts: torch.Tensor) -> torch.Tensor:
+    """Starts (member, component, F) whose frames are not much further from those seen than linearised ones would be.
+
+    Outside a window deviations are as large as the field itself: mixed from several samples they bring into the window
+    what none of them does, and forecasts of the members have nothing to do with that of the fit any more.
+    """
+    variational, centre = around.variational, around.start_at(z)
+    with torch.no_grad():
+        fitted = float(variational.misfit(torch.from_numpy(around.fit.predicted).float()[None])[0])
+    far = np.arange(len(z))
+    for _ in range(HALVINGS):
+        predicted, _ = _run(variational, z[far], starts[far])
+        misfit = variational.misfit(predicted).numpy()
+        far = far[~(misfit <= fitted + FAR * around.excess)]
+        if not len(far):
+            break
+        starts[far] = 0.5 * (starts[far] + centre[far])
+    return starts
 
 
 def _finite(around: LinearisedFit, z: np.ndarray, starts: torch.Tensor, covariance: np.ndarray) -> Posterior:

@@ -81,8 +81,9 @@ def estimate(
     residuals = residuals_of(frames, around.fit.predicted, problem.sigma, problem.grey.span)
     around = around.widened(residuals.inflation)
     member_seed = int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])
-    apart = _apart(problem, around.fit.z, doubt)
-    posterior = draw(around, members, steps, member_seed, apart, problem.process.widening)
+    apart = 0.0 if doubt is None else doubt
+    outside = _outside(problem, around.fit.z)
+    posterior = draw(around, members, steps, member_seed, apart, problem.process.widening, outside)
     calls = around.fit.calls + variational.calls
     return TwinEstimate(around.fit, posterior, residuals, replace(variational.start, doubt=doubt), calls)
 
@@ -216,19 +217,15 @@ class _Search:
         return fit, variational
 
 
-def _apart(problem: AssimilationProblem, z: np.ndarray, doubt: np.ndarray | None) -> np.ndarray:
-    """Deviation (name,) of z that noise does not explain: by the start's grains, and by what lies outside a window."""
-    found = np.zeros(len(z)) if doubt is None else doubt
-    if not problem.camera.open:
-        return found
-    values = problem.values(torch.from_numpy(z)[None])
-    outside = np.zeros(len(z))
-    for name, share in problem.process.window_doubt.items():
+def _outside(problem: AssimilationProblem, z: np.ndarray) -> np.ndarray:
+    """Deviation (name,) of z for what lies outside a window; none where the frames show the whole box."""
+    found, values = np.zeros(len(z)), problem.values(torch.from_numpy(z)[None])
+    for name, share in problem.process.window_doubt.items() if problem.camera.open else ():
         if name in problem.names:
             at, value = problem.names.index(name), float(values[name][0])
             # Inwards, as a prior may end not far beyond the value.
-            outside[at] = math.copysign(z[at] - problem.priors[name].z_of(value * (1.0 - abs(share))), share)
-    return np.where(outside == 0.0, np.sign(found), np.sign(outside)) * np.hypot(found, outside)
+            found[at] = math.copysign(z[at] - problem.priors[name].z_of(value * (1.0 - abs(share))), share)
+    return found
 
 
 def doubt_of(one: VariationalFit, other: VariationalFit, frames: ObservedFrames) -> np.ndarray:

@@ -31,8 +31,8 @@ from studies.twin.model.weak_form import InteriorEstimate, interior_estimate, we
 AMPLITUDE, NOISE_SHARE = 0.1, 0.6
 #: Noise that a first guess may keep, and the widest filter (cells).
 QUIET, WIDEST = 0.03, 1.8
-#: A filtered guess is stretched by what filtering took of its contrast, less what the steeper slope makes up for, and by
-#: so much at most.
+#: A filtered guess is stretched by what filtering took of its contrast, less what the steeper slope makes up for, and
+#: by so much at most.
 REGAINED, MOST_STRETCHED = 1.2, 1.5
 #: Slope of a first guess after filtering, over that before.
 STEEPER = 1.5
