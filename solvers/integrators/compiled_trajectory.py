@@ -166,7 +166,7 @@ def predict(memory: Any, clock: Any, material: Any) -> int:
 def correct(memory: Any, clock: Any, material: Any, slot: int, largest: float) -> None:
     """Corrects, accepts or rejects the step into ``slot``, and sets the next one and its stabilisation."""
     history, predictions, typed = memory.history, memory.predictions, clock.typed
-    counts, stabilisation, settings = clock.counts, clock.stabilisation, clock.settings
+    counts, settings = clock.counts, clock.settings
     kernels.correct(
         history,
         predictions,
@@ -200,13 +200,20 @@ def correct(memory: Any, clock: Any, material: Any, slot: int, largest: float) -
         clock.accepted,
     ):
         counts[_NEWEST] = slot
-        stabilisation[_WANTED] = settings[_SLOPE] * largest + settings[_OFFSET]
-        wanted, change = stabilisation[_WANTED : _WANTED + 1], stabilisation[_CHANGE : _CHANGE + 1]
-        if kernels.stabilisation_change(wanted, stabilisation[:1], clock.accepted, LAG, SLACK, change):
-            typed.change[0] = change[0]
-            kernels.restabilise(history, predictions, material.damping, typed.change)
+        stabilise(memory, clock, material, largest)
     elif not math.isfinite(clock.square[0]):
         kernels.clear(history, predictions, slot)  # infinity times a weight of zero is NaN
+
+
+@compiled
+def stabilise(memory: Any, clock: Any, material: Any, largest: float) -> None:
+    """Sets the stabilisation of the steps to come by the ``largest`` slope of the last one's explicit terms."""
+    stabilisation, settings = clock.stabilisation, clock.settings
+    stabilisation[_WANTED] = settings[_SLOPE] * largest + settings[_OFFSET]
+    wanted, change = stabilisation[_WANTED : _WANTED + 1], stabilisation[_CHANGE : _CHANGE + 1]
+    if kernels.stabilisation_change(wanted, stabilisation[:1], clock.accepted, LAG, SLACK, change):
+        clock.typed.change[0] = change[0]
+        kernels.restabilise(memory.history, memory.predictions, material.damping, clock.typed.change)
 
 
 @cache

@@ -239,7 +239,7 @@ print(json.dumps(found))
 #: What works on arrays over cells or modes exists for float32 and float64, the rest once.
 TWICE = {
     "predict", "correct", "restabilise", "scale", "combine", "double_well_force", "grain_force", "double_well_mean",
-    "weighted_squares", "shift_means", "_difference_squares",
+    "weighted_squares", "shift_means", "_difference_squares", "emit", "stabilise",
 }  # fmt: skip
 
 

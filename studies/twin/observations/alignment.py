@@ -17,6 +17,9 @@ from studies.twin.observations.frames import ObservedFrames, estimate_noise, mak
 # A frame is left out whose differences to both neighbours exceed this many times that between the neighbours; two are
 # taken for swapped where the other order makes the way through four frames this much shorter.
 _UNLIKE, _SHORTER = 1.6, 0.75
+# Frames that have nothing in common, whose difference is above this share of twice a frame's variance, tell nothing of
+# the frame between them.
+_ALIKE = 0.7
 # Frames are moved where that makes the differences of successive ones this much smaller, and one of them by so many
 # pixels at least. Shifts are looked for up to this share of a side.
 _CLOSER, _LEAST_SHIFT, _LARGEST_SHIFT = 0.75, 0.6, 0.25
@@ -44,12 +47,14 @@ def leave_out_strangers(times: np.ndarray, grey: np.ndarray, noise: float) -> li
     for i in range(1, len(grey) - 2):  # a pair
         a, b, c, d = i - 1, i, i + 1, i + 2
         way, other = apart(a, b) + apart(b, c) + apart(c, d), apart(a, c) + apart(b, c) + apart(b, d)
+        if not _are_alike(grey[a], grey[c]) or not _are_alike(grey[b], grey[d]):
+            continue
         if other < _SHORTER * way and not _is_strange(apart, b, a, d) and not _is_strange(apart, c, a, d):
             notes.append(f"frames at {times[b]:g} and {times[c]:g} left out: they look swapped")
             grey[[b, c]] = np.nan
             return notes + leave_out_strangers(times, grey, noise)
     for i in range(1, len(grey) - 1):
-        if np.isfinite(grey[i]).any() and _is_strange(apart, i, i - 1, i + 1):
+        if np.isfinite(grey[i]).any() and _are_alike(grey[i - 1], grey[i + 1]) and _is_strange(apart, i, i - 1, i + 1):
             notes.append(f"frame at {times[i]:g} left out: it is unlike those before and after it")
             grey[i] = np.nan
     return notes
@@ -69,8 +74,14 @@ def _differences(grey: np.ndarray, noise: float) -> Callable[[int, int], float]:
 
 
 def _is_strange(apart: Callable[[int, int], float], i: int, before: int, after: int) -> bool:
-    between = apart(before, after)
-    return min(apart(before, i), apart(i, after)) > _UNLIKE * between
+    return min(apart(before, i), apart(i, after)) > _UNLIKE * apart(before, after)
+
+
+def _are_alike(one: np.ndarray, other: np.ndarray) -> bool:
+    seen = np.isfinite(one) & np.isfinite(other)
+    if not seen.any():
+        return False
+    return float(np.square(one - other)[seen].mean()) < _ALIKE * float(one[seen].var() + other[seen].var())
 
 
 def registered(times: np.ndarray, grey: np.ndarray, noise: float) -> list[str]:
