@@ -10,8 +10,7 @@ doi:10.1016/j.cageo.2012.03.011) does the other half with the members' own nonli
 where the problem is linear.
 
 Deviations of the start at given parameters come from perturbing frames and prior and solving again (randomise, then
-optimise), a few times; each member mixes them by smooth random weights, so that 64 members do not share a
-subspace of a few (Bishop, Whitaker and Lei 2017, doi:10.1175/MWR-D-17-0102.1, on modulated ensembles).
+optimise); see :mod:`studies.twin.inference.deviations` for how members get theirs.
 """
 
 from __future__ import annotations
@@ -24,30 +23,19 @@ import covmats
 import numpy as np
 import pyesmda
 import torch
-from scipy import ndimage
 
-from solvers.grids.grid import Grid
-from studies.twin.inference.tangent import Tangent
+from studies.twin.inference.deviations import CHUNK, mixed_deviations, run_members, whole_deviations
+from studies.twin.inference.tangent import CLOSE, MOST_BLOCKS, Tangent
 from studies.twin.inference.variational import VariationalFit, VariationalProblem
 
-#: Samples of the start's deviations.
-SAMPLES = 6
-#: To let a start adapt: blocks of search directions, at most, and the residual over the right-hand side: at 0.1 the
-#: deviations of the parameters are within 0.1 % of what 0.001 gives.
-MOST_BLOCKS, CLOSE = 20, 0.1
+#: Samples of the start's deviations: of a whole specimen, and of a window at most, where members do not mix them.
+SAMPLES, WINDOW_SAMPLES = 6, 16
 #: Step of a parameter, standard deviations of its prior.
 STEP = 0.04
-#: Length over which a member mixes deviations alike, cells.
-MIXING_LENGTH = 6.0
 #: Directions with less than this much information, in units of the prior's, are left to the prior.
 _LEAST_INFORMATION = 0.02
 #: Times that a member whose run diverges is moved halfway to the fit; the last time all the way.
 HALVINGS = 5
-#: A member of a window is moved halfway to the fit while its misfit exceeds that of the fit by so many times as much as
-#: linearised deviations do.
-FAR = 2.0
-#: Members of one batch.
-CHUNK = 16
 
 
 @dataclass
@@ -74,13 +62,11 @@ class LinearisedFit:
     deviations: torch.Tensor  #: (sample, component, F) of the increments at given z
     rest: torch.Tensor  #: (component, F) from the fit's increments to the minimum at its z
     rest_seen: torch.Tensor  #: (time, pixel y, pixel x) its change of the frames
-    excess: float  #: mean misfit of the deviations, linearised
     inflation: float = 1.0  #: factor of the noise's variance
 
     def widened(self, inflation: float) -> LinearisedFit:
         information, deviations = self.information / inflation, self.deviations * inflation**0.5
-        excess = self.excess * inflation
-        return replace(self, information=information, deviations=deviations, excess=excess, inflation=inflation)
+        return replace(self, information=information, deviations=deviations, inflation=inflation)
 
     def start_at(self, z: np.ndarray) -> torch.Tensor:
         """Coefficients (member, component, F) of the fit's start, adapted to each z (member, name)."""
@@ -129,14 +115,13 @@ def linearise(
     with torch.no_grad():
         shown = tangent.frames(found)
     adapted, sensitivity = found[1 : 1 + count], change + shown[1 : 1 + count]
-    excess = 0.5 * float((variational.weight * shown[1 + count :].square()).sum()) / max(1, samples)
     # The Gauss-Newton form of the Schur complement: change of the frames, and the prior's cost of the adapted start. An
     # error in the adaptation enters squared.
     weighted = (variational.weight * sensitivity).double()
     information = torch.einsum("ntyx,mtyx->nm", weighted, sensitivity.double())
     information += torch.einsum("ncf,mcf->nm", adapted.double(), adapted.double())
     return LinearisedFit(
-        variational, fit, information.numpy(), adapted, sensitivity, found[1 + count :], found[0], shown[0], excess
+        variational, fit, information.numpy(), adapted, sensitivity, found[1 + count :], found[0], shown[0]
     )
 
 
@@ -180,39 +165,18 @@ def draw(
         # eighth), always to the same side: the members give the spread, the fit the mean.
         z = around.fit.z + wider * (z - z.mean(0))
         z += _standard(rng, members, 1) * apart
-    starts = _member_starts(around, z, rng)
-    if around.variational.problem.camera.open:
-        starts = _kept_near(around, z, starts)
+    varied = whole_deviations if around.variational.problem.camera.open else mixed_deviations
+    starts = varied(around, z, rng)
     if np.any(outside):
         z = z + _standard(rng, members, 1) * outside
         covariance = covariance + np.outer(outside, outside)
     return _finite(around, z, starts, covariance)
 
 
-def _kept_near(around: LinearisedFit, z: np.ndarray, starts: torch.Tensor) -> torch.Tensor:
-    """Starts (member, component, F) whose frames are not much further from those seen than linearised ones would be.
-
-    Outside a window deviations are as large as the field itself: mixed from several samples they bring into the window
-    what none of them does, and forecasts of the members have nothing to do with that of the fit any more.
-    """
-    variational, centre = around.variational, around.start_at(z)
-    with torch.no_grad():
-        fitted = float(variational.misfit(torch.from_numpy(around.fit.predicted).float()[None])[0])
-    far = np.arange(len(z))
-    for _ in range(HALVINGS):
-        predicted, _ = _run(variational, z[far], starts[far])
-        misfit = variational.misfit(predicted).numpy()
-        far = far[~(misfit <= fitted + FAR * around.excess)]
-        if not len(far):
-            break
-        starts[far] = 0.5 * (starts[far] + centre[far])
-    return starts
-
-
 def _finite(around: LinearisedFit, z: np.ndarray, starts: torch.Tensor, covariance: np.ndarray) -> Posterior:
     """Members and their runs; those that diverge are moved towards the fit until they do not."""
     fit, fitted_start = around.fit, around.variational.begin(around.fit.increments[None])
-    predicted, lasts = _run(around.variational, z, starts)
+    predicted, lasts = run_members(around.variational, z, starts)
     lost = ~torch.isfinite(lasts).flatten(1).all(1)
     count = int(lost.sum())
     for halving in range(HALVINGS):
@@ -222,18 +186,9 @@ def _finite(around: LinearisedFit, z: np.ndarray, starts: torch.Tensor, covarian
         share = 0.5 if halving + 1 < HALVINGS else 1.0
         z[lost.numpy()] += share * (fit.z - z[lost.numpy()])
         starts[lost] += share * (fitted_start - starts[lost])
-        predicted[lost], lasts[lost] = _run(around.variational, z[lost.numpy()], starts[lost])
+        predicted[lost], lasts[lost] = run_members(around.variational, z[lost.numpy()], starts[lost])
         lost = ~torch.isfinite(lasts).flatten(1).all(1)
     return Posterior(z, starts, lasts, predicted, covariance, count)
-
-
-def _run(variational: VariationalProblem, z: np.ndarray, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    with torch.no_grad():
-        found = [
-            variational.predict(torch.from_numpy(z[i : i + CHUNK]), starts[i : i + CHUNK])
-            for i in range(0, len(z), CHUNK)
-        ]
-    return torch.cat([grey for grey, _ in found]), torch.cat([last for _, last in found])
 
 
 def _standard(rng: np.random.Generator, members: int, count: int) -> np.ndarray:
@@ -301,37 +256,3 @@ def _esmda(
         )
         update.solve()
     return np.ascontiguousarray(update.m_posterior.T)
-
-
-def _member_starts(around: LinearisedFit, z: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-    """Coefficients of the starts (member, component, F): the fit, adapted to each z, with deviations, inside bounds."""
-    variational = around.variational
-    basis, process = variational.window.basis, variational.problem.process
-    fields = variational.where * basis.inverse(variational.spread * around.deviations)
-    starts = []
-    for part in range(0, len(z), CHUNK):
-        own = z[part : part + CHUNK]
-        centre = basis.inverse(around.start_at(own))
-        weights = mixing_weights(rng, len(own), len(fields), basis.shape, variational.problem.camera.grid)
-        deviation = torch.einsum("msyx,scyx->mcyx", weights, fields)
-        if process.conserves_mean:
-            # Local weights mix regions in different shares, which makes the mean far less certain than the samples'.
-            normal = torch.from_numpy(rng.standard_normal(len(own))).float()
-            mean = fields.mean((-3, -2, -1)).square().mean().sqrt() * normal
-            deviation = deviation - deviation.mean((-2, -1), keepdim=True) + mean[:, None, None, None]
-        varied = process.model.unbiased(centre + deviation, centre, fields)
-        starts.append(basis.forward(process.model.limited(varied)))
-    return torch.cat(starts)
-
-
-def mixing_weights(
-    rng: np.random.Generator, members: int, samples: int, shape: tuple[int, ...], grid: Grid
-) -> torch.Tensor:
-    """Smooth random weights (member, sample, *shape) float32; in each cell their squares add up to 1."""
-    coarse = [max(2, round(n * grid.shape[0] / shape[0] / MIXING_LENGTH)) for n in shape]
-    draws = rng.standard_normal((members, samples, *coarse)).astype(np.float32)
-    factors = [n / c for n, c in zip(shape, coarse, strict=True)]
-    mode = "grid-wrap" if grid.boundary == "periodic" else "reflect"
-    smooth = ndimage.zoom(draws, (1, 1, *factors), order=1, mode=mode, grid_mode=True)
-    weights = torch.from_numpy(smooth)
-    return weights / weights.square().sum(1, keepdim=True).sqrt().clamp_min(1e-6)
