@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from common import PAGES
 from common.runs import JsonLines, markdown_table, parser, say
-from scipy import ndimage
 
 from solvers import CahnHilliard, GrainGrowth, Grid, simulate, simulate_grains
 from solvers.initial import noise as noisy_start
 from solvers.initial import voronoi
 from studies import Twin
 from studies.twin.config import TwinConfig
+from studies.twin.diagnostics.determined_part import DETERMINED, undetermined_depth, variance_share
 from studies.twin.observations.frames import make_frames
 from studies.twin.quantiles import quantiles
 from sweeps.files import write_text
@@ -35,8 +35,6 @@ FRAMES, LATER, MEMBERS = 10, 5, 32
 FIRST_SEED = {"choose": 3000, "report": 4000}
 NOISES = {"cahn_hilliard": (0.1, 0.4), "grain_growth": (0.03, 0.1)}
 PARAMETERS = ("mobility", "kappa")
-#: A forecast counts as determined where it is off by less than this share of the field's standard deviation.
-DETERMINED = 0.2
 
 
 class Settings(NamedTuple):
@@ -125,7 +123,8 @@ def _forecast(twin: Twin, truth: Window) -> dict[str, Any]:
     _, problem, estimate = twin.current()
     values = problem.values(torch.from_numpy(estimate.fit.z)[None])
     low, high = float(values["level_low"][0]), float(values["level_high"][0])
-    grey = twin.forecast(truth.times[FRAMES:]).grey.astype(np.float64)
+    forecast = twin.forecast(truth.times[FRAMES:])
+    grey = forecast.grey.astype(np.float64)
     # In field units by the twin's own levels.
     found = problem.process.field_at((grey - low) / (high - low))
     true, last = truth.field[FRAMES:], truth.field[FRAMES - 1]
@@ -134,28 +133,21 @@ def _forecast(twin: Twin, truth: Window) -> dict[str, Any]:
     off = found.mean(0) - true
     bands = quantiles(found, (0.05, 0.95))
     inside = (bands[0] <= true) & (true <= bands[1])
-    depth = ndimage.distance_transform_edt(np.pad(np.ones((size, size)), 1))[1:-1, 1:-1]
-    spread, known = found.std(0, ddof=1), []
-    for i in range(len(true)):
-        known.append(
-            [_depth(values, depth, DETERMINED * float(true[i].std())) for values in (np.abs(off[i]), spread[i])]
-        )
+    part = forecast.determined
+    # The error is one draw where the spread is a mean over members: both are averaged over the same neighbourhoods.
+    off_share = variance_share(off**2, true.var((1, 2)), _whole(true), twin.wavelength())
+    missed = [undetermined_depth(square / true[i].var()) for i, square in enumerate(off**2)]
     return {
         "forecast": float(np.sqrt(np.square(off[middle]).mean())),
         "persistence": float(np.sqrt(np.square((last - true)[middle]).mean())),
         "pixels_inside": float(inside[middle].mean()),
-        "depths": known,
+        "depths": [[2.0 * depth / size for depth in both] for both in zip(missed, part.depth.tolist(), strict=True)],
+        "determined": [(off_share < DETERMINED**2).mean((1, 2)).tolist(), part.share.tolist()],
     }
 
 
-def _depth(off: np.ndarray, depth: np.ndarray, allowed: float) -> float:
-    """Share of the half width from the edge within which the root mean square of ``off`` is above ``allowed``."""
-    deepest = int(depth.max())
-    for ring in range(deepest, 0, -1):
-        here = (depth > ring - 1) & (depth <= ring + 1)
-        if np.sqrt(np.square(off[here]).mean()) > allowed:
-            return ring / deepest
-    return 0.0
+def _whole(field: np.ndarray) -> tuple[slice, slice]:
+    return slice(0, field.shape[-2]), slice(0, field.shape[-1])
 
 
 def summary(settings: Settings, rows: list[dict[str, Any]]) -> list[str]:
@@ -167,15 +159,17 @@ def summary(settings: Settings, rows: list[dict[str, Any]]) -> list[str]:
     ratio = np.median([r["forecast"] / r["persistence"] for r in rows])
     pixels = np.mean([r["pixels_inside"] for r in rows])
     true, told = np.mean([r["depths"] for r in rows], axis=(0, 1))
+    held, called = np.mean([r["determined"] for r in rows], axis=(0, 2))
     flagged = f"{sum(r['flagged'] for r in rows)} of {len(rows)}"
     seconds = f"{np.median([r['seconds'] for r in rows]):.0f}"
     numbers = [f"{inside:.0%}", f"{wider:.2f}", f"{ratio:.2f}", f"{pixels:.0%}", f"{true:.2f}, {told:.2f}"]
+    numbers.append(f"{held:.0%}, {called:.0%}")
     return [settings.process, f"{settings.noise:g}", settings.boundary, *medians, *numbers, flagged, seconds]
 
 
 COLUMNS = (
     *("process", "noise", "boundary", "mobility", "kappa", "parameters in 90 %", "wider", "forecast / persistence"),
-    *("pixels in 90 %", "unknown depth: true, told", "flagged", "s"),
+    *("pixels in 90 %", "undetermined depth: true, told", "determined share: true, told", "flagged", "s"),
 )
 
 
@@ -227,9 +221,10 @@ Windows of 48 to 96 cells, cut from specimens of 128 and 192 cells; ten frames w
 of phase separation at -1 and 1, phi of grains from 0 to 1); noise, levels and what lies outside are unknown to the
 twin. Errors of parameters are medians of absolute relative ones. Parameters and pixels in 90 %: shares of truths inside
 the bands; wider: by which factor bands of parameters would have to be wider for 90 %. Forecast over persistence: root
-mean square errors in the central half over the next five frames. Unknown depth: how far from the edge, as a share of
-half the window, a forecast is off by more than a fifth of the field's standard deviation, in truth and by its own
-spread.
+mean square errors in the central half over the next five frames. A forecast is determined where it is off by less than
+a fifth of the field's standard deviation, in truth and by the spread of its members. Undetermined depth: how far from
+the edge of the window it is not, as a share of half the window. Determined share: of the window's area, where errors
+and spread are averaged over neighbourhoods of a domain.
 
 Made by `{command}`.
 """

@@ -49,6 +49,7 @@ def assimilate(
         typer.echo(f"{row.name}: {row.value:.4g}{band}, {row.verdict}")
     if run.check.flagged:
         typer.echo("the process does not explain the frames: " + "; ".join(run.check.reasons), err=True)
+    typer.echo(run.forecast.determined.line())
     for line in run.forecast.crossing_lines():
         typer.echo(line)
     typer.echo(f"{run.folder}: posterior and forecast; report {run.page}")

@@ -1,4 +1,4 @@
-"""The twin's store: groups ``posterior`` and ``forecast`` for readers, and the state from which a twin continues.
+"""The twin's store: groups ``posterior``, ``forecast`` and ``scores`` for readers, and the state for restarts.
 
 Everything is written under a temporary name and put in place by one rename: a reader, and a restart, find the last
 complete state or the one before.
@@ -18,8 +18,10 @@ import xarray as xr
 
 from solvers.errors import InputError
 from solvers.qois.registry import qois_of
+from studies.twin.diagnostics.determined_part import DETERMINED
 from studies.twin.diagnostics.identifiability import Determined
 from studies.twin.diagnostics.model_check import ModelCheck
+from studies.twin.diagnostics.scores import ForecastScore
 from studies.twin.inference.ensemble import Posterior
 from studies.twin.inference.estimate import TwinEstimate
 from studies.twin.inference.residuals import residuals_of
@@ -82,6 +84,7 @@ def save_state(twin: Twin, folder: Path) -> None:
             covariance=found.posterior.covariance,
             amplitude=np.array(start.amplitude),
             history=np.array(json.dumps(history)),
+            scores=np.array(json.dumps([asdict(s) for s in twin.scores])),
             **{f"{_START}{name}": array for name, array in guess.items()},
         )
 
@@ -123,6 +126,8 @@ def load_state(twin: Twin, folder: Path) -> bool:
         Snapshot(**s | {"values": {n: np.array(v) for n, v in s["values"].items()}})
         for s in json.loads(str(arrays["history"]))
     ]
+    # States of earlier versions have none.
+    twin.scores = [ForecastScore(**s) for s in json.loads(str(arrays.get("scores", "[]")))]
     return True
 
 
@@ -132,7 +137,7 @@ def _decisive(config: str) -> dict[str, object]:
 
 
 def write_store(twin: Twin, folder: Path, check: ModelCheck, known: list[Determined], forecast: Forecast) -> None:
-    """Write the groups ``posterior`` and ``forecast``; each replaces the old one in one rename."""
+    """Write the groups ``posterior``, ``forecast`` and ``scores``; each replaces the old one in one rename."""
     folder.mkdir(parents=True, exist_ok=True)
     attributes = {
         "format": FORMAT,
@@ -148,6 +153,8 @@ def write_store(twin: Twin, folder: Path, check: ModelCheck, known: list[Determi
     write_text(folder / "zarr.json", text)
     _replace_group(posterior_dataset(twin, check, known), folder, "posterior")
     _replace_group(forecast_dataset(twin, forecast), folder, "forecast")
+    if twin.scores:
+        _replace_group(scores_dataset(twin.scores), folder, "scores")
 
 
 def _replace_group(dataset: xr.Dataset, folder: Path, name: str) -> None:
@@ -233,6 +240,7 @@ def forecast_dataset(twin: Twin, forecast: Forecast) -> xr.Dataset:
         "field_mean": (dims, forecast.field.mean(0), _about("1", f"mean of {meaning}")),
         "field_spread": (dims, forecast.field.std(0, ddof=1), _about("1", f"spread of {meaning}")),
         "engine": ("member", engines, _about("1", "what made the frames")),
+        **_determined(twin, forecast),
     }
     for name, info in qois_of(twin.config.process).items():
         values = forecast.qois[name]
@@ -251,3 +259,39 @@ def forecast_dataset(twin: Twin, forecast: Forecast) -> xr.Dataset:
         centres = (np.arange(cells) + 0.5) * grid.spacing
         coordinates[axis] = (axis, centres, _about("length", f"cell centre along {axis}"))
     return xr.Dataset(variables, coordinates)
+
+
+def _determined(twin: Twin, forecast: Forecast) -> dict[str, Variable]:
+    """Which part of the window the members determine."""
+    camera, part = twin.current()[1].camera, forecast.determined
+    shown = np.zeros(camera.grid.shape, dtype=np.int8)
+    shown[part.window] = 1
+    about = _about("1", "variance of the members, mean over a neighbourhood of a domain, over that of the field")
+    variables: dict[str, Variable] = {
+        "variance_share": (("time", "y", "x"), part.variance_share, about | {"determined_below": f"{DETERMINED**2:g}"}),
+        "window": (("y", "x"), shown, _about("1", "1 at cells that frames show, 0 around them")),
+        "determined_share": ("time", part.share, _about("1", "share of the window that is determined")),
+        "centre_variance_share": ("time", part.centre, _about("1", "variance share of the central half of the window")),
+    }
+    if camera.open:
+        about = _about("length", "distance from the edge of the window up to which it is not determined")
+        variables["undetermined_depth"] = ("time", camera.grid.spacing * part.depth, about)
+    return variables
+
+
+def scores_dataset(scores: list[ForecastScore]) -> xr.Dataset:
+    """How each frame compared with what was forecast of it before it was seen."""
+    described = {
+        "forecast_from": ("since", "time", "time of the last frame that the forecast knew"),
+        "frames": ("frames", "1", "number of frames that the forecast knew"),
+        "noise": ("noise", "grey", "standard deviation of the frame's noise"),
+        "rmse": ("rmse", "grey", "root mean square error of the mean of the members"),
+        "persistence_rmse": ("persistence", "grey", "root mean square error of the twin's picture of the last frame"),
+        "inside_share": ("inside", "1", "share of the pixels inside the bands of 90 %, noise included"),
+        "determined_share": ("determined", "1", "share of the window that the forecast called determined"),
+    }
+    variables: dict[str, Variable] = {
+        name: ("time", [getattr(s, key) for s in scores], _about(units, text))
+        for name, (key, units, text) in described.items()
+    }
+    return xr.Dataset(variables, {"time": ("time", [s.time for s in scores], TIME)})

@@ -88,8 +88,11 @@ def run_watch(twin: Twin, source: Path, idle: float | None) -> Path:
     while True:
         arrived = _next(twin, source)
         if arrived is not None:
+            before = len(twin.scores)
             twin.update(*arrived)
             save_state(twin, folder)
+            for score in twin.scores[before:]:
+                logger.info(score.line())
             logger.info(_line(twin))
             last = clock.monotonic()
         elif idle is not None and clock.monotonic() - last > idle:

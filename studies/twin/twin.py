@@ -16,9 +16,11 @@ from solvers.errors import InputError
 from solvers.grids.spectral_basis import basis_for
 from solvers.torch_threads import torch_threads
 from studies.twin.config import TwinConfig
+from studies.twin.diagnostics.determined_part import DeterminedPart, determined_part
 from studies.twin.diagnostics.identifiability import Determined, identifiability
 from studies.twin.diagnostics.model_check import ModelCheck, check_model
-from studies.twin.forecast import crossing_times, forecast_members
+from studies.twin.diagnostics.scores import ForecastScore, errors_of
+from studies.twin.forecast import MemberForecasts, crossing_times, forecast_members
 from studies.twin.inference.estimate import TwinEstimate, estimate, levels_by_dynamics
 from studies.twin.inference.variational import AssimilationProblem
 from studies.twin.model.process_model import Members
@@ -31,6 +33,7 @@ from studies.twin.observations.frames import (
     estimate_noise,
     make_frames,
     open_camera,
+    wavelength,
 )
 from studies.twin.processes import twin_process
 from studies.twin.quantiles import quantiles
@@ -66,6 +69,7 @@ class Forecast:
     engine: list[str]  #: what made each member
     #: one entry a threshold: its text, and (member,) times, NaN where it is not passed
     crossings: list[tuple[str, np.ndarray]]
+    determined: DeterminedPart  #: what the members determine of the window
 
     def crossing_lines(self) -> list[str]:
         """One line a threshold: when it is passed, and how many members may be off by more than the tolerance."""
@@ -91,6 +95,7 @@ class Twin:
         self.problem: AssimilationProblem | None = None
         self.estimate: TwinEstimate | None = None
         self.history: list[Snapshot] = []  #: one an update
+        self.scores: list[ForecastScore] = []  #: one a frame that came later than all before it
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Twin:
@@ -99,6 +104,8 @@ class Twin:
 
     def update(self, frame: np.ndarray, time: float) -> TwinEstimate:
         """Take in one frame (y, x) of grey values, NaN where not seen, and estimate anew; frames may come in any order.
+
+        A frame later than all before it is compared with what was forecast of it first: the last of ``scores``.
 
         Raises:
             InputError: for a frame of another size, a time that was seen before, or a frame without a pixel.
@@ -111,8 +118,11 @@ class Twin:
             raise InputError(f"frame: found {frame.shape} pixels, allowed {self.frames.grey.shape[1:]} as before")
         if time in self.frames.times:
             raise InputError(f"time: found {time:g} once more, allowed a time without a frame")
+        scores = [self.score(frame, time)] if time > self.frames.times[-1] else []
         times = np.append(self.frames.times, time)
-        return self.assimilate(make_frames(times, np.concatenate([self.frames.grey, frame[None]]), "update"))
+        found = self.assimilate(make_frames(times, np.concatenate([self.frames.grey, frame[None]]), "update"))
+        self.scores += scores
+        return found
 
     def assimilate(self, frames: ObservedFrames) -> TwinEstimate:
         """Estimate from these frames, all of them; continues from the last estimate where they begin alike.
@@ -180,6 +190,11 @@ class Twin:
         name = camera.grid.boundary.replace("_", "-")
         return f"{name}, as the frames meet their edges" if asked == "open" else f"{name}, as the file says"
 
+    def wavelength(self) -> float:
+        """Mean wavelength (cells) of the microstructure in the last frame."""
+        _, problem, found = self.current()
+        return problem.camera.block * wavelength(found.fit.predicted[-1])
+
     def check(self) -> ModelCheck:
         """Whether the process explains the frames so far."""
         frames, problem, found = self.current()
@@ -189,6 +204,18 @@ class Twin:
         """What the frames determine."""
         _, problem, found = self.current()
         return identifiability(problem, found.posterior.z)
+
+    def score(self, frame: np.ndarray, time: float) -> ForecastScore:
+        """How a later frame (y, x) compares with what is forecast of it from the frames so far."""
+        frames, problem, found = self.current()
+        # In this process: workers would take longer to start.
+        with torch_threads(1):
+            made = forecast_members(self.members(self.config.forecast.members), np.array([time]), self.config.engine)
+        last = found.posterior.predicted[:, -1].double().numpy().mean(0)
+        rmse, persistence, inside = errors_of(self._as_grey(made)[:, 0], last, np.asarray(frame), problem.sigma)
+        known = float(self._determined(np.array([time]), made).share[0])
+        count, since = len(frames.times), float(frames.times[-1])
+        return ForecastScore(time, since, count, problem.grey.noise, rmse, persistence, inside, known)
 
     def forecast_times(self) -> np.ndarray:
         """Times of the file's forecast, later than the last frame."""
@@ -216,18 +243,25 @@ class Twin:
             times: absolute, not before the last frame; those of the file by default.
             client: a Dask client; without one, workers are started where the file asks for several.
         """
-        _, problem, found = self.current()
         when = self.forecast_times() if times is None else np.asarray(times, dtype=np.float64)
         members = self.members(self.config.forecast.members)
         with self._client(client, len(members.states)) as running, torch_threads(1):
             made = forecast_members(members, when, self.config.engine, running)
-        values = problem.values(torch.from_numpy(found.posterior.z[: len(made.field)]))
-        grey = problem.to_grey(problem.camera.view(torch.from_numpy(made.field)), values).numpy()
         crossings = [
             (t.text, crossing_times(when, made.qois[t.qoi], t.level, upward=t.above is not None))
             for t in self.config.forecast.thresholds
         ]
-        return Forecast(when, made.field, grey, made.qois, made.engine, crossings)
+        part = self._determined(when, made)
+        return Forecast(when, made.field, self._as_grey(made), made.qois, made.engine, crossings, part)
+
+    def _as_grey(self, made: MemberForecasts) -> np.ndarray:
+        """Float32 (member, time, pixel y, pixel x), as frames would show it, without noise."""
+        _, problem, found = self.current()
+        values = problem.values(torch.from_numpy(found.posterior.z[: len(made.field)]))
+        return problem.to_grey(problem.camera.view(torch.from_numpy(made.field)), values).numpy()
+
+    def _determined(self, times: np.ndarray, made: MemberForecasts) -> DeterminedPart:
+        return determined_part(times, made.field, self.current()[1].camera.window, self.wavelength())
 
     def _client(self, client: Client | None, tasks: int) -> contextlib.AbstractContextManager[Client | None]:
         cluster = self.config.cluster

@@ -24,6 +24,7 @@ from solvers.integrators.fixed_step import phi_functions
 from solvers.processes.registry import PROCESSES, process_named, register_process
 from studies import Twin
 from studies.twin.config import TwinConfig
+from studies.twin.diagnostics.determined_part import determined_part
 from studies.twin.forecast import crossing_times, forecast_members
 from studies.twin.model.process_model import FirstGuess, Members
 from studies.twin.model.window import Window
@@ -397,12 +398,12 @@ def test_assimilate_writes_store_and_report(
     np.save(tmp_path / "f.npy", grey)
     file = write_yaml(tmp_path, tmp_path / "f.npy")
     assert main(["assimilate", str(file), "--set", "observations.times=[12, 0, 24, 36]"]) == 0
-    assert "determined" in capsys.readouterr().out
+    assert "of the window is determined at t = " in capsys.readouterr().out
     posterior = xr.open_zarr(tmp_path / "out.zarr", group="posterior", consolidated=False)
     assert {"mobility", "kappa", "composition"} <= set(posterior.data_vars)
     assert all(np.isfinite(posterior[name]).all() for name in ("mobility", "kappa", "composition"))
     forecast = xr.open_zarr(tmp_path / "out.zarr", group="forecast", consolidated=False)
-    assert {"field", "domain_size", "domain_size_low", "crossing_time"} <= set(forecast.data_vars)
+    assert {"field", "domain_size", "domain_size_low", "crossing_time", "variance_share"} <= set(forecast.data_vars)
     with np.load(tmp_path / "out.zarr" / "state.npz") as state:
         assert state["times"].tolist() == [0.0, 12.0, 36.0]
     report = tmp_path / "out.zarr" / "report"
@@ -431,7 +432,10 @@ def test_watch_survives_a_kill(furnace: ObservedFrames, tmp_path: Path) -> None:
             process.wait()
         assert main(words) == 0
         with np.load(folder / "out.zarr" / "state.npz") as state:
-            found.append((state["times"], state["member_z"], state["member_lasts"]))
+            found.append((state["times"], state["member_z"], state["member_lasts"], state["scores"]))
+            assert "persistence" in str(state["scores"])
+        scores = xr.open_zarr(folder / "out.zarr", group="scores", consolidated=False)
+        assert scores["time"].values.tolist() == [12.0]
     for killed, whole in zip(*found, strict=True):
         np.testing.assert_array_equal(killed, whole)
 
@@ -476,11 +480,12 @@ def test_grain_twin_follows_and_forecasts(tmp_path: Path) -> None:
 def test_forecasts_that_may_exceed_the_tolerance_say_so() -> None:
     empty = np.zeros((2, 1, 4, 4), dtype=np.float32)
     crossings = [("domain_size above 17", np.array([3.0, np.nan]))]
+    part = determined_part(np.array([5.0]), empty, (slice(0, 4), slice(0, 4)), 4.0)
     sure, doubtful = "solver", "solver, estimated error 0.03"
-    lines = Forecast(np.array([5.0]), empty, empty, {}, [sure, doubtful], crossings).crossing_lines()
+    lines = Forecast(np.array([5.0]), empty, empty, {}, [sure, doubtful], crossings, part).crossing_lines()
     (line,) = lines
     assert line.endswith("in 50% of the members; 1 of 2 members may exceed the solver's tolerance")
-    (line,) = Forecast(np.array([5.0]), empty, empty, {}, [sure, sure], crossings).crossing_lines()
+    (line,) = Forecast(np.array([5.0]), empty, empty, {}, [sure, sure], crossings, part).crossing_lines()
     assert "tolerance" not in line
 
 

@@ -150,19 +150,24 @@ class Camera:
     pixels: tuple[int, int]  #: (y, x) of a frame
     open: bool = False  #: whether the box around the frames is there only because the specimen goes on
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The model's cells (y, x) that frames show."""
+        (top, left), (height, width), b = self.origin, self.pixels, self.block
+        return slice(top, top + height * b), slice(left, left + width * b)
+
     def outside(self, shape: tuple[int, ...]) -> np.ndarray:
         """Cells of an internal grid of ``shape`` that no frame shows: 1, falling to 0 within two cells; (*shape)."""
         inside = np.zeros(self.grid.shape)
-        (top, left), (height, width), b = self.origin, self.pixels, self.block
-        inside[top : top + height * b, left : left + width * b] = 1.0
+        inside[self.window] = 1.0
         at = [((np.arange(m) + 0.5) * n / m - 0.5) for m, n in zip(shape, self.grid.shape, strict=True)]
         smooth = ndimage.gaussian_filter(1.0 - inside, 1.0, mode="nearest")
         return np.asarray(ndimage.map_coordinates(smooth, np.meshgrid(*at, indexing="ij"), order=1, mode="nearest"))
 
     def view(self, values: torch.Tensor) -> torch.Tensor:
         """Values (..., y, x) at the model's cells to (..., pixel y, pixel x)."""
-        (top, left), (height, width), b = self.origin, self.pixels, self.block
-        crop = values[..., top : top + height * b, left : left + width * b]
+        (height, width), b = self.pixels, self.block
+        crop = values[..., *self.window]
         if b == 1:
             return crop
         return crop.reshape(*crop.shape[:-2], height, b, width, b).mean((-3, -1))
@@ -223,14 +228,14 @@ def open_camera(frames: ObservedFrames, spacing: float, pixel_size: float | None
     """
     height, width = frames.grey.shape[1:]
     alone = camera_for((height, width), spacing, "no_flux", None, pixel_size)
-    pixels = math.ceil(MARGIN * max(_wavelength(frames.filled(i)) for i in (0, len(frames.times) - 1)))
+    pixels = math.ceil(MARGIN * max(wavelength(frames.filled(i)) for i in (0, len(frames.times) - 1)))
     cells = min(pixels, height, width) * alone.block
     box = (alone.grid.shape[0] + 2 * cells, alone.grid.shape[1] + 2 * cells)
     at = (cells * spacing, cells * spacing)
     return replace(camera_for((height, width), spacing, "no_flux", box, pixel_size, at), open=True)
 
 
-def _wavelength(frame: np.ndarray) -> float:
+def wavelength(frame: np.ndarray) -> float:
     """Mean wavelength of a frame (pixels), from its structure factor; noise counts little at the power of two."""
     window = np.outer(np.hanning(frame.shape[0]), np.hanning(frame.shape[1]))
     power = np.abs(np.fft.fft2((frame - frame.mean()) * window)) ** 2

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from solvers.qois import qois_of
+from studies.twin.diagnostics.determined_part import DeterminedPart
 from studies.twin.quantiles import quantiles
+from studies.twin.report.undetermined import add_legend, mark, striped, with_legend
 from studies.twin.twin import Forecast, Twin
 from sweeps.plan.description import bracketed
 from sweeps.report.appearance import appearance_of, colour_limits, parameter_info
@@ -35,8 +37,10 @@ def frames_figure(twin: Twin) -> Figure:
     return _images(frames.times, [("observed", frames.grey, grey), ("twin", predicted, grey), difference])
 
 
-def _images(times: np.ndarray, rows: list[tuple[str, np.ndarray, dict[str, Any]]]) -> Figure:
-    """Some of the times: rows of a name, images (time, y, x), and how they are drawn."""
+def _images(
+    times: np.ndarray, rows: list[tuple[str, np.ndarray, dict[str, Any]]], part: DeterminedPart | None = None
+) -> Figure:
+    """Some of the times: rows of a name, images (time, y, x), and how they are drawn; marks what is not determined."""
     chosen = spread_indices(len(times), MOST_FRAMES)
     figure = new_figure(5.6, tight=True)
     axes = figure.subplots(len(rows), len(chosen), squeeze=False)
@@ -44,9 +48,13 @@ def _images(times: np.ndarray, rows: list[tuple[str, np.ndarray, dict[str, Any]]
         for panel, index in zip(row, chosen, strict=True):
             panel.imshow(images[index], **look)
             panel.set(xticks=[], yticks=[])
+            if part is not None:
+                mark(panel, part.undetermined[index], part)
         row[0].set_ylabel(name, **text_style())
     for panel, index in zip(axes[0], chosen, strict=True):
         panel.set_title(f"t = {times[index]:g}", **text_style())
+    if part is not None:
+        add_legend(figure, part)
     return figure
 
 
@@ -101,29 +109,35 @@ def quantities_figure(twin: Twin, forecast: Forecast) -> Figure:
 
 
 def forecast_figure(twin: Twin, forecast: Forecast) -> Figure:
-    """Forecast fields: mean, one member, and spread."""
+    """Forecast fields: mean, one member, and spread; what is not determined is hatched."""
     low, high = colour_limits(twin.config.process, twin.config.model_dump(mode="json"))
     field = {"cmap": appearance_of(twin.config.process).colours, "vmin": low, "vmax": high}
     spread = forecast.field.std(0, ddof=1)
     most = {"cmap": "viridis", "vmin": 0.0, "vmax": max(float(spread.max()), 1e-6)}
     rows = [("mean", forecast.field.mean(0), field), ("one member", forecast.field[0], field)]
-    return _images(forecast.times, [*rows, (f"spread (to {spread.max():.2g})", spread, most)])
+    return _images(forecast.times, [*rows, (f"spread (to {spread.max():.2g})", spread, most)], forecast.determined)
 
 
 def animation(twin: Twin, forecast: Forecast) -> bytes:
-    """A GIF: the twin's mean through the observed window and on into the forecast, a bar marks the forecast."""
-    _, problem, found = twin.current()
+    """A GIF: the twin's mean through the observed window and on into the forecast, a bar marks the forecast.
+
+    Stripes lie over what the forecast does not determine.
+    """
+    frames, problem, found = twin.current()
     past = found.posterior.predicted.numpy().mean(0)
     future = forecast.grey.mean(0)
     low, high = sorted((problem.grey.low, problem.grey.high))
+    times, known = np.concatenate([frames.times, forecast.times]), len(past)
     images = []
     for number, frame in enumerate(np.concatenate([past, future])):
         grey = np.clip((frame - low) / (high - low) * 255.0, 0, 255).astype(np.uint8)
         height = round(ANIMATION_WIDTH * grey.shape[0] / grey.shape[1])
         image = Image.fromarray(grey).convert("RGB").resize((ANIMATION_WIDTH, height), Image.Resampling.NEAREST)
-        colour = (220, 220, 220) if number < len(past) else (76, 120, 168)
-        image.paste(colour, (0, height - 6, round(ANIMATION_WIDTH * (number + 1) / (len(past) + len(future))), height))
-        images.append(image.quantize(64))
+        if number >= known:
+            image = striped(image, forecast.determined.undetermined[number - known][forecast.determined.window])
+        colour = (220, 220, 220) if number < known else (76, 120, 168)
+        image.paste(colour, (0, height - 6, round(ANIMATION_WIDTH * (number + 1) / len(times)), height))
+        images.append(with_legend(image, float(times[number]), number >= known).quantize(64))
     buffer = io.BytesIO()
     images[0].save(buffer, "gif", save_all=True, append_images=images[1:], duration=ANIMATION_MS, loop=0)
     return buffer.getvalue()

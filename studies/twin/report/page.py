@@ -10,16 +10,20 @@ from studies.twin.diagnostics.identifiability import Determined
 from studies.twin.diagnostics.model_check import ModelCheck
 from studies.twin.quantiles import quantiles
 from studies.twin.report.figures import animation, forecast_figure, frames_figure, parameters_figure, quantities_figure
+from studies.twin.report.undetermined import share_figure
 from studies.twin.twin import Forecast, Twin
 from sweeps.report.appearance import appearance_of
 from sweeps.report.page import Cell, Fact, Head, Page, Picture, Section, Table, configuration, figure_section
+
+#: Rows of the table of past forecasts.
+MOST_SCORES = 12
 
 
 def write_report(twin: Twin, check: ModelCheck, known: list[Determined], forecast: Forecast, folder: Path) -> Path:
     """Write ``report/index.html`` with its pictures, which are embedded too, into the store's folder."""
     frames, _, _ = twin.current()
     title = appearance_of(twin.config.process).title
-    sections = [determined(known), crossings(forecast), *figures(twin, forecast)]
+    sections = [determined(known), crossings(forecast), *figures(twin, forecast), past_forecasts(twin)]
     return Page(
         title=f"{twin.config.name}: digital twin",
         name=twin.config.name,
@@ -52,6 +56,7 @@ def facts(twin: Twin, forecast: Forecast) -> list[Fact]:
         Fact("Residual", f"{residuals.rms.mean():.2%} of the grey range", f"{residuals.structured:.2%} structured"),
         Fact("Seen", f"{frames.seen.mean():.0%} of the pixels"),
         Fact("Members", str(len(found.posterior.z)), moved),
+        Fact("Determined", f"{forecast.determined.share[-1]:.0%} of the window", f"at t = {forecast.times[-1]:g}"),
         Fact("Engine", ", ".join(sorted(set(forecast.engine)))),
         Fact("Last update", f"{last.wall_s:.1f} s", f"{last.calls} runs of the window"),
     ]
@@ -93,16 +98,41 @@ def _crossing(times: np.ndarray) -> str:
     return f"t = {middle:.4g} ({low:.4g} to {high:.4g}), {passed.mean():.0%} of the members"
 
 
+def past_forecasts(twin: Twin) -> Section | None:
+    """New frames against what was forecast of them before they were seen."""
+    if not twin.scores:
+        return None
+    head = [Head("Frame at", True), Head("Forecast from", True), Head("RMSE, grey", True), Head("Persistence", True)]
+    head += [Head("Noise", True), Head("Pixels inside 90 %", True), Head("Called determined", True)]
+    rows = []
+    for score in twin.scores[-MOST_SCORES:]:
+        values = [f"{v:.4g}" for v in (score.time, score.since)]
+        values += [f"{v:.3g}" for v in (score.rmse, score.persistence, score.noise)]
+        values += [f"{v:.0%}" for v in (score.inside, score.determined)]
+        rows.append([Cell(value, "n") for value in values])
+    note = (
+        "Persistence: the error of the twin's picture of the last frame, kept as it is. No forecast can be off by less "
+    )
+    note += "than the noise."
+    if len(twin.scores) > MOST_SCORES:
+        note += f" The last {MOST_SCORES} of {len(twin.scores)} frames; all are in the store's group scores."
+    return Section("scores", "How past forecasts have done", table=Table(head, rows), notes=[note])
+
+
 def figures(twin: Twin, forecast: Forecast) -> list[Section | None]:
     """Frames beside the twin's, parameters after each update, fields and quantities to come, the animation."""
     difference = "Observed frames, the mean of the twin's, and their difference."
     alt = "Observed frames, the twin's, and their difference."
     bands = "Posterior medians and 90 % bands after each update."
-    fields = "Mean of the members, one of them, and their standard deviation."
+    fields = "Mean of the members, one of them, and their standard deviation. Hatched: members differ by more than a "
+    fields += "fifth of the field's standard deviation, averaged over a domain; there the forecast is one of many."
+    part = forecast.determined
+    shares = f"What the forecast determines: {part.line()}."
+    alt_shares = "Determined share of the window, and deviation of the members in its centre, against time."
     alt_fields = "Mean, one member and spread of the forecast fields."
     quantities = "Thin lines are members, the band holds 90 % of them; dashed lines are thresholds."
     alt_quantities = "Forecast of the quantities with 90 % bands."
-    moving = "The twin's mean; the bar turns blue where the forecast begins."
+    moving = "The twin's mean; the bar turns blue where the forecast begins. Stripes: not determined by what was seen."
     alt_moving = "Animation of the observed window and the forecast."
     return [
         figure_section("frames", "Observed frames and the twin", ("frames", frames_figure(twin), difference, alt)),
@@ -113,6 +143,7 @@ def figures(twin: Twin, forecast: Forecast) -> list[Section | None]:
             "forecast",
             "Forecast",
             ("forecast", forecast_figure(twin, forecast), fields, alt_fields),
+            ("determined", share_figure(part), shares, alt_shares),
             ("quantities", quantities_figure(twin, forecast), quantities, alt_quantities),
         ),
         Section(
