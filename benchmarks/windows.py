@@ -135,19 +135,16 @@ def _forecast(twin: Twin, truth: Window) -> dict[str, Any]:
     inside = (bands[0] <= true) & (true <= bands[1])
     part = forecast.determined
     # The error is one draw where the spread is a mean over members: both are averaged over the same neighbourhoods.
-    off_share = variance_share(off**2, true.var((1, 2)), _whole(true), twin.wavelength())
-    missed = [undetermined_depth(square / true[i].var()) for i, square in enumerate(off**2)]
+    square, variance = off**2, true.var((1, 2))
+    off_share = variance_share(square, variance, (slice(None), slice(None)), twin.wavelength())
+    missed = [undetermined_depth(one) for one in square / variance[:, None, None]]
     return {
-        "forecast": float(np.sqrt(np.square(off[middle]).mean())),
+        "forecast": float(np.sqrt(square[middle].mean())),
         "persistence": float(np.sqrt(np.square((last - true)[middle]).mean())),
         "pixels_inside": float(inside[middle].mean()),
         "depths": [[2.0 * depth / size for depth in both] for both in zip(missed, part.depth.tolist(), strict=True)],
         "determined": [(off_share < DETERMINED**2).mean((1, 2)).tolist(), part.share.tolist()],
     }
-
-
-def _whole(field: np.ndarray) -> tuple[slice, slice]:
-    return slice(0, field.shape[-2]), slice(0, field.shape[-1])
 
 
 def summary(settings: Settings, rows: list[dict[str, Any]]) -> list[str]:

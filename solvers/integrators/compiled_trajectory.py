@@ -207,7 +207,7 @@ def correct(memory: Any, clock: Any, material: Any, slot: int, largest: float) -
 
 @compiled
 def stabilise(memory: Any, clock: Any, material: Any, largest: float) -> None:
-    """Sets the stabilisation of the steps to come by the ``largest`` slope of the last one's explicit terms."""
+    """Sets the stabilisation of the steps to come, from the ``largest`` sum of squared components in the last one."""
     stabilisation, settings = clock.stabilisation, clock.settings
     stabilisation[_WANTED] = settings[_SLOPE] * largest + settings[_OFFSET]
     wanted, change = stabilisation[_WANTED : _WANTED + 1], stabilisation[_CHANGE : _CHANGE + 1]

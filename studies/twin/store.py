@@ -11,6 +11,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ def load_state(twin: Twin, folder: Path) -> bool:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
         raise InputError(f"{path}: found a damaged state ({error}), allowed one that this program wrote") from None
     if _decisive(str(arrays["config"])) != _decisive(twin.config.model_dump_json()):
         raise InputError(f"output.path: found the twin of another file at {folder}, allowed a new path")

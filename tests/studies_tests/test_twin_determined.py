@@ -10,12 +10,13 @@ import torch
 import xarray as xr
 
 from solvers import CahnHilliard, Grid, simulate
+from solvers.errors import InputError
 from solvers.initial import noise
 from studies import Twin
 from studies.twin.config import TwinConfig
 from studies.twin.diagnostics.determined_part import determined_part, undetermined_depth
 from studies.twin.diagnostics.scores import ForecastScore, errors_of
-from studies.twin.inference import deviations, ensemble
+from studies.twin.inference import deviations, linearised_fit
 from studies.twin.inference.deviations import pair_weights, run_members, whole_deviations
 from studies.twin.inference.variational import AssimilationProblem, VariationalProblem
 from studies.twin.observations.frames import GreyScale, make_frames, open_camera
@@ -101,7 +102,7 @@ def test_members_come_in_pairs() -> None:
 
 
 @pytest.fixture(scope="module")
-def around() -> ensemble.LinearisedFit:
+def around() -> linearised_fit.LinearisedFit:
     """A fit of three frames of a window of 16 cells, linearised, with a few deviations."""
     torch.set_num_threads(1)
     grid = Grid((32, 32), 1.0, "periodic")
@@ -117,11 +118,11 @@ def around() -> ensemble.LinearisedFit:
     start = CAHN_HILLIARD.model.first_guess(image, problem.camera.grid, 0.2)
     variational = VariationalProblem(problem, frames, start, 1.0, 1.0)
     z, w = variational.minimise(torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, *variational.base.shape), 15)
-    return ensemble.linearise(variational, variational.fit_at(z, w, 0), np.random.default_rng(1), 4)
+    return linearised_fit.linearise(variational, variational.fit_at(z, w, 0), np.random.default_rng(1), 4)
 
 
 def test_members_of_a_window_show_the_fit_on_average(
-    around: ensemble.LinearisedFit, monkeypatch: pytest.MonkeyPatch
+    around: linearised_fit.LinearisedFit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pairs of linearised deviations cancel; steps of Gauss and Newton do so with those of the runs."""
     z, off = np.repeat(around.fit.z[None], 8, 0), []
@@ -188,6 +189,21 @@ def test_a_state_without_scores_is_read(tmp_path: Path) -> None:
     again = watched(tmp_path)
     assert load_state(again, tmp_path)
     assert again.scores == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_state_is_refused_and_kept(tmp_path: Path, share: float) -> None:
+    torch.set_num_threads(1)
+    twin = watched(tmp_path)
+    across = np.sin(np.linspace(0.0, 2.0 * np.pi, 17)[:-1])
+    twin.update(np.tanh(2.0 * across[:, None] * across[None]), 1.0)
+    save_state(twin, tmp_path)
+    path = tmp_path / "state.npz"
+    kept = path.read_bytes()[: int(share * path.stat().st_size)]
+    path.write_bytes(kept)
+    with pytest.raises(InputError, match="found a damaged state"):
+        load_state(watched(tmp_path), tmp_path)
+    assert path.read_bytes() == kept
 
 
 def test_a_score_in_words() -> None:

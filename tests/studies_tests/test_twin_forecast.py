@@ -13,7 +13,7 @@ from solvers import CahnHilliard, Grid, InputError, simulate
 from solvers.initial import noise
 from studies.twin import forecast
 from studies.twin.forecast import forecast_members
-from studies.twin.inference import ensemble
+from studies.twin.inference import ensemble, linearised_fit
 from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
 from studies.twin.model.process_model import Members
 from studies.twin.observations.frames import GreyScale, camera_for, make_frames
@@ -86,7 +86,7 @@ def test_diverging_members_do_not_spoil_the_others(monkeypatch: pytest.MonkeyPat
     z, w = variational.minimise(torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, *variational.base.shape), 10)
     seen, _ = variational.predict(z, variational.begin(w))
     fit = VariationalFit(z[0].numpy(), w[0], (16, 16), 1.0, 0.0, seen[0].detach().double().numpy(), 0)
-    around = ensemble.linearise(variational, fit, np.random.default_rng(1), 5)
+    around = linearised_fit.linearise(variational, fit, np.random.default_rng(1), 5)
     limit = fit.z[1] + 0.5 * float(np.linalg.inv(np.eye(2) + around.information)[1, 1]) ** 0.5
     whole = variational.predict
 

@@ -44,10 +44,8 @@ def errors_of(members: np.ndarray, last: np.ndarray, frame: np.ndarray, sigma: f
     seen = np.isfinite(frame)
     shown, at = members[:, seen].astype(np.float64), frame[seen]
     low, middle, high = quantiles(shown)
-    below, above = (
-        (middle - np.hypot(middle - low, _BAND_ENDS * sigma)),
-        middle + np.hypot(high - middle, _BAND_ENDS * sigma),
-    )
+    below = middle - np.hypot(middle - low, _BAND_ENDS * sigma)
+    above = middle + np.hypot(high - middle, _BAND_ENDS * sigma)
     return (
         float(np.sqrt(np.square(at - shown.mean(0)).mean())),
         float(np.sqrt(np.square(at - last[seen]).mean())),

@@ -4,34 +4,42 @@ Of a whole specimen each member mixes the samples by smooth random weights, so t
 of a few (Bishop, Whitaker and Lei 2017, doi:10.1175/MWR-D-17-0102.1, on modulated ensembles).
 
 Around a window the start has far more unknowns than frames determine. Samples are large there, and agree with the
-frames only because their parts balance each other: mixed, they no longer do, and the spread of the forecast was two to
-six times its error. So there a member takes one sample as it is, and another member the same with the opposite sign.
+frames only because their parts balance each other: mixed, they no longer do, and the forecast spreads several times as
+far as it is off. So there a member takes one sample as it is, and another member the same with the opposite sign.
 Deviations that large are not linear, and most of all dissolve domains: a member is then brought to the frames that its
 sample shows when linearised, by steps of Gauss and Newton with the linearised window of the fit.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from scipy import ndimage
 
 from solvers.grids.grid import Grid
+from studies.twin.inference.linearised_fit import LinearisedFit
 from studies.twin.inference.tangent import Tangent
-from studies.twin.inference.variational import VariationalProblem
+from studies.twin.inference.variational import CHUNK, VariationalProblem
+from studies.twin.observations.frames import Camera
 
-if TYPE_CHECKING:
-    from studies.twin.inference.ensemble import LinearisedFit
-
+#: Samples of the start's deviations: of a whole specimen, and of a window at most, where members do not mix them.
+SAMPLES, WINDOW_SAMPLES = 6, 16
 #: Length over which a member mixes deviations alike, cells.
 MIXING_LENGTH = 6.0
 #: Steps of Gauss and Newton for each member; their blocks of search directions at most, and residual, as those of
 #: :data:`studies.twin.inference.tangent.MOST_BLOCKS`: what one step leaves the next one takes.
 ROUNDS, ROUGHLY = 2, (8, 0.3)
-#: Members of one batch.
-CHUNK = 16
+
+
+def sample_count(camera: Camera, members: int) -> int:
+    """How many samples of the start's deviations the members need."""
+    return min(WINDOW_SAMPLES, (members + 1) // 2) if camera.open else SAMPLES
+
+
+def member_starts(around: LinearisedFit, z: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+    """Coefficients of starts (member, component, F) at z (member, name), inside bounds; see the module."""
+    varied = whole_deviations if around.variational.problem.camera.open else mixed_deviations
+    return varied(around, z, rng)
 
 
 def run_members(
@@ -93,13 +101,14 @@ def whole_deviations(around: LinearisedFit, z: np.ndarray, rng: np.random.Genera
         shown = torch.cat([tangent.frames(part) for part in around.deviations.split(tangent.rows_at_once)])
     wanted = torch.from_numpy(fit.predicted).float() + torch.einsum("ms,styx->mtyx", weights, shown)
     wanted += torch.einsum("mn,ntyx->mtyx", torch.from_numpy(z - fit.z).float(), around.sensitivity)
-    starts = _started(around, z, change)
+    fields = variational.window.basis.inverse(variational.increments(around.deviations))
+    starts = _started(around, z, change, fields)
     for _ in range(ROUNDS):
         predicted, _ = run_members(variational, z, starts)
         # A run that diverges says nothing.
         missed = torch.nan_to_num(variational.weight * (wanted - predicted), nan=0.0, posinf=0.0, neginf=0.0)
         change = change + tangent.solve(tangent.transposed(missed), *ROUGHLY)
-        starts = _started(around, z, change)
+        starts = _started(around, z, change, fields)
     return starts
 
 
@@ -115,11 +124,13 @@ def pair_weights(rng: np.random.Generator, members: int, samples: int) -> np.nda
     return np.concatenate([rows, -rows])[:members].astype(np.float32)
 
 
-def _started(around: LinearisedFit, z: np.ndarray, change: torch.Tensor) -> torch.Tensor:
-    """Coefficients of starts (member, component, F), inside bounds, from changes of the whitened increments."""
+def _started(around: LinearisedFit, z: np.ndarray, change: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
+    """Coefficients of starts (member, component, F), inside bounds, from changes of the whitened increments.
+
+    ``fields`` (sample, component, *shape) are the deviations at the cells.
+    """
     variational = around.variational
     basis, model = variational.window.basis, variational.problem.process.model
-    fields = basis.inverse(variational.increments(around.deviations))
     starts = []
     for part in range(0, len(z), CHUNK):
         centre = basis.inverse(around.start_at(z[part : part + CHUNK]))

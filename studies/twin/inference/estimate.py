@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from solvers.grids.spectral_basis import basis_for
-from studies.twin.inference.ensemble import SAMPLES, WINDOW_SAMPLES, Posterior, draw, linearise
+from studies.twin.inference.deviations import sample_count
+from studies.twin.inference.ensemble import Posterior, draw
+from studies.twin.inference.linearised_fit import linearise
 from studies.twin.inference.residuals import Residuals, residuals_of
 from studies.twin.inference.variational import AssimilationProblem, VariationalFit, VariationalProblem
 from studies.twin.model.increments import rewhitened
@@ -77,8 +79,7 @@ def estimate(
         fit, variational = search.descend(start, before.fit, max(8, round(WARM_SHARE * iterations)))
         doubt = start.doubt
     rng = np.random.default_rng([seed, count, 1])
-    samples = min(WINDOW_SAMPLES, (members + 1) // 2) if problem.camera.open else SAMPLES
-    around = linearise(variational, settled(variational, fit), rng, samples).polished()
+    around = linearise(variational, settled(variational, fit), rng, sample_count(problem.camera, members)).polished()
     residuals = residuals_of(frames, around.fit.predicted, problem.sigma, problem.grey.span)
     around = around.widened(residuals.inflation)
     member_seed = int(np.random.SeedSequence([seed, count, 2]).generate_state(1)[0])

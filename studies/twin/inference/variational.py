@@ -31,6 +31,8 @@ SCAN = {"mobility": (-2.5, -1.8, -1.2, -0.6, 0.0, 0.6, 1.2, 1.8, 2.5), "kappa": 
 _FIRST_SCALE = 0.15
 #: Standard deviation of the start where no frame shows it, share of the field's range.
 UNSEEN = 0.3
+#: Members of one batch.
+CHUNK = 16
 #: No field is this large: the steps were too long for the material.
 _BEYOND = 3.0
 

@@ -17,8 +17,8 @@ from studies.twin.observations.frames import ObservedFrames, estimate_noise, mak
 # A frame is left out whose differences to both neighbours exceed this many times that between the neighbours; two are
 # taken for swapped where the other order makes the way through four frames this much shorter.
 _UNLIKE, _SHORTER = 1.6, 0.75
-# Frames that have nothing in common, whose difference is above this share of twice a frame's variance, tell nothing of
-# the frame between them.
+# Two frames whose mean squared difference is above this share of the sum of their variances have nothing in common, and
+# tell nothing of the frame between them.
 _ALIKE = 0.7
 # Frames are moved where that makes the differences of successive ones this much smaller, and one of them by so many
 # pixels at least. Shifts are looked for up to this share of a side.
@@ -46,9 +46,9 @@ def leave_out_strangers(times: np.ndarray, grey: np.ndarray, noise: float) -> li
     apart = _differences(grey, noise)
     for i in range(1, len(grey) - 2):  # a pair
         a, b, c, d = i - 1, i, i + 1, i + 2
-        way, other = apart(a, b) + apart(b, c) + apart(c, d), apart(a, c) + apart(b, c) + apart(b, d)
         if not _are_alike(grey[a], grey[c]) or not _are_alike(grey[b], grey[d]):
             continue
+        way, other = apart(a, b) + apart(b, c) + apart(c, d), apart(a, c) + apart(b, c) + apart(b, d)
         if other < _SHORTER * way and not _is_strange(apart, b, a, d) and not _is_strange(apart, c, a, d):
             notes.append(f"frames at {times[b]:g} and {times[c]:g} left out: they look swapped")
             grey[[b, c]] = np.nan

@@ -17,9 +17,8 @@ from studies.twin.report.undetermined import add_legend, mark, striped, with_leg
 from studies.twin.twin import Forecast, Twin
 from sweeps.plan.description import bracketed
 from sweeps.report.appearance import appearance_of, colour_limits, parameter_info
-from sweeps.report.style import INK, MUTED, new_figure, spread_indices, text_style, tidy
+from sweeps.report.style import BAND, INK, MUTED, new_figure, spread_indices, text_style, tidy
 
-BAND = "#4c78a8"
 MOST_FRAMES = 5
 #: Width of an animated frame, pixels, and how long it stays, milliseconds.
 ANIMATION_WIDTH, ANIMATION_MS = 320, 120
@@ -135,7 +134,7 @@ def animation(twin: Twin, forecast: Forecast) -> bytes:
         image = Image.fromarray(grey).convert("RGB").resize((ANIMATION_WIDTH, height), Image.Resampling.NEAREST)
         if number >= known:
             image = striped(image, forecast.determined.undetermined[number - known][forecast.determined.window])
-        colour = (220, 220, 220) if number < known else (76, 120, 168)
+        colour = (220, 220, 220) if number < known else BAND
         image.paste(colour, (0, height - 6, round(ANIMATION_WIDTH * (number + 1) / len(times)), height))
         images.append(with_legend(image, float(times[number]), number >= known).quantize(64))
     buffer = io.BytesIO()

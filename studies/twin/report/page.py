@@ -110,10 +110,8 @@ def past_forecasts(twin: Twin) -> Section | None:
         values += [f"{v:.3g}" for v in (score.rmse, score.persistence, score.noise)]
         values += [f"{v:.0%}" for v in (score.inside, score.determined)]
         rows.append([Cell(value, "n") for value in values])
-    note = (
-        "Persistence: the error of the twin's picture of the last frame, kept as it is. No forecast can be off by less "
-    )
-    note += "than the noise."
+    note = "Persistence: the error of the twin's picture of the last frame, kept as it is. "
+    note += "No forecast can be off by less than the noise."
     if len(twin.scores) > MOST_SCORES:
         note += f" The last {MOST_SCORES} of {len(twin.scores)} frames; all are in the store's group scores."
     return Section("scores", "How past forecasts have done", table=Table(head, rows), notes=[note])

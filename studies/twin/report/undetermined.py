@@ -9,13 +9,12 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image, ImageDraw, ImageFont
 
 from studies.twin.diagnostics.determined_part import DETERMINED, DeterminedPart
-from sweeps.report.style import FONT, INK, MUTED, new_figure, text_style, tidy
+from sweeps.report.style import BAND, FONT, INK, MUTED, new_figure, text_style, tidy
 
 #: Of stripes over grey frames.
 _STRIPES = (255, 127, 14)
 #: Distance and width of the stripes of an animated frame, and height of its legend, pixels.
 _APART, _WIDTH, LEGEND = 10, 2, 22
-BAND = "#4c78a8"
 
 
 def mark(panel: Axes, undetermined: np.ndarray, part: DeterminedPart) -> None:
